@@ -1,0 +1,80 @@
+package topo
+
+import "net/netip"
+
+// Lab is a whole lab file (NAME.spklab.yml) after strict parsing and validation.
+type Lab struct {
+	Version  int       `yaml:"spklab" json:"spklab"` // format version, 1
+	Name     string    `yaml:"name" json:"name"`     // lower-case DNS label, at most 15 characters
+	Networks []Network `yaml:"networks" json:"networks"`
+	Fabric   Fabric    `yaml:"fabric" json:"fabric"`
+	Workers  []Worker  `yaml:"workers" json:"workers"`
+	Routers  []Router  `yaml:"routers,omitempty" json:"routers,omitempty"`
+	Clients  []Client  `yaml:"clients,omitempty" json:"clients,omitempty"`
+	// Manifests are globs of Kubernetes YAML, relative to the lab file.
+	Manifests []string `yaml:"manifests,omitempty" json:"manifests,omitempty"`
+	// Values is the Helm values file of the SPK controller and TMM, relative to the lab file.
+	Values string `yaml:"values,omitempty" json:"values,omitempty"`
+}
+
+// Network is one L2 segment: a bridge in the lab's switch namespace.
+type Network struct {
+	Name    string         `yaml:"name" json:"name"`
+	Subnets []netip.Prefix `yaml:"subnets,omitempty" json:"subnets,omitempty"`
+	MTU     int            `yaml:"mtu,omitempty" json:"mtu,omitempty"` // bytes, 0 = 1500
+}
+
+// Fabric is the cluster network.
+type Fabric struct {
+	Driver string `yaml:"driver" json:"driver"` // ovn | flannel-hostgw
+	// Backend is sim (the default) or real; only ovn knows both.
+	Backend string `yaml:"backend,omitempty" json:"backend,omitempty"`
+	// Profile of the simulated OVN forwarding: spk (the default).
+	Profile      string         `yaml:"profile,omitempty" json:"profile,omitempty"`
+	ClusterCIDRs []netip.Prefix `yaml:"clusterCIDRs" json:"clusterCIDRs"`
+	// Network carries the nodes' own addresses and the traffic between nodes.
+	Network string `yaml:"network" json:"network"`
+}
+
+// NIC is a network card of a node.
+type NIC struct {
+	Name      string       `yaml:"name" json:"name"`
+	Network   string       `yaml:"network" json:"network"`
+	Addresses []netip.Addr `yaml:"addresses,omitempty" json:"addresses,omitempty"` // prefix length comes from the network
+}
+
+// Worker is a Kubernetes node.
+type Worker struct {
+	Name     string         `yaml:"name" json:"name"`
+	PodCIDRs []netip.Prefix `yaml:"podCIDRs" json:"podCIDRs"`
+	NICs     []NIC          `yaml:"nics" json:"nics"`
+}
+
+// Router is an upstream router that learns virtual servers by BGP.
+type Router struct {
+	Name      string      `yaml:"name" json:"name"`
+	Kind      string      `yaml:"kind,omitempty" json:"kind,omitempty"` // embedded (gobgp, the default)
+	ASN       uint32      `yaml:"asn" json:"asn"`
+	NICs      []NIC       `yaml:"nics" json:"nics"`
+	Neighbors []PeerRange `yaml:"neighbors,omitempty" json:"neighbors,omitempty"`
+	Routes    []Route     `yaml:"routes,omitempty" json:"routes,omitempty"`
+}
+
+// PeerRange accepts BGP sessions from any address of Range that speaks for ASN.
+type PeerRange struct {
+	Range netip.Prefix `yaml:"range" json:"range"`
+	ASN   uint32       `yaml:"asn" json:"asn"`
+}
+
+// Route is a static route.
+type Route struct {
+	To  netip.Prefix `yaml:"to" json:"to"`
+	Via netip.Addr   `yaml:"via" json:"via"`
+}
+
+// Client is a host outside the cluster.
+type Client struct {
+	Name   string  `yaml:"name" json:"name"`
+	NICs   []NIC   `yaml:"nics" json:"nics"`
+	Routes []Route `yaml:"routes,omitempty" json:"routes,omitempty"`
+}

@@ -1,0 +1,121 @@
+package topo
+
+import (
+	"net/netip"
+)
+
+// Step is one thing that a lab makes. Exactly one of the pointers is set. A Step is plain data:
+// it is journalled as JSON before it is applied, and the JSON alone is enough to undo it.
+// Its String is one stable line; two steps with equal String are the same step.
+type Step struct {
+	Netns   *NetnsStep   `json:"netns,omitempty"`
+	Bridge  *BridgeStep  `json:"bridge,omitempty"`
+	Veth    *VethStep    `json:"veth,omitempty"`
+	Macvlan *MacvlanStep `json:"macvlan,omitempty"`
+	Addr    *AddrStep    `json:"addr,omitempty"`
+	Link    *LinkStep    `json:"link,omitempty"`
+	Route   *RouteStep   `json:"route,omitempty"`
+	Sysctl  *SysctlStep  `json:"sysctl,omitempty"`
+	File    *FileStep    `json:"file,omitempty"`
+	Pins    *PinsStep    `json:"pins,omitempty"`
+	Process *ProcessStep `json:"process,omitempty"`
+}
+
+// NetnsStep is a named network namespace with loopback up.
+type NetnsStep struct {
+	Name string `json:"name"` // spk-LAB-NODE
+}
+
+// BridgeStep is a Linux bridge, up, with multicast snooping off.
+type BridgeStep struct {
+	Netns string `json:"netns"`
+	Name  string `json:"name"`
+	MTU   int    `json:"mtu,omitempty"`
+	MAC   string `json:"mac,omitempty"`
+}
+
+// VethStep is a cable; both ends come up.
+type VethStep struct {
+	A VethEnd `json:"a"`
+	B VethEnd `json:"b"`
+}
+
+// VethEnd is one end of a cable.
+type VethEnd struct {
+	Netns  string `json:"netns"`
+	Name   string `json:"name"`
+	MAC    string `json:"mac,omitempty"`
+	MTU    int    `json:"mtu,omitempty"`
+	Master string `json:"master,omitempty"` // bridge in the same namespace
+}
+
+// MacvlanStep is a macvlan child of a NIC, moved into another namespace and up.
+type MacvlanStep struct {
+	ParentNetns string `json:"parent_netns"`
+	Parent      string `json:"parent"`
+	Netns       string `json:"netns"`
+	Name        string `json:"name"`
+	Mode        string `json:"mode"`
+	MAC         string `json:"mac,omitempty"`
+	MTU         int    `json:"mtu,omitempty"`
+}
+
+// AddrStep is an address on an interface (IPv6: without duplicate address detection).
+type AddrStep struct {
+	Netns  string       `json:"netns"`
+	Link   string       `json:"link"`
+	Prefix netip.Prefix `json:"prefix"` // address with prefix length
+}
+
+// LinkStep changes an attribute of an existing interface.
+type LinkStep struct {
+	Netns   string `json:"netns"`
+	Name    string `json:"name"`
+	Promisc bool   `json:"promisc,omitempty"`
+}
+
+// RouteStep is a kernel route as `ip route` prints it.
+type RouteStep struct {
+	Netns    string       `json:"netns"`
+	To       netip.Prefix `json:"to"` // 0.0.0.0/0 and ::/0 are the default routes
+	Via      netip.Addr   `json:"via,omitzero"`
+	Link     string       `json:"link,omitempty"`
+	Src      netip.Addr   `json:"src,omitzero"`
+	Protocol string       `json:"protocol,omitempty"` // static, kernel, boot (the default)
+	Scope    string       `json:"scope,omitempty"`    // link, global (the default)
+	Metric   int          `json:"metric,omitempty"`
+}
+
+// SysctlStep sets a network sysctl of one namespace, e.g. net.ipv4.ip_forward.
+type SysctlStep struct {
+	Netns string `json:"netns"`
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+// FileStep is a file below the lab's state directory, mode 0600 unless said otherwise.
+type FileStep struct {
+	Path    string `json:"path"` // relative to the state directory
+	Content string `json:"content"`
+}
+
+// PinsStep is a directory for BPF pins; undoing it removes everything below it.
+type PinsStep struct {
+	Dir string `json:"dir"` // relative to /sys/fs/bpf/spklab/LAB
+}
+
+// ProcessStep is a long-running process inside a namespace. It gets the environment variable
+// SPKLAB_PROCESS=STATEDIR/NAME, by which it is found again, and logs to log/NAME.log.
+type ProcessStep struct {
+	Name  string   `json:"name"`
+	Netns string   `json:"netns"`
+	Argv  []string `json:"argv"`          // Argv[0] absolute
+	Env   []string `json:"env,omitempty"` // KEY=VALUE, on top of PATH
+	// Ready is the control socket (absolute) that answers once the process is ready; empty: at once.
+	Ready string `json:"ready,omitempty"`
+	// Order of starting among processes: a lower one is ready before a higher one starts;
+	// stopping goes the other way round.
+	Order int `json:"order,omitempty"`
+	// GraceSeconds between SIGTERM and SIGKILL on undo, 0 = 5.
+	GraceSeconds int `json:"grace_seconds,omitempty"`
+}
