@@ -1,0 +1,52 @@
+# spklab: `make help` lists what can be made.
+SHELL      := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS  += --no-print-directory
+.DEFAULT_GOAL := build
+
+# What the lab calls (ovn-nbctl, iperf3, ip) and what its tests compare with (ovsdb-server).
+DEBS      := iproute2 ovn-common openvswitch-common iperf3
+# What regenerating the eBPF objects asks for besides.
+DEBS_BPF  := clang-19 llvm-19 libbpf-dev linux-libc-dev
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+ARTIFACTS ?= artifacts
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+
+build: ## bin/spklab and bin/spkproxy
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/spklab ./cmd/spkproxy
+
+deps: ## install the Debian packages that are missing
+	@.ci/debs $(DEBS)
+
+demo: deps build ## bring up the spk topology, run its scenarios, write the report, take it down
+	@.ci/unchanged .ci/demo $(ARTIFACTS)/demo
+
+e2e: deps build ## all tests, unprivileged and privileged; leaves nothing behind
+	@.ci/unchanged go test -count=1 -timeout 30m ./...
+
+test: ## the tests that need no root (the others skip by name)
+	go test ./...
+
+bench: deps build ## benchmarks: up beside bare `ip -batch`, iperf3 beside plain forwarding
+	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e ./dataplane
+
+lint: ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these'; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+
+generate: ## regenerate the committed eBPF objects and OVSDB models
+	@.ci/debs $(DEBS_BPF)
+	go generate ./...
+
+check-generate: generate ## fail where a committed generated file differs from its source
+	@git diff --exit-code --stat -- '*_bpfel.o' '*_bpfel.go' ovnsim/nbdb || { echo 'generated files differ from their sources: commit what make generate wrote'; exit 1; }
+
+clean: ## remove what was built
+	rm -rf bin $(ARTIFACTS)
+
+.PHONY: help build deps demo e2e test bench lint generate check-generate clean
