@@ -1,0 +1,82 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Annotations that multus, OVN-Kubernetes and the lab read and write.
+const (
+	AnnotationNetworks          = "k8s.v1.cni.cncf.io/networks"
+	AnnotationNetworkStatus     = "k8s.v1.cni.cncf.io/network-status"
+	AnnotationPodNetworks       = "k8s.ovn.org/pod-networks"
+	AnnotationRoutingNamespaces = "k8s.ovn.org/routing-namespaces"
+	AnnotationRoutingNetwork    = "k8s.ovn.org/routing-network"
+	AnnotationExternalGateways  = "k8s.ovn.org/routing-external-gws"
+	// AnnotationTMMIndex is a TMM's position ("0", "1", …) in the lists of self-IPs.
+	AnnotationTMMIndex = "spklab.dev/tmm-index"
+)
+
+// NetworkAttachmentDefinition (k8s.cni.cncf.io/v1) is an additional network for pods.
+type NetworkAttachmentDefinition struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              NADSpec `json:"spec"`
+}
+
+// NADSpec is the spec of a NetworkAttachmentDefinition.
+type NADSpec struct {
+	Config string `json:"config,omitempty"` // a CNI configuration in JSON
+}
+
+// NADConfig is what the proxy and the lab read from a NAD's CNI configuration.
+type NADConfig struct {
+	CNIVersion string          `json:"cniVersion,omitempty"`
+	Name       string          `json:"name,omitempty"`
+	Type       string          `json:"type"`   // macvlan
+	Master     string          `json:"master"` // NIC of the node
+	Mode       string          `json:"mode"`   // bridge when empty
+	MTU        int             `json:"mtu"`    // bytes, 0 = the master's
+	VLAN       int             `json:"vlan"`
+	IPAM       json.RawMessage `json:"ipam,omitempty"`
+}
+
+// Config reads the CNI configuration. Keys that NADConfig does not hold are ignored; an empty
+// mode becomes bridge.
+func (n *NetworkAttachmentDefinition) Config() (NADConfig, error) {
+	var c NADConfig
+	if err := json.Unmarshal([]byte(n.Spec.Config), &c); err != nil {
+		return c, fmt.Errorf("decode config of NetworkAttachmentDefinition %s/%s: %w", n.Namespace, n.Name, err)
+	}
+	if c.Mode == "" {
+		c.Mode = "bridge"
+	}
+	return c, nil
+}
+
+// NetworkStatus is one entry of the annotation k8s.v1.cni.cncf.io/network-status.
+type NetworkStatus struct {
+	Name      string       `json:"name"`                // namespace/NAD
+	Interface string       `json:"interface,omitempty"` // net1
+	IPs       []netip.Addr `json:"ips,omitempty"`
+	MAC       string       `json:"mac,omitempty"`
+	Default   bool         `json:"default,omitempty"` // the cluster network
+	DNS       struct{}     `json:"dns"`
+}
+
+// NetworkStatuses reads the pod's network-status annotation; a pod without one has none.
+func NetworkStatuses(p *corev1.Pod) ([]NetworkStatus, error) {
+	text, ok := p.Annotations[AnnotationNetworkStatus]
+	if !ok {
+		return nil, nil
+	}
+	var out []NetworkStatus
+	if err := json.Unmarshal([]byte(text), &out); err != nil {
+		return nil, fmt.Errorf("decode %s of pod %s/%s: %w", AnnotationNetworkStatus, p.Namespace, p.Name, err)
+	}
+	return out, nil
+}

@@ -1,0 +1,126 @@
+package api
+
+import (
+	"net/netip"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Values are the Helm values of the SPK controller and TMM that matter here; other keys are
+// ignored.
+type Values struct {
+	TMM        TMMValues        `json:"tmm"`
+	Controller ControllerValues `json:"controller"`
+}
+
+// ControllerValues are the controller's values.
+type ControllerValues struct {
+	WatchNamespace string `json:"watchNamespace,omitempty"` // becomes k8s.ovn.org/routing-namespaces
+}
+
+// TMMValues are TMM's values.
+type TMMValues struct {
+	CNINetworks     string                      `json:"cniNetworks,omitempty"` // ns/nad,ns/nad: 1.1 first
+	ReplicaCount    *int32                      `json:"replicaCount,omitempty"`
+	CustomEnvVars   []corev1.EnvVar             `json:"customEnvVars,omitempty"`
+	TopologyManager any                         `json:"topologyManager,omitempty"` // false or "false" for macvlan
+	Resources       corev1.ResourceRequirements `json:"resources,omitzero"`
+	DynamicRouting  DynamicRouting              `json:"dynamicRouting,omitzero"`
+}
+
+// Replicas is tmm.replicaCount, 1 when absent.
+func (v *Values) Replicas() int {
+	if v == nil || v.TMM.ReplicaCount == nil {
+		return 1
+	}
+	return int(*v.TMM.ReplicaCount)
+}
+
+// Networks are the NADs of tmm.cniNetworks in order, each as namespace/name.
+func (v *Values) Networks() []string {
+	if v == nil {
+		return nil
+	}
+	var out []string
+	for n := range strings.SplitSeq(v.TMM.CNINetworks, ",") {
+		if n = strings.TrimSpace(n); n == "" {
+			continue
+		}
+		if !strings.Contains(n, "/") {
+			n = DefaultNamespace + "/" + n
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// WatchNamespaces are the namespaces of controller.watchNamespace.
+func (v *Values) WatchNamespaces() []string {
+	if v == nil {
+		return nil
+	}
+	return strings.FieldsFunc(v.Controller.WatchNamespace, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// DynamicRouting turns BGP on.
+type DynamicRouting struct {
+	Enabled    bool       `json:"enabled,omitempty"`
+	TMMRouting TMMRouting `json:"tmmRouting,omitzero"`
+}
+
+// TMMRouting configures the routing container.
+type TMMRouting struct {
+	Config RoutingConfig `json:"config,omitzero"`
+}
+
+// RoutingConfig is the routing configuration. Users write prefixList and routeMaps beside bgp
+// or inside it: both count.
+type RoutingConfig struct {
+	BGP        BGPValues         `json:"bgp,omitzero"`
+	PrefixList []PrefixListEntry `json:"prefixList,omitempty"`
+	RouteMaps  []RouteMapEntry   `json:"routeMaps,omitempty"`
+}
+
+// BGPValues are tmm.dynamicRouting.tmmRouting.config.bgp.
+type BGPValues struct {
+	ASN        uint32            `json:"asn,omitempty"`
+	Hostname   string            `json:"hostname,omitempty"`
+	LogFile    string            `json:"logFile,omitempty"`
+	Debugs     any               `json:"debugs,omitempty"`
+	BGPSecret  string            `json:"bgpSecret,omitempty"` // name of a Secret
+	Neighbors  []NeighborValues  `json:"neighbors,omitempty"`
+	PrefixList []PrefixListEntry `json:"prefixList,omitempty"`
+	RouteMaps  []RouteMapEntry   `json:"routeMaps,omitempty"`
+}
+
+// NeighborValues are one BGP neighbor.
+type NeighborValues struct {
+	IP           netip.Addr `json:"ip"`
+	ASN          uint32     `json:"asn"`
+	Password     string     `json:"password,omitempty"`
+	EBGPMultihop int        `json:"ebgpMultihop,omitempty"` // TTL, 1 to 255
+	AcceptsIPv4  bool       `json:"acceptsIPv4,omitempty"`
+	AcceptsIPv6  bool       `json:"acceptsIPv6,omitempty"`
+	SoftReconf   bool       `json:"softReconf,omitempty"`
+	MaxPathsEBGP int        `json:"maxPathsEbgp,omitempty"`
+	MaxPathsIBGP int        `json:"maxPathsIbgp,omitempty"`
+	Fallover     bool       `json:"fallover,omitempty"` // BFD
+	RouteMap     string     `json:"routeMap,omitempty"` // filters what is announced
+}
+
+// PrefixListEntry is one line of a prefix list.
+type PrefixListEntry struct {
+	Name   string `json:"name"`
+	Seq    int    `json:"seq,omitempty"`
+	Deny   bool   `json:"deny,omitempty"`
+	Prefix string `json:"prefix"` // "10.0.0.0/8 le 32"
+}
+
+// RouteMapEntry is one line of a route map.
+type RouteMapEntry struct {
+	Name  string `json:"name"`
+	Seq   int    `json:"seq,omitempty"`
+	Deny  bool   `json:"deny,omitempty"`
+	Match string `json:"match,omitempty"` // name of a prefix list, empty = everything
+}

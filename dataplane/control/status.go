@@ -1,0 +1,109 @@
+package control
+
+import (
+	"net/netip"
+
+	"github.com/spklab/spklab/dataplane/bgp"
+)
+
+// Status is the state document of spkproxy.
+type Status struct {
+	Pod            string                `json:"pod"`   // namespace/name
+	Index          int                   `json:"index"` // position in the lists of self-IPs, -1 unknown
+	Interfaces     []InterfaceStatus     `json:"interfaces"`
+	VLANs          []VLANStatus          `json:"vlans"`
+	VirtualServers []VirtualServerStatus `json:"virtual_servers"`
+	Egresses       []EgressStatus        `json:"egresses"`
+	Conditions     []Condition           `json:"conditions"`
+	BGP            BGPStatus             `json:"bgp"`
+	Counters       map[string]uint64     `json:"counters"` // drop reasons among them
+}
+
+// InterfaceStatus is one interface of the TMM.
+type InterfaceStatus struct {
+	Number  string `json:"number"`  // "1.1"
+	Name    string `json:"name"`    // "net1"
+	Network string `json:"network"` // namespace/name of the NAD
+	MAC     string `json:"mac"`
+	MTU     int    `json:"mtu"`  // bytes
+	Mode    string `json:"mode"` // macvlan mode: bridge, …
+}
+
+// VLANStatus is one F5SPKVlan as this TMM carries it.
+type VLANStatus struct {
+	Name      string         `json:"name"` // namespace/name
+	Interface string         `json:"interface"`
+	Internal  bool           `json:"internal"`
+	SelfIPs   []netip.Prefix `json:"self_ips"` // this TMM's own
+}
+
+// VirtualServerStatus is one destination of an ingress resource.
+type VirtualServerStatus struct {
+	Name        string         `json:"name"`     // namespace/name
+	Protocol    string         `json:"protocol"` // tcp | udp
+	Destination netip.AddrPort `json:"destination"`
+	SNAT        string         `json:"snat"`       // automap | none
+	Programmed  bool           `json:"programmed"` // read back from the eBPF maps
+	Announced   bool           `json:"announced"`
+	Members     []MemberStatus `json:"members"`
+}
+
+// States of a member.
+const (
+	MemberReady    = "ready"
+	MemberDraining = "draining"
+)
+
+// MemberStatus is one pool member with what went through it.
+type MemberStatus struct {
+	Address     netip.AddrPort `json:"address"`
+	State       string         `json:"state"` // MemberReady | MemberDraining
+	Connections uint64         `json:"connections"`
+	Packets     uint64         `json:"packets"`
+	Bytes       uint64         `json:"bytes"`
+}
+
+// EgressStatus is one egress.
+type EgressStatus struct {
+	Name       string         `json:"name"`
+	Sources    []netip.Prefix `json:"sources"`
+	SNAT       string         `json:"snat"`
+	Programmed bool           `json:"programmed"`
+}
+
+// BGPStatus is the speaker's side of dynamic routing.
+type BGPStatus struct {
+	ASN       uint32         `json:"asn"` // 0 = dynamic routing is off
+	Peers     []bgp.Peer     `json:"peers"`
+	Announced []netip.Prefix `json:"announced"`
+}
+
+// Condition is something the operator should know, e.g. reason ReasonNoEndpoints.
+type Condition struct {
+	Severity string `json:"severity"` // error | warning
+	Reason   string `json:"reason"`
+	Object   string `json:"object"` // Kind namespace/name
+	Message  string `json:"message"`
+}
+
+// Reasons of conditions.
+const (
+	ReasonInterfacesSwapped = "InterfacesSwapped"
+	ReasonNoSelfIP          = "NoSelfIP"
+	ReasonNoInternalVLAN    = "NoInternalVLAN"
+	ReasonNoEndpoints       = "NoEndpoints"
+	ReasonServiceMissing    = "ServiceMissing"
+	ReasonInterfaceMissing  = "InterfaceMissing"
+	ReasonNotSupported      = "NotSupported"
+	ReasonInput             = "Input"
+)
+
+// Kinds of events of spkproxy, beside the speaker's session-up and session-down.
+const (
+	EventResourcesChanged = "resources-changed"
+	EventProgrammed       = "vs-programmed"
+	EventAnnounced        = "vs-announced"
+	EventWithdrawn        = "vs-withdrawn"
+	EventUnprogrammed     = "vs-unprogrammed"
+	EventCondition        = "condition"
+)
