@@ -1,0 +1,2 @@
+// Package exgw is a sim of OVN-Kubernetes' controllers.
+package exgw

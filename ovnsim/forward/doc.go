@@ -1,0 +1,2 @@
+// Package forward is a sim of an OVN node's datapath.
+package forward
