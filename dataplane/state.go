@@ -1,7 +1,12 @@
+// Package dataplane is the proxy's packet path: it loads the eBPF programs of dataplane/bpf,
+// attaches them to the interfaces of a TMM and keeps their maps equal to a desired State.
 package dataplane
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -70,4 +75,79 @@ type Interface struct {
 	Name     string `json:"name"`   // "net1"
 	Index    int    `json:"index"`
 	Internal bool   `json:"internal"` // carries the F5SPKVlan marked internal
+}
+
+// String is "tcp" or "udp", or the number of any other protocol.
+func (p Protocol) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	}
+	return strconv.Itoa(int(p))
+}
+
+// String is "none" or "automap".
+func (s SNAT) String() string {
+	if s == SNATAutomap {
+		return "automap"
+	}
+	return "none"
+}
+
+// Canonical returns a copy in which every list is sorted and every address is in its shortest
+// form. Two states that mean the same have equal canonical forms.
+func (s State) Canonical() State {
+	out := State{
+		VirtualServers: make([]VirtualServer, 0, len(s.VirtualServers)),
+		Egresses:       make([]Egress, 0, len(s.Egresses)),
+		SelfIPs:        make([]SelfIP, 0, len(s.SelfIPs)),
+	}
+	for _, vs := range s.VirtualServers {
+		out.VirtualServers = append(out.VirtualServers, vs.canonical())
+	}
+	for _, e := range s.Egresses {
+		out.Egresses = append(out.Egresses, e.canonical())
+	}
+	for _, ip := range s.SelfIPs {
+		out.SelfIPs = append(out.SelfIPs, SelfIP{Interface: ip.Interface, Addr: ip.Addr.Unmap()})
+	}
+	slices.SortFunc(out.VirtualServers, func(a, b VirtualServer) int {
+		return cmp.Or(a.Destination.Compare(b.Destination), cmp.Compare(a.Protocol, b.Protocol))
+	})
+	slices.SortFunc(out.Egresses, func(a, b Egress) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(out.SelfIPs, func(a, b SelfIP) int {
+		return cmp.Or(cmp.Compare(a.Interface, b.Interface), a.Addr.Compare(b.Addr))
+	})
+	return out
+}
+
+func (v VirtualServer) canonical() VirtualServer {
+	members := make([]Member, 0, len(v.Members))
+	for _, m := range v.Members {
+		m.Addr = unmap(m.Addr)
+		members = append(members, m)
+	}
+	slices.SortFunc(members, func(a, b Member) int { return a.Addr.Compare(b.Addr) })
+	v.Members, v.Destination = members, unmap(v.Destination)
+	return v
+}
+
+func (e Egress) canonical() Egress {
+	sources := make([]netip.Prefix, 0, len(e.Sources))
+	for _, p := range e.Sources {
+		sources = append(sources, p.Masked())
+	}
+	slices.SortFunc(sources, comparePrefix)
+	e.Sources = sources
+	return e
+}
+
+func comparePrefix(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
