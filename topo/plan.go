@@ -1,19 +1,51 @@
 package topo
 
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // Plan is a list of steps in the order of making: stage after stage, the steps of one stage
 // independent of each other. The zero value is the empty plan.
 type Plan struct {
 	Stages []Stage `json:"stages"`
 }
 
-// Stage is a set of steps that may be made at the same time.
+// Stage is a set of steps that may be made at the same time, sorted by their lines.
 type Stage struct {
 	Name  string `json:"name"`
 	Steps []Step `json:"steps"`
 }
 
 // NewPlan orders steps into stages. Equal steps count once.
-func NewPlan(steps []Step) Plan { return Plan{Stages: []Stage{{Steps: steps}}} }
+func NewPlan(steps []Step) Plan {
+	type ranked struct {
+		rank int
+		line string
+		step Step
+	}
+	all := make([]ranked, 0, len(steps))
+	for _, s := range steps {
+		all = append(all, ranked{s.rank(), s.String(), s})
+	}
+	slices.SortStableFunc(all, func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(a.line, b.line))
+	})
+	all = slices.CompactFunc(all, func(a, b ranked) bool { return a.line == b.line })
+	var p Plan
+	last := -1
+	for _, r := range all {
+		if r.rank != last {
+			p.Stages = append(p.Stages, Stage{Name: stageName(r.rank)})
+			last = r.rank
+		}
+		st := &p.Stages[len(p.Stages)-1]
+		st.Steps = append(st.Steps, r.step)
+	}
+	return p
+}
 
 // Steps returns every step in order.
 func (p Plan) Steps() []Step {
@@ -24,5 +56,86 @@ func (p Plan) Steps() []Step {
 	return out
 }
 
-// String is one line a step, in order, grouped by stage.
-func (p Plan) String() string { return "" }
+// String is one line a step, in order.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, s := range p.Steps() {
+		b.WriteString(s.String())
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// The stages, in order. Sysctls of a namespace come before its interfaces, which inherit them;
+// routes onto a link come before the routes that need it to reach their gateway.
+const (
+	rankNetns = iota
+	rankSysctl
+	rankFile
+	rankPins
+	rankBridge
+	rankVeth
+	rankMacvlan
+	rankLink
+	rankLinkSysctl
+	rankAddr
+	rankLinkRoute
+	rankRoute
+	rankProcess // plus the process's Order
+)
+
+func stageName(rank int) string {
+	names := [...]string{"namespaces", "sysctls", "files", "pins", "bridges", "cables", "macvlans",
+		"interfaces", "interface sysctls", "addresses", "link routes", "routes"}
+	if rank >= rankProcess {
+		return fmt.Sprintf("processes %d", rank-rankProcess)
+	}
+	return names[rank]
+}
+
+// rank is the stage that a step belongs to.
+func (s Step) rank() int {
+	switch {
+	case s.Netns != nil:
+		return rankNetns
+	case s.Sysctl != nil && s.Sysctl.link() != "":
+		return rankLinkSysctl
+	case s.Sysctl != nil:
+		return rankSysctl
+	case s.File != nil:
+		return rankFile
+	case s.Pins != nil:
+		return rankPins
+	case s.Bridge != nil:
+		return rankBridge
+	case s.Veth != nil:
+		return rankVeth
+	case s.Macvlan != nil:
+		return rankMacvlan
+	case s.Link != nil:
+		return rankLink
+	case s.Addr != nil:
+		return rankAddr
+	case s.Route != nil && !s.Route.Via.IsValid():
+		return rankLinkRoute
+	case s.Route != nil:
+		return rankRoute
+	}
+	if s.Process != nil {
+		return rankProcess + max(s.Process.Order, 0)
+	}
+	return rankFile
+}
+
+// link is the interface that a sysctl belongs to, empty for those of the whole namespace:
+// net.FAMILY.conf.LINK.KEY and net.FAMILY.neigh.LINK.KEY.
+func (s *SysctlStep) link() string {
+	parts := strings.Split(s.Key, ".")
+	if len(parts) < 5 || (parts[2] != "conf" && parts[2] != "neigh") {
+		return ""
+	}
+	if parts[3] == "all" || parts[3] == "default" {
+		return ""
+	}
+	return strings.Join(parts[3:len(parts)-1], ".")
+}

@@ -1,0 +1,118 @@
+package topo
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// String is one stable line that says everything about the step: kind, namespace, object,
+// attributes. Of a file's content it holds the size and a hash.
+func (s Step) String() string {
+	switch {
+	case s.Netns != nil:
+		return "netns " + s.Netns.Name
+	case s.Bridge != nil:
+		return s.Bridge.line()
+	case s.Veth != nil:
+		return "veth " + s.Veth.A.line() + " -- " + s.Veth.B.line()
+	case s.Macvlan != nil:
+		return s.Macvlan.line()
+	case s.Addr != nil:
+		return fmt.Sprintf("addr %s %s %s", s.Addr.Netns, s.Addr.Link, s.Addr.Prefix)
+	case s.Link != nil:
+		return words("link", s.Link.Netns, s.Link.Name, flag("promisc", s.Link.Promisc))
+	case s.Route != nil:
+		return s.Route.line()
+	case s.Sysctl != nil:
+		return fmt.Sprintf("sysctl %s %s=%s", s.Sysctl.Netns, s.Sysctl.Key, s.Sysctl.Value)
+	case s.File != nil:
+		sum := sha256.Sum256([]byte(s.File.Content))
+		return fmt.Sprintf("file %s %d bytes sha256 %s", s.File.Path, len(s.File.Content), hex.EncodeToString(sum[:8]))
+	case s.Pins != nil:
+		return "pins " + s.Pins.Dir
+	case s.Process != nil:
+		return s.Process.line()
+	}
+	return "nothing"
+}
+
+func (b *BridgeStep) line() string {
+	return words("bridge", b.Netns, b.Name, number("mtu", b.MTU), text("mac", b.MAC))
+}
+
+func (e VethEnd) line() string {
+	return words(e.Netns, e.Name, text("mac", e.MAC), number("mtu", e.MTU), text("master", e.Master))
+}
+
+func (m *MacvlanStep) line() string {
+	return words("macvlan", m.Netns, m.Name, "on", m.ParentNetns, m.Parent,
+		text("mode", m.Mode), text("mac", m.MAC), number("mtu", m.MTU))
+}
+
+func (r *RouteStep) line() string {
+	out := []string{"route", r.Netns, r.To.String()}
+	if r.Via.IsValid() {
+		out = append(out, "via", r.Via.String())
+	}
+	out = append(out, text("dev", r.Link), text("proto", r.Protocol), text("scope", r.Scope))
+	if r.Src.IsValid() {
+		out = append(out, "src", r.Src.String())
+	}
+	return words(append(out, number("metric", r.Metric))...)
+}
+
+func (p *ProcessStep) line() string {
+	out := []string{"process", p.Netns, p.Name, fmt.Sprintf("order %d", p.Order),
+		number("grace", p.GraceSeconds), text("ready", p.Ready)}
+	for _, env := range p.Env {
+		out = append(out, "env", quote(env))
+	}
+	out = append(out, "argv")
+	for _, arg := range p.Argv {
+		out = append(out, quote(arg))
+	}
+	return words(out...)
+}
+
+// words joins what is not empty with single spaces.
+func words(parts ...string) string {
+	kept := parts[:0:0]
+	for _, p := range parts {
+		if p != "" {
+			kept = append(kept, p)
+		}
+	}
+	return strings.Join(kept, " ")
+}
+
+func text(key, value string) string {
+	if value == "" {
+		return ""
+	}
+	return key + " " + value
+}
+
+func number(key string, value int) string {
+	if value == 0 {
+		return ""
+	}
+	return key + " " + strconv.Itoa(value)
+}
+
+func flag(key string, value bool) string {
+	if !value {
+		return ""
+	}
+	return key
+}
+
+// quote leaves a plain word as it is, so that lines read like commands.
+func quote(s string) string {
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '"' || r > '~' }) {
+		return strconv.Quote(s)
+	}
+	return s
+}

@@ -1,4 +1,0 @@
-package topo
-
-// String is one stable line that says everything about the step.
-func (s Step) String() string { return "" }
