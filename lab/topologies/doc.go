@@ -1,0 +1,10 @@
+// Package topologies holds the lab files that ship with the binary, each in a directory of its
+// own name with its manifests.
+package topologies
+
+import "embed"
+
+// FS is the topologies: NAME/NAME.spklab.yml and what it refers to.
+//
+//go:embed spk flannel
+var FS embed.FS
