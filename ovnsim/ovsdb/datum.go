@@ -1,0 +1,373 @@
+package ovsdb
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// kind is an OVSDB atomic type.
+type kind uint8
+
+const (
+	kindInteger kind = iota
+	kindReal
+	kindBoolean
+	kindString
+	kindUUID
+)
+
+func (k kind) String() string {
+	return [...]string{"integer", "real", "boolean", "string", "uuid"}[k]
+}
+
+func kindOf(name string) (kind, bool) {
+	for k := kindInteger; k <= kindUUID; k++ {
+		if k.String() == name {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
+// An atom is one value of an atomic type. Atoms are comparable with ==.
+type atom struct {
+	kind kind
+	num  int64 // integer; boolean as 0 or 1
+	real float64
+	text string // string, uuid
+}
+
+func compareAtoms(a, b atom) int {
+	return cmp.Or(cmp.Compare(a.num, b.num), cmp.Compare(a.real, b.real), strings.Compare(a.text, b.text))
+}
+
+// json is the atom in the notation of RFC 7047.
+func (a atom) json() any {
+	switch a.kind {
+	case kindInteger:
+		return a.num
+	case kindReal:
+		return a.real
+	case kindBoolean:
+		return a.num == 1
+	case kindUUID:
+		return [2]string{"uuid", a.text}
+	}
+	return a.text
+}
+
+// plain matches strings that ovsdb-server prints without quotes.
+var plain = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+
+// String is the atom as ovsdb-server's messages print it.
+func (a atom) String() string {
+	switch a.kind {
+	case kindInteger:
+		return strconv.FormatInt(a.num, 10)
+	case kindReal:
+		return strconv.FormatFloat(a.real, 'g', -1, 64)
+	case kindBoolean:
+		return strconv.FormatBool(a.num == 1)
+	case kindString:
+		if !plain.MatchString(a.text) || a.text == "true" || a.text == "false" {
+			return strconv.Quote(a.text)
+		}
+	}
+	return a.text
+}
+
+// A datum is the value of a column: a set of atoms, or a map when values is not nil. keys are
+// sorted and unique. A datum is never changed once it stands in a row.
+type datum struct {
+	keys   []atom
+	values []atom
+}
+
+func (d datum) equal(e datum) bool {
+	return slices.Equal(d.keys, e.keys) && slices.Equal(d.values, e.values)
+}
+
+// find returns the position of key.
+func (d datum) find(key atom) (int, bool) { return slices.BinarySearchFunc(d.keys, key, compareAtoms) }
+
+// contains says whether d has element i of e, key and value.
+func (d datum) contains(e datum, i int) bool {
+	j, ok := d.find(e.keys[i])
+	return ok && (d.values == nil || e.values == nil || d.values[j] == e.values[i])
+}
+
+// json is the datum in the notation of RFC 7047.
+func (d datum) json(t columnType) any {
+	if t.value != nil {
+		pairs := make([][2]any, len(d.keys))
+		for i := range d.keys {
+			pairs[i] = [2]any{d.keys[i].json(), d.values[i].json()}
+		}
+		return []any{"map", pairs}
+	}
+	if len(d.keys) == 1 {
+		return d.keys[0].json()
+	}
+	elems := make([]any, len(d.keys))
+	for i, k := range d.keys {
+		elems[i] = k.json()
+	}
+	return []any{"set", elems}
+}
+
+// defaultDatum is what a column holds that an insert does not mention.
+func defaultDatum(t columnType) datum {
+	d := datum{}
+	if t.value != nil {
+		d.values = []atom{}
+	}
+	if t.min == 0 {
+		return d
+	}
+	d.keys = []atom{zeroAtom(t.key.kind)}
+	if t.value != nil {
+		d.values = []atom{zeroAtom(t.value.kind)}
+	}
+	return d
+}
+
+const zeroUUID = "00000000-0000-0000-0000-000000000000"
+
+func zeroAtom(k kind) atom {
+	a := atom{kind: k}
+	if k == kindUUID {
+		a.text = zeroUUID
+	}
+	return a
+}
+
+// decodeJSON reads one JSON text, numbers kept as they were written.
+func decodeJSON(data []byte) (any, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return nil, err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errTrailing
+	}
+	return v, nil
+}
+
+// A resolver turns the names of rows that a transaction inserts into their UUIDs.
+type resolver interface {
+	resolve(name string) string
+}
+
+// parseDatum reads a <value> of type t. names may be nil where no <named-uuid> can stand.
+func parseDatum(j any, t columnType, names resolver) (datum, *opError) {
+	class, elems := "set", []any{j}
+	if l, ok := tagged(j, "set"); ok && t.value == nil {
+		elems = l
+	} else if t.value != nil {
+		class = "map"
+		l, ok := tagged(j, "map")
+		if !ok {
+			if l, ok = tagged(j, "set"); !ok || len(l) > 0 {
+				return datum{}, syntaxError(j, "expected array")
+			}
+		}
+		elems = l
+	}
+	if len(elems) < t.min || len(elems) > t.max {
+		return datum{}, sizeError(j, class, t, len(elems))
+	}
+	pairs, err := parseElements(elems, t, names)
+	if err != nil {
+		return datum{}, err
+	}
+	return sortedDatum(pairs, t, j)
+}
+
+func parseElements(elems []any, t columnType, names resolver) ([][2]atom, *opError) {
+	pairs := make([][2]atom, len(elems))
+	for i, e := range elems {
+		key, val := e, any(nil)
+		if t.value != nil {
+			p, ok := e.([]any)
+			if !ok || len(p) != 2 {
+				return nil, syntaxError(e, "expected 2-element array")
+			}
+			key, val = p[0], p[1]
+			v, err := parseAtom(val, t.value, names)
+			if err != nil {
+				return nil, err
+			}
+			pairs[i][1] = v
+		}
+		k, err := parseAtom(key, &t.key, names)
+		if err != nil {
+			return nil, err
+		}
+		pairs[i][0] = k
+	}
+	return pairs, nil
+}
+
+// sortedDatum puts elements in order; an element twice is an error.
+func sortedDatum(pairs [][2]atom, t columnType, j any) (datum, *opError) {
+	slices.SortFunc(pairs, func(a, b [2]atom) int { return compareAtoms(a[0], b[0]) })
+	d := defaultDatum(columnType{value: t.value})
+	for i, p := range pairs {
+		if i > 0 && p[0] == pairs[i-1][0] {
+			if t.value != nil {
+				return datum{}, syntaxError(j, "map contains duplicate key")
+			}
+			return datum{}, syntaxError(j, "set contains duplicate")
+		}
+		d.keys = append(d.keys, p[0])
+		if t.value != nil {
+			d.values = append(d.values, p[1])
+		}
+	}
+	return d, nil
+}
+
+// tagged returns the list of a ["set", […]] or ["map", […]].
+func tagged(j any, tag string) ([]any, bool) {
+	l, ok := j.([]any)
+	if !ok || len(l) != 2 || l[0] != tag {
+		return nil, false
+	}
+	elems, ok := l[1].([]any)
+	return elems, ok
+}
+
+func parseAtom(j any, b *baseType, names resolver) (atom, *opError) {
+	a, ok := atom{kind: b.kind}, false
+	switch b.kind {
+	case kindInteger:
+		a.num, ok = parseInteger(j)
+	case kindReal:
+		var n json.Number
+		if n, ok = j.(json.Number); ok {
+			f, err := n.Float64()
+			a.real, ok = f+0, err == nil // +0 makes -0 equal to 0
+		}
+	case kindBoolean:
+		var v bool
+		if v, ok = j.(bool); v {
+			a.num = 1
+		}
+	case kindString:
+		if a.text, ok = j.(string); ok && !utf8.ValidString(a.text) {
+			return a, syntaxError(j, "not a valid UTF-8 string")
+		}
+	case kindUUID:
+		a.text, ok = parseUUID(j, names)
+	}
+	if !ok {
+		return a, syntaxError(j, "expected %s", expected(b.kind))
+	}
+	return a, b.check(a)
+}
+
+func expected(k kind) string {
+	if k == kindUUID {
+		return `["uuid", <string>]`
+	}
+	return k.String()
+}
+
+// parseInteger accepts what ovsdb-server accepts: 3, and 3.0 and 3e2 too.
+func parseInteger(j any) (int64, bool) {
+	n, ok := j.(json.Number)
+	if !ok {
+		return 0, false
+	}
+	if i, err := n.Int64(); err == nil {
+		return i, true
+	}
+	f, err := n.Float64()
+	i := int64(f)
+	return i, err == nil && f > -1<<63 && f < 1<<63 && float64(i) == f
+}
+
+func parseUUID(j any, names resolver) (string, bool) {
+	l, ok := j.([]any)
+	if !ok || len(l) != 2 {
+		return "", false
+	}
+	s, ok := l[1].(string)
+	switch {
+	case !ok:
+		return "", false
+	case l[0] == "uuid":
+		return canonicalUUID(s)
+	case l[0] == "named-uuid" && names != nil && s != "":
+		return names.resolve(s), true
+	}
+	return "", false
+}
+
+func canonicalUUID(s string) (string, bool) {
+	if len(s) != len(zeroUUID) {
+		return "", false
+	}
+	id, err := uuid.Parse(s)
+	return id.String(), err == nil
+}
+
+// check holds an atom against the constraints of its base type.
+func (b *baseType) check(a atom) *opError {
+	n := int64(utf8.RuneCountInString(a.text))
+	switch {
+	case b.enum != nil && !slices.Contains(b.enum, a):
+		return constraint("%s is not one of the allowed values (%s)", a, datum{keys: b.enum})
+	case b.kind == kindInteger:
+		return outside(a, a.num, b.minInt, b.maxInt, b.minInt != baseOf(kindInteger).minInt, b.maxInt != baseOf(kindInteger).maxInt)
+	case b.kind == kindReal && (a.real < b.minReal || a.real > b.maxReal):
+		return constraint("%s is not in the valid range %g to %g", a, b.minReal, b.maxReal)
+	case b.kind == kindString && n < b.minLen:
+		return constraint("%q length %d is less than minimum allowed length %d", a.text, n, b.minLen)
+	case b.kind == kindString && n > b.maxLen:
+		return constraint("%q length %d is greater than maximum allowed length %d", a.text, n, b.maxLen)
+	}
+	return nil
+}
+
+func outside(a atom, n, low, high int64, hasLow, hasHigh bool) *opError {
+	switch {
+	case n >= low && n <= high:
+		return nil
+	case hasLow && hasHigh:
+		return constraint("%s is not in the valid range %d to %d", a, low, high)
+	case hasLow:
+		return constraint("%s is less than minimum allowed value %d", a, low)
+	}
+	return constraint("%s is greater than maximum allowed value %d", a, high)
+}
+
+// String is the datum as ovsdb-server's messages print it.
+func (d datum) String() string {
+	parts := make([]string, len(d.keys))
+	for i, k := range d.keys {
+		parts[i] = k.String()
+		if d.values != nil {
+			parts[i] += "=" + d.values[i].String()
+		}
+	}
+	text := strings.Join(parts, ", ")
+	switch {
+	case d.values != nil:
+		return "{" + text + "}"
+	case len(d.keys) == 1:
+		return text
+	}
+	return "[" + text + "]"
+}

@@ -1,0 +1,64 @@
+package ovsdb
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+)
+
+var errTrailing = errors.New("trailing data after JSON value")
+
+// opError is an RFC 7047 <error>.
+type opError struct {
+	Name    string `json:"error"`
+	Details string `json:"details,omitempty"`
+	Syntax  string `json:"syntax,omitempty"`
+}
+
+// Error lets an opError stand where an error is asked for.
+func (e *opError) Error() string { return e.Name + ": " + e.Details }
+
+func failure(name, format string, args ...any) *opError {
+	return &opError{Name: name, Details: fmt.Sprintf(format, args...)}
+}
+
+func constraint(format string, args ...any) *opError {
+	return failure("constraint violation", format, args...)
+}
+
+// maxSyntax bounds how much of the offending text an error repeats.
+const maxSyntax = 512
+
+func syntaxOf(j any) string {
+	text, err := json.Marshal(j)
+	if err != nil || len(text) > maxSyntax {
+		return ""
+	}
+	return string(text)
+}
+
+func syntaxError(j any, format string, args ...any) *opError {
+	e := failure("syntax error", format, args...)
+	e.Syntax = syntaxOf(j)
+	return e
+}
+
+func sizeError(j any, class string, t columnType, n int) *opError {
+	if t.max == math.MaxInt {
+		return syntaxError(j, "%s must have %d or more members but %d are present", class, t.min, n)
+	}
+	return syntaxError(j, "%s must have %d to %d members but %d are present", class, t.min, t.max, n)
+}
+
+func unknownTable(j any, name string) *opError {
+	return &opError{Name: "unknown table", Details: fmt.Sprintf("No table named %s.", name), Syntax: syntaxOf(j)}
+}
+
+func unknownColumn(j any, col, table string) *opError {
+	return &opError{Name: "unknown column", Details: fmt.Sprintf("No column %s in table %s.", col, table), Syntax: syntaxOf(j)}
+}
+
+func unknownDatabase(method, name string, j any) *opError {
+	return &opError{Name: "unknown database", Details: method + " request specifies unknown database " + name, Syntax: syntaxOf(j)}
+}
