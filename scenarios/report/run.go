@@ -1,0 +1,188 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Version of run.json; it grows when a field changes its meaning or goes.
+const Version = 1
+
+// Run is one run of the scenarios against one lab.
+type Run struct {
+	Version      int           `json:"version"`
+	Lab          string        `json:"lab"`
+	Spklab       string        `json:"spklab"` // version of the program
+	Kernel       string        `json:"kernel,omitempty"`
+	CPUs         int           `json:"cpus,omitempty"`
+	Started      time.Time     `json:"started"`
+	Duration     time.Duration `json:"duration_ns"`
+	Seed         int64         `json:"seed"`
+	Capabilities []string      `json:"capabilities"`
+	Scenarios    []Scenario    `json:"scenarios"` // in the order they ran
+}
+
+// State is how a scenario ended.
+type State string
+
+// The states.
+const (
+	Passed      State = "passed"
+	Flaky       State = "flaky" // passed, but not at the first attempt
+	Failed      State = "failed"
+	Skipped     State = "skipped"     // Message says which capability is missing
+	Interrupted State = "interrupted" // by a signal or a timeout
+)
+
+// Scenario is one scenario with its verdict and what backs it.
+type Scenario struct {
+	Group     string        `json:"group"`
+	Name      string        `json:"name"`
+	Labels    []string      `json:"labels,omitempty"`
+	State     State         `json:"state"`
+	Started   time.Time     `json:"started"`
+	Duration  time.Duration `json:"duration_ns"`
+	Attempts  int           `json:"attempts"`
+	Message   string        `json:"message,omitempty"`  // why it failed or was skipped
+	Location  string        `json:"location,omitempty"` // file:line of the failed check
+	Figures   []Figure      `json:"figures,omitempty"`
+	Evidence  []Evidence    `json:"evidence,omitempty"`
+	Artifacts []string      `json:"artifacts,omitempty"` // paths relative to run.json
+}
+
+// Figure is a number that a scenario measured.
+type Figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit,omitempty"` // "ms", "%", "connections"; empty for counts and ratios
+	Note  string  `json:"note,omitempty"`
+}
+
+// String is "withdrawal 12.3 ms".
+func (f Figure) String() string {
+	s := f.Name + " " + f.Number()
+	if f.Note != "" {
+		s += " (" + f.Note + ")"
+	}
+	return s
+}
+
+// Number is the value with its unit, with three or four significant digits.
+func (f Figure) Number() string {
+	v := strconv.FormatFloat(f.Value, 'f', -1, 64)
+	if f.Value != float64(int64(f.Value)) {
+		v = strconv.FormatFloat(f.Value, 'f', decimals(f.Value), 64)
+	}
+	if f.Unit == "" {
+		return v
+	}
+	return v + " " + f.Unit
+}
+
+func decimals(v float64) int {
+	if v < 0 {
+		v = -v
+	}
+	switch {
+	case v >= 100:
+		return 0
+	case v >= 10:
+		return 1
+	case v >= 1:
+		return 2
+	}
+	return 3
+}
+
+// Evidence is what was seen: the way of a packet, a piece of a log, a table.
+type Evidence struct {
+	Title string   `json:"title"`
+	Chain []string `json:"chain,omitempty"` // nodes that a packet passed, in order
+	Text  string   `json:"text"`
+}
+
+// Counts are the scenarios by state.
+type Counts struct {
+	Passed, Flaky, Failed, Skipped int
+}
+
+// Ran is how many were not skipped.
+func (c Counts) Ran() int { return c.Passed + c.Flaky + c.Failed }
+
+// Counts counts; an interrupted scenario counts as failed.
+func (r Run) Counts() Counts {
+	var c Counts
+	for _, s := range r.Scenarios {
+		switch s.State {
+		case Passed:
+			c.Passed++
+		case Flaky:
+			c.Flaky++
+		case Skipped:
+			c.Skipped++
+		case Failed, Interrupted:
+			c.Failed++
+		}
+	}
+	return c
+}
+
+// String is "21 passed, 1 flaky, 2 failed, 3 skipped" without the zeros.
+func (c Counts) String() string {
+	s := fmt.Sprintf("%d passed", c.Passed)
+	for _, n := range []struct {
+		count int
+		word  string
+	}{{c.Flaky, "flaky"}, {c.Failed, "failed"}, {c.Skipped, "skipped"}} {
+		if n.count > 0 {
+			s += fmt.Sprintf(", %d %s", n.count, n.word)
+		}
+	}
+	return s
+}
+
+// Group is the scenarios of one group, in the order they ran.
+type Group struct {
+	Name      string
+	Scenarios []Scenario
+}
+
+// Groups returns the groups in the order in which they first ran.
+func (r Run) Groups() []Group {
+	var groups []Group
+	for _, s := range r.Scenarios {
+		i := slices.IndexFunc(groups, func(g Group) bool { return g.Name == s.Group })
+		if i < 0 {
+			groups, i = append(groups, Group{Name: s.Group}), len(groups)
+		}
+		groups[i].Scenarios = append(groups[i].Scenarios, s)
+	}
+	return groups
+}
+
+// WriteJSON writes run.json.
+func (r Run) WriteJSON(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(r); err != nil {
+		return fmt.Errorf("write run: %w", err)
+	}
+	return nil
+}
+
+// Read reads a run.json of this version.
+func Read(r io.Reader) (Run, error) {
+	var run Run
+	if err := json.NewDecoder(r).Decode(&run); err != nil {
+		return Run{}, fmt.Errorf("read run: %w", err)
+	}
+	if run.Version != Version {
+		return Run{}, fmt.Errorf("read run: format version %d; this spklab reads version %d", run.Version, Version)
+	}
+	return run, nil
+}
