@@ -1,0 +1,121 @@
+package evidence
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// DefaultSnap is how many octets of each frame are kept: headers and a marker in the payload.
+const DefaultSnap = 256
+
+// maxPackets bounds the memory of one capture; what comes later counts as lost.
+const maxPackets = 1 << 18
+
+// Capture is a running capture. Make one with [Start]; it must be stopped.
+type Capture struct {
+	points  []Point
+	sockets []*socket
+	readers errgroup.Group
+	offset  int64 // CLOCK_MONOTONIC minus CLOCK_REALTIME, nanoseconds
+
+	mu      sync.Mutex
+	packets []Packet
+	over    int // packets beyond maxPackets
+}
+
+// Start captures on all points; from its return on every frame is seen. snap is the number of
+// octets kept of each frame, 0 = DefaultSnap.
+func Start(points []Point, snap int) (*Capture, error) {
+	if snap == 0 {
+		snap = DefaultSnap
+	}
+	offset, err := clockOffset()
+	if err != nil {
+		return nil, err
+	}
+	c := &Capture{points: slices.Clone(points), offset: offset}
+	for _, p := range points {
+		s, err := open(p, snap)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("start capture: %w", err), c.close())
+		}
+		c.sockets = append(c.sockets, s)
+	}
+	for _, s := range c.sockets {
+		c.readers.Go(func() error { return s.read(c.add) })
+	}
+	return c, nil
+}
+
+// clockOffset reads both clocks close together; the best of a few tries is good to well
+// under a microsecond.
+func clockOffset() (int64, error) {
+	best, width := int64(0), int64(1<<62)
+	for range 5 {
+		var a, r, b unix.Timespec
+		err := errors.Join(
+			unix.ClockGettime(unix.CLOCK_MONOTONIC, &a),
+			unix.ClockGettime(unix.CLOCK_REALTIME, &r),
+			unix.ClockGettime(unix.CLOCK_MONOTONIC, &b))
+		if err != nil {
+			return 0, fmt.Errorf("read clocks: %w", err)
+		}
+		if w := b.Nano() - a.Nano(); w < width {
+			best, width = a.Nano()+w/2-r.Nano(), w
+		}
+	}
+	return best, nil
+}
+
+func (c *Capture) add(p Packet) {
+	p.Mono = p.At.UnixNano() + c.offset
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.packets) == maxPackets {
+		c.over++
+		return
+	}
+	c.packets = append(c.packets, p)
+}
+
+// Trace returns what was seen so far. The capture goes on.
+func (c *Capture) Trace() *Trace {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &Trace{Points: c.points, Packets: slices.Clone(c.packets), Lost: c.over}
+	slices.SortStableFunc(t.Packets, func(a, b Packet) int { return cmp.Compare(a.Mono, b.Mono) })
+	return t
+}
+
+// Stop ends the capture, after reading everything that the kernel had queued, and returns all
+// of it.
+func (c *Capture) Stop() (*Trace, error) {
+	for _, s := range c.sockets {
+		if err := s.file.SetReadDeadline(time.Unix(1, 0)); err != nil {
+			return nil, errors.Join(fmt.Errorf("stop capture on %s: %w", s.point, err), c.close())
+		}
+	}
+	err := c.readers.Wait()
+	t := c.Trace()
+	for _, s := range c.sockets {
+		n, lostErr := s.lost()
+		t.Lost += n
+		err = errors.Join(err, lostErr)
+	}
+	return t, errors.Join(err, c.close())
+}
+
+func (c *Capture) close() error {
+	var errs []error
+	for _, s := range c.sockets {
+		errs = append(errs, s.file.Close())
+	}
+	return errors.Join(errs...)
+}

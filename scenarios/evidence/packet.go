@@ -1,0 +1,182 @@
+package evidence
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Point is an interface where packets are captured.
+type Point struct {
+	Node      string // as reports name it, e.g. "worker-1" or "f5-tmm-1"
+	Netns     string // as `ip netns` lists it; empty: the process's own
+	Interface string
+}
+
+// String is "node/interface".
+func (p Point) String() string { return p.Node + "/" + p.Interface }
+
+// MAC is an Ethernet address.
+type MAC [6]byte
+
+// String is the usual form with colons.
+func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+
+// Flags are the TCP flags of a segment, as they stand in byte 13 of its header.
+type Flags uint8
+
+// The flags that scenarios ask for.
+const (
+	FIN Flags = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+)
+
+// Has reports whether all of f2 are set.
+func (f Flags) Has(f2 Flags) bool { return f&f2 == f2 }
+
+// String is the form of tcpdump: "S." for SYN and ACK.
+func (f Flags) String() string {
+	var b strings.Builder
+	for i, c := range "FSRP." {
+		if f&(1<<i) != 0 {
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
+}
+
+// IP protocol numbers and EtherTypes that are decoded.
+const (
+	ProtoICMP   = 1
+	ProtoTCP    = 6
+	ProtoUDP    = 17
+	ProtoICMPv6 = 58
+
+	etherIPv4 = 0x0800
+	etherVLAN = 0x8100
+	etherIPv6 = 0x86dd
+)
+
+// Packet is one frame at one point. What could not be decoded is zero; Data always holds the
+// captured octets.
+type Packet struct {
+	Point Point
+	Out   bool      // the node sent it by this interface
+	At    time.Time // the kernel's time stamp
+	Mono  int64     // the same instant on CLOCK_MONOTONIC, nanoseconds, as ctl.Event has it
+
+	SrcMAC, DstMAC MAC
+	EtherType      uint16 // of the payload, inside any VLAN tag
+	VLAN           uint16 // 0 = untagged
+	Src, Dst       netip.AddrPort
+	Protocol       uint8 // IP protocol number, 0 = no IP packet
+	TTL            uint8 // hop limit for IPv6
+	Flags          Flags // TCP
+	Seq            uint32
+	Payload        []byte // of TCP and UDP, as far as captured
+	Length         int    // octets on the wire
+	Data           []byte // as far as captured
+}
+
+// decode fills p from p.Data and stops at the first thing it cannot read. It never fails:
+// a frame that is cut short or malformed is still evidence.
+func decode(p *Packet) {
+	b := p.Data
+	if len(b) < 14 {
+		return
+	}
+	copy(p.DstMAC[:], b[0:6])
+	copy(p.SrcMAC[:], b[6:12])
+	p.EtherType, b = binary.BigEndian.Uint16(b[12:14]), b[14:]
+	if p.EtherType == etherVLAN && len(b) >= 4 {
+		p.VLAN = binary.BigEndian.Uint16(b[0:2]) & 0xfff
+		p.EtherType, b = binary.BigEndian.Uint16(b[2:4]), b[4:]
+	}
+	switch p.EtherType {
+	case etherIPv4:
+		decodeIPv4(p, b)
+	case etherIPv6:
+		decodeIPv6(p, b)
+	}
+}
+
+// decodeIPv4 reads a header of RFC 791.
+func decodeIPv4(p *Packet, b []byte) {
+	if len(b) < 20 || b[0]>>4 != 4 {
+		return
+	}
+	header, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:4]))
+	p.TTL, p.Protocol = b[8], b[9]
+	p.Src = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:16])), 0)
+	p.Dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:20])), 0)
+	fragment := binary.BigEndian.Uint16(b[6:8])&0x1fff != 0
+	if header < 20 || header > len(b) || fragment {
+		return
+	}
+	// total is 0 for segments that TSO leaves to the card beyond 64 KiB (BIG TCP).
+	if total >= header && total < len(b) {
+		b = b[:total]
+	}
+	decodeTransport(p, b[header:])
+}
+
+// decodeIPv6 reads a header of RFC 8200 without extension headers.
+func decodeIPv6(p *Packet, b []byte) {
+	if len(b) < 40 || b[0]>>4 != 6 {
+		return
+	}
+	length := int(binary.BigEndian.Uint16(b[4:6]))
+	p.Protocol, p.TTL = b[6], b[7]
+	p.Src = netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[8:24])), 0)
+	p.Dst = netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[24:40])), 0)
+	b = b[40:]
+	if length > 0 && length < len(b) {
+		b = b[:length]
+	}
+	decodeTransport(p, b)
+}
+
+func decodeTransport(p *Packet, b []byte) {
+	switch {
+	case p.Protocol == ProtoTCP && len(b) >= 20:
+		p.Seq, p.Flags = binary.BigEndian.Uint32(b[4:8]), Flags(b[13]&0x1f)
+		if offset := int(b[12]>>4) * 4; offset >= 20 && offset <= len(b) {
+			p.Payload = b[offset:]
+		}
+	case p.Protocol == ProtoUDP && len(b) >= 8:
+		p.Payload = b[8:]
+	default:
+		return
+	}
+	p.Src = netip.AddrPortFrom(p.Src.Addr(), binary.BigEndian.Uint16(b[0:2]))
+	p.Dst = netip.AddrPortFrom(p.Dst.Addr(), binary.BigEndian.Uint16(b[2:4]))
+}
+
+// String is one line for people: where, which way, from whom to whom.
+func (p Packet) String() string {
+	way := "in "
+	if p.Out {
+		way = "out"
+	}
+	what := fmt.Sprintf("ethertype %#04x", p.EtherType)
+	switch p.Protocol {
+	case ProtoTCP:
+		what = "TCP " + p.Flags.String()
+	case ProtoUDP:
+		what = "UDP"
+	case ProtoICMP:
+		what = "ICMP"
+	case ProtoICMPv6:
+		what = "ICMPv6"
+	}
+	if !p.Src.Addr().IsValid() {
+		return fmt.Sprintf("%s %s %s > %s %s", p.Point, way, p.SrcMAC, p.DstMAC, what)
+	}
+	return fmt.Sprintf("%s %s %s > %s %s ttl %d length %d", p.Point, way, p.Src, p.Dst, what, p.TTL, p.Length)
+}

@@ -1,0 +1,98 @@
+package evidence
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Trace is what a capture saw, oldest first.
+type Trace struct {
+	Points  []Point
+	Packets []Packet
+	// Lost packets could not be kept: with any lost, absence proves nothing.
+	Lost int
+}
+
+// Select returns the packets that match, oldest first.
+func (t *Trace) Select(match func(Packet) bool) []Packet {
+	var out []Packet
+	for _, p := range t.Packets {
+		if match(p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Carrying matches packets with marker in their payload, whatever their addresses are by then.
+func Carrying(marker []byte) func(Packet) bool {
+	return func(p Packet) bool { return bytes.Contains(p.Payload, marker) }
+}
+
+// Hop is one sight of a packet on its way.
+type Hop struct {
+	Point    string // node/interface
+	Out      bool
+	Src, Dst netip.AddrPort
+}
+
+// String is "client/eth0 out 203.0.113.10:4000 > 192.0.2.10:80".
+func (h Hop) String() string {
+	way := "in"
+	if h.Out {
+		way = "out"
+	}
+	return fmt.Sprintf("%s %s %s > %s", h.Point, way, h.Src, h.Dst)
+}
+
+// Path is the way of a packet and of its answer: the first sight of each hop, in order.
+// A retransmission passes the same hops again and adds nothing.
+type Path []Packet
+
+// Path follows the packets that match.
+func (t *Trace) Path(match func(Packet) bool) Path {
+	var path Path
+	seen := map[Hop]bool{}
+	for _, p := range t.Packets {
+		if h := p.Hop(); match(p) && !seen[h] {
+			seen[h] = true
+			path = append(path, p)
+		}
+	}
+	return path
+}
+
+// Hop is where the packet was seen.
+func (p Packet) Hop() Hop {
+	return Hop{Point: p.Point.String(), Out: p.Out, Src: p.Src, Dst: p.Dst}
+}
+
+// Hops is the path as plain values, to compare with what is expected.
+func (p Path) Hops() []Hop {
+	hops := make([]Hop, len(p))
+	for i, packet := range p {
+		hops[i] = packet.Hop()
+	}
+	return hops
+}
+
+// At returns the first packet of the path at the point ("node/interface") in the direction.
+func (p Path) At(point string, out bool) (Packet, bool) {
+	for _, packet := range p {
+		if packet.Point.String() == point && packet.Out == out {
+			return packet, true
+		}
+	}
+	return Packet{}, false
+}
+
+// String is one line a hop, with the time since the first.
+func (p Path) String() string {
+	var b strings.Builder
+	for _, packet := range p {
+		fmt.Fprintf(&b, "%9.3f ms  %s\n", float64(packet.Mono-p[0].Mono)/1e6, packet)
+	}
+	return b.String()
+}
