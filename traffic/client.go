@@ -1,0 +1,166 @@
+package traffic
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/spklab/spklab/topo"
+)
+
+// DefaultTimeout bounds every dial and every exchange of a Dialer that names no other.
+const DefaultTimeout = 3 * time.Second
+
+// Dialer opens connections to an application from inside a network namespace.
+// The zero value dials from the calling process's own namespace.
+type Dialer struct {
+	Netns   string        // name as `ip netns` lists it; empty: the process's own
+	Timeout time.Duration // of each dial and each exchange, 0 = DefaultTimeout
+}
+
+// Conn is an open connection to an application, TCP or UDP. It is not safe for concurrent use.
+type Conn struct {
+	net.Conn
+	// Greeting is who answered: set by the dial for TCP, by the first Echo for UDP.
+	Greeting Greeting
+
+	r       *bufio.Reader // TCP only
+	timeout time.Duration
+}
+
+// TCP connects and reads the greeting. The zero local lets the kernel choose; so does port 0.
+func (d Dialer) TCP(ctx context.Context, local, remote netip.AddrPort) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout())
+	defer cancel()
+	c, err := d.dial(ctx, func(nd *net.Dialer) (net.Conn, error) {
+		return nd.DialTCP(ctx, "tcp", local, remote)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dial %s over TCP from %s: %w", remote, d.name(), err)
+	}
+	conn := &Conn{Conn: c, r: bufio.NewReaderSize(c, maxGreeting), timeout: d.timeout()}
+	if err := conn.greet(); err != nil {
+		return nil, errors.Join(fmt.Errorf("greeting of %s over TCP to %s: %w", remote, d.name(), err), c.Close())
+	}
+	return conn, nil
+}
+
+// UDP returns a connected socket; nothing is sent before the first Echo.
+func (d Dialer) UDP(ctx context.Context, local, remote netip.AddrPort) (*Conn, error) {
+	c, err := d.dial(ctx, func(nd *net.Dialer) (net.Conn, error) {
+		return nd.DialUDP(ctx, "udp", local, remote)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open UDP socket to %s in %s: %w", remote, d.name(), err)
+	}
+	return &Conn{Conn: c, timeout: d.timeout()}, nil
+}
+
+// dial runs f in the namespace: a socket belongs to the namespace it was made in for good.
+func (d Dialer) dial(_ context.Context, f func(*net.Dialer) (net.Conn, error)) (net.Conn, error) {
+	var c net.Conn
+	run := func() (err error) {
+		c, err = f(&net.Dialer{})
+		return err
+	}
+	if d.Netns == "" {
+		return c, run()
+	}
+	if err := topo.Do(d.Netns, run); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (d Dialer) timeout() time.Duration {
+	if d.Timeout == 0 {
+		return DefaultTimeout
+	}
+	return d.Timeout
+}
+
+func (d Dialer) name() string {
+	if d.Netns == "" {
+		return "this namespace"
+	}
+	return d.Netns
+}
+
+func (c *Conn) greet() error {
+	if err := c.SetDeadline(time.Now().Add(c.timeout)); err != nil {
+		return err
+	}
+	line, err := c.r.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	c.Greeting, _, err = ParseGreeting(line)
+	return err
+}
+
+// Echo sends payload and waits until all of it has come back. A payload for UDP must fit into
+// one datagram; an answer from another pod than before is an error, because the application
+// answers a flow from one place.
+func (c *Conn) Echo(payload []byte) error {
+	if err := c.SetDeadline(time.Now().Add(c.timeout)); err != nil {
+		return fmt.Errorf("echo to %s: %w", c.RemoteAddr(), err)
+	}
+	if _, err := c.Write(payload); err != nil {
+		return fmt.Errorf("echo to %s: %w", c.RemoteAddr(), err)
+	}
+	if c.r == nil {
+		return c.answer(payload)
+	}
+	got := make([]byte, len(payload))
+	if n, err := io.ReadFull(c.r, got); err != nil {
+		return fmt.Errorf("echo to %s: %d of %d bytes came back: %w", c.RemoteAddr(), n, len(payload), err)
+	}
+	return c.same(payload, got)
+}
+
+// answer reads datagrams until the one that carries payload.
+func (c *Conn) answer(payload []byte) error {
+	buf := make([]byte, 64<<10)
+	n, err := c.Read(buf)
+	if err != nil {
+		return fmt.Errorf("echo to %s: no answer: %w", c.RemoteAddr(), err)
+	}
+	g, rest, err := ParseGreeting(buf[:n])
+	if err != nil {
+		return fmt.Errorf("echo to %s: %w", c.RemoteAddr(), err)
+	}
+	if c.Greeting.Pod != "" && c.Greeting.Pod != g.Pod {
+		return fmt.Errorf("echo to %s: %s answered a flow that %s had answered before", c.RemoteAddr(), g.Pod, c.Greeting.Pod)
+	}
+	c.Greeting = g
+	return c.same(payload, rest)
+}
+
+func (c *Conn) same(sent, got []byte) error {
+	if !bytes.Equal(sent, got) {
+		return fmt.Errorf("echo to %s: sent %d bytes, got %d other bytes back", c.RemoteAddr(), len(sent), len(got))
+	}
+	return nil
+}
+
+// Local is the client's own end.
+func (c *Conn) Local() netip.AddrPort { return addrPort(c.LocalAddr()) }
+
+// Remote is the address that was dialled.
+func (c *Conn) Remote() netip.AddrPort { return addrPort(c.RemoteAddr()) }
+
+func addrPort(a net.Addr) netip.AddrPort {
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		return unmap(a.AddrPort())
+	case *net.UDPAddr:
+		return unmap(a.AddrPort())
+	}
+	return netip.AddrPort{}
+}
