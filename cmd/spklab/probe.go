@@ -1,0 +1,188 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// privileges says whether this process may build a lab at all.
+func privileges() []finding {
+	f := finding{Name: "root", Required: true, OK: os.Geteuid() == 0, Detail: "network namespaces, BPF"}
+	if !f.OK {
+		f.Detail = fmt.Sprintf("uid %d: run as root", os.Geteuid())
+	}
+	return []finding{f}
+}
+
+// kernelFeatures tries each feature in a network namespace of its own that goes away with the
+// thread that made it.
+func kernelFeatures() []finding {
+	done := make(chan []finding)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and the namespace with it
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- []finding{{Name: "network namespaces", Required: true, Detail: err.Error()}}
+			return
+		}
+		done <- append([]finding{{Name: "network namespaces", Required: true, OK: true}}, tryFeatures()...)
+	}()
+	return <-done
+}
+
+func tryFeatures() []finding {
+	attrs := func() netlink.LinkAttrs { a := netlink.NewLinkAttrs(); a.Name = "probe"; return a }
+	veth := &netlink.Veth{LinkAttrs: attrs(), PeerName: "peer"}
+	out := []finding{
+		tryLink("veth", true, "cables", veth),
+		tryLink("bridge", true, "segments", &netlink.Bridge{LinkAttrs: attrs()}),
+		tryMacvlan(),
+		tryTCX(),
+		{Name: "BTF", Required: true, OK: exists("/sys/kernel/btf/vmlinux"), Detail: "eBPF programs that fit any kernel"},
+		tryBPFFS(),
+		tryNFTables(),
+		tryLink("vxlan", false, "overlay fabrics", &netlink.Vxlan{LinkAttrs: attrs(), VxlanId: 1, Port: 4789}),
+		tryLink("geneve", false, "OVN's own tunnels", &netlink.Geneve{LinkAttrs: attrs(), ID: 1, Remote: []byte{127, 0, 0, 1}}),
+		tryLink("vrf", false, "routing domains", &netlink.Vrf{LinkAttrs: attrs(), Table: 10}),
+		tryChild("8021q", "VLAN devices (in eBPF where missing)", func(parent int) netlink.Link {
+			a := attrs()
+			a.ParentIndex = parent
+			return &netlink.Vlan{LinkAttrs: a, VlanId: 7}
+		}),
+	}
+	return out
+}
+
+// tryLink makes the link and removes it again.
+func tryLink(name string, required bool, purpose string, l netlink.Link) finding {
+	f := finding{Name: name, Required: required, Detail: purpose}
+	if err := netlink.LinkAdd(l); err != nil {
+		f.Detail = fmt.Sprintf("%s: %v", purpose, err)
+		return f
+	}
+	f.OK = true
+	if err := netlink.LinkDel(l); err != nil {
+		f.Detail = fmt.Sprintf("%s: made but not removed: %v", purpose, err)
+	}
+	return f
+}
+
+// tryChild tries a link that stands on another one.
+func tryChild(name, purpose string, child func(parent int) netlink.Link) finding {
+	a := netlink.NewLinkAttrs()
+	a.Name = "base"
+	base := &netlink.Veth{LinkAttrs: a, PeerName: "base-peer"}
+	if err := netlink.LinkAdd(base); err != nil {
+		return finding{Name: name, Detail: fmt.Sprintf("%s: no parent to try it on: %v", purpose, err)}
+	}
+	f := tryLink(name, false, purpose, child(base.Attrs().Index))
+	if err := netlink.LinkDel(base); err != nil {
+		f.Detail += fmt.Sprintf("; parent not removed: %v", err)
+	}
+	return f
+}
+
+func tryMacvlan() finding {
+	f := tryChild("macvlan", "TMM interfaces without SR-IOV", func(parent int) netlink.Link {
+		a := netlink.NewLinkAttrs()
+		a.Name, a.ParentIndex = "probe", parent
+		return &netlink.Macvlan{LinkAttrs: a, Mode: netlink.MACVLAN_MODE_BRIDGE}
+	})
+	f.Required = true
+	return f
+}
+
+// tryTCX attaches a program that does nothing to the loopback of the throw-away namespace.
+func tryTCX() finding {
+	f := finding{Name: "tcx", Required: true, Detail: "where the proxy attaches (Linux 6.6)"}
+	fail := func(err error) finding { f.Detail = fmt.Sprintf("%s: %v", f.Detail, err); return f }
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return fail(err)
+	}
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.SchedCLS, License: "Dual BSD/GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()},
+	})
+	if err != nil {
+		return fail(err)
+	}
+	defer prog.Close()
+	l, err := link.AttachTCX(link.TCXOptions{Interface: 1, Program: prog, Attach: ebpf.AttachTCXIngress})
+	if err != nil {
+		return fail(err)
+	}
+	if err := l.Close(); err != nil {
+		return fail(err)
+	}
+	f.OK = true
+	return f
+}
+
+func tryBPFFS() finding {
+	f := finding{Name: "bpffs", Required: true, Detail: "mounted at /sys/fs/bpf"}
+	var s unix.Statfs_t
+	if err := unix.Statfs("/sys/fs/bpf", &s); err != nil {
+		f.Detail = err.Error()
+		return f
+	}
+	f.OK = true
+	if s.Type != unix.BPF_FS_MAGIC {
+		f.Detail = "not mounted: the first lab mounts it at /sys/fs/bpf, the last unmounts it"
+	}
+	return f
+}
+
+func tryNFTables() finding {
+	f := finding{Name: "nftables", Detail: "peer in benchmarks"}
+	c, err := nftables.New()
+	if err == nil {
+		_, err = c.ListTables()
+	}
+	if err != nil {
+		f.Detail = fmt.Sprintf("%s: %v", f.Detail, err)
+	}
+	f.OK = err == nil
+	return f
+}
+
+// programs says which of the programs that a lab calls are installed.
+func programs() []finding {
+	var out []finding
+	for _, p := range []struct {
+		name, deb, purpose string
+		required           bool
+	}{
+		{"ovn-nbctl", "ovn-common", "looks into the northbound database", true},
+		{"iperf3", "iperf3", "throughput scenario", true},
+		{"ip", "iproute2", "peer in benchmarks, people's own looks", true},
+		{"ovsdb-server", "openvswitch-common", "peer of the northbound database in tests", false},
+	} {
+		f := finding{Name: p.name, Required: p.required, Detail: p.purpose}
+		path, err := exec.LookPath(p.name)
+		switch {
+		case err == nil:
+			f.OK, f.Detail = true, path
+		case errors.Is(err, exec.ErrNotFound):
+			f.Debs = []string{p.deb}
+		default:
+			f.Detail = err.Error()
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
