@@ -241,6 +241,9 @@ func (t *txn) checkIndex(ts *tableSchema, cols []string, changes []change) *opEr
 }
 
 func duplicateError(ts *tableSchema, cols []string, key string, a, b *row, touched map[string]change) *opError {
+	if c, ok := touched[a.uuid]; (!ok || c.old != nil) && touched[b.uuid].new != nil {
+		a, b = b, a // ovsdb-server names the row that the transaction touched first
+	}
 	plural, quoted := "", `"`+strings.Join(cols, `" and "`)+`"`
 	if len(cols) > 1 {
 		plural = "s"

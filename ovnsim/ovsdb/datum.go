@@ -179,7 +179,7 @@ func parseDatum(j any, t columnType, names resolver) (datum, *opError) {
 		l, ok := tagged(j, "map")
 		if !ok {
 			if l, ok = tagged(j, "set"); !ok || len(l) > 0 {
-				return datum{}, syntaxError(j, "expected array")
+				return datum{}, syntaxError(j, `expected ["map", <array>]`)
 			}
 		}
 		elems = l
@@ -191,7 +191,7 @@ func parseDatum(j any, t columnType, names resolver) (datum, *opError) {
 	if err != nil {
 		return datum{}, err
 	}
-	return sortedDatum(pairs, t, j)
+	return sortedDatum(pairs, t)
 }
 
 func parseElements(elems []any, t columnType, names resolver) ([][2]atom, *opError) {
@@ -220,15 +220,15 @@ func parseElements(elems []any, t columnType, names resolver) ([][2]atom, *opErr
 }
 
 // sortedDatum puts elements in order; an element twice is an error.
-func sortedDatum(pairs [][2]atom, t columnType, j any) (datum, *opError) {
+func sortedDatum(pairs [][2]atom, t columnType) (datum, *opError) {
 	slices.SortFunc(pairs, func(a, b [2]atom) int { return compareAtoms(a[0], b[0]) })
 	d := defaultDatum(columnType{value: t.value})
 	for i, p := range pairs {
 		if i > 0 && p[0] == pairs[i-1][0] {
 			if t.value != nil {
-				return datum{}, syntaxError(j, "map contains duplicate key")
+				return datum{}, failure("ovsdb error", "map contains duplicate key")
 			}
-			return datum{}, syntaxError(j, "set contains duplicate")
+			return datum{}, failure("ovsdb error", "set contains duplicate")
 		}
 		d.keys = append(d.keys, p[0])
 		if t.value != nil {
@@ -271,10 +271,13 @@ func parseAtom(j any, b *baseType, names resolver) (atom, *opError) {
 	case kindUUID:
 		a.text, ok = parseUUID(j, names)
 	}
-	if !ok {
-		return a, syntaxError(j, "expected %s", expected(b.kind))
+	if ok {
+		return a, b.check(a)
 	}
-	return a, b.check(a)
+	if l, isList := j.([]any); isList && b.kind == kindUUID && len(l) == 2 && l[0] == "uuid" {
+		return a, syntaxError(j, "\"%v\" is not a valid UUID", l[1])
+	}
+	return a, syntaxError(j, "expected %s", expected(b.kind))
 }
 
 func expected(k kind) string {
@@ -332,7 +335,7 @@ func (b *baseType) check(a atom) *opError {
 	case b.kind == kindInteger:
 		return outside(a, a.num, b.minInt, b.maxInt, b.minInt != baseOf(kindInteger).minInt, b.maxInt != baseOf(kindInteger).maxInt)
 	case b.kind == kindReal && (a.real < b.minReal || a.real > b.maxReal):
-		return constraint("%s is not in the valid range %g to %g", a, b.minReal, b.maxReal)
+		return constraint("%s is not in the valid range %g to %g (inclusive)", a, b.minReal, b.maxReal)
 	case b.kind == kindString && n < b.minLen:
 		return constraint("%q length %d is less than minimum allowed length %d", a.text, n, b.minLen)
 	case b.kind == kindString && n > b.maxLen:
@@ -346,7 +349,7 @@ func outside(a atom, n, low, high int64, hasLow, hasHigh bool) *opError {
 	case n >= low && n <= high:
 		return nil
 	case hasLow && hasHigh:
-		return constraint("%s is not in the valid range %d to %d", a, low, high)
+		return constraint("%s is not in the valid range %d to %d (inclusive)", a, low, high)
 	case hasLow:
 		return constraint("%s is less than minimum allowed value %d", a, low)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 )
 
 var errTrailing = errors.New("trailing data after JSON value")
@@ -31,11 +32,13 @@ func constraint(format string, args ...any) *opError {
 const maxSyntax = 512
 
 func syntaxOf(j any) string {
-	text, err := json.Marshal(j)
-	if err != nil || len(text) > maxSyntax {
+	var text strings.Builder
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(j); err != nil || text.Len() > maxSyntax {
 		return ""
 	}
-	return string(text)
+	return strings.TrimSuffix(text.String(), "\n")
 }
 
 func syntaxError(j any, format string, args ...any) *opError {
@@ -49,10 +52,6 @@ func sizeError(j any, class string, t columnType, n int) *opError {
 		return syntaxError(j, "%s must have %d or more members but %d are present", class, t.min, n)
 	}
 	return syntaxError(j, "%s must have %d to %d members but %d are present", class, t.min, t.max, n)
-}
-
-func unknownTable(j any, name string) *opError {
-	return &opError{Name: "unknown table", Details: fmt.Sprintf("No table named %s.", name), Syntax: syntaxOf(j)}
 }
 
 func unknownColumn(j any, col, table string) *opError {

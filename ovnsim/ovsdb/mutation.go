@@ -97,7 +97,7 @@ func (m mutation) apply(d datum) (datum, *opError) {
 		}
 	}
 	if n := len(out.keys); n < m.col.typ.min || n > m.col.typ.max {
-		return d, constraint("Attempted to store %d elements in column %s, which holds %d to %d.", n, m.col.name, m.col.typ.min, m.col.typ.max)
+		return d, constraint("Attempted to store %d elements in %s.", n, m.col.typ)
 	}
 	return out, nil
 }

@@ -20,9 +20,8 @@ func (o *operation) insert() (any, *opError) {
 		}
 		cols = given
 	}
-	if err := o.noSystemColumns(cols); err != nil {
-		return nil, err
-	}
+	delete(cols, "_uuid") // ovsdb-server ignores them too
+	delete(cols, "_version")
 	for name, c := range o.table.columns {
 		if _, ok := cols[name]; !ok {
 			cols[name] = defaultDatum(c.typ)
@@ -56,7 +55,9 @@ func (o *operation) newUUID() (string, *opError) {
 		return id, nil
 	}
 	if n := o.txn.names[name]; n != nil && n.inserted {
-		return "", failure("duplicate uuid-name", "This \"uuid-name\" appeared on an earlier \"insert\" operation.")
+		err := failure("duplicate uuid-name", "This \"uuid-name\" appeared on an earlier \"insert\" operation.")
+		err.Syntax = syntaxOf(name)
+		return "", err
 	}
 	if id != "" {
 		o.txn.names[name] = &named{uuid: id}
@@ -64,15 +65,6 @@ func (o *operation) newUUID() (string, *opError) {
 	o.txn.resolve(name)
 	o.txn.names[name].inserted = true
 	return o.txn.names[name].uuid, nil
-}
-
-func (o *operation) noSystemColumns(cols map[string]datum) *opError {
-	for name := range cols {
-		if strings.HasPrefix(name, "_") {
-			return constraint("Cannot update immutable column %s in table %s.", name, o.table.name)
-		}
-	}
-	return nil
 }
 
 func (o *operation) selectRows() (any, *opError) {
@@ -94,7 +86,7 @@ func (o *operation) selectRows() (any, *opError) {
 func (o *operation) update() (any, *opError) {
 	j, ok := o.members["row"]
 	if !ok {
-		return nil, syntaxError(o.members, "Required 'row' member is missing.")
+		return nil, o.missing("row")
 	}
 	cols, err := o.parseRow(j)
 	if err != nil {
@@ -102,7 +94,9 @@ func (o *operation) update() (any, *opError) {
 	}
 	for name := range cols {
 		if c := o.table.columns[name]; c == nil || !c.mutable {
-			return nil, constraint("Cannot update immutable column %s in table %s.", name, o.table.name)
+			err := constraint("Cannot update immutable column %s in table %s.", name, o.table.name)
+			err.Syntax = syntaxOf(o.members)
+			return nil, err
 		}
 	}
 	rows, err := o.matching()
@@ -166,15 +160,15 @@ func (o *operation) wait() (any, *opError, *errBlocked) {
 	case equal == (until == "=="):
 		return empty{}, nil, nil
 	case limited && timeout <= 0:
-		return nil, timedOut(o.members["timeout"]), nil
+		return nil, failure("timed out", "\"where\" clause test failed"), nil
 	case !limited:
 		timeout = -1
 	}
 	return nil, nil, &errBlocked{timeoutMS: timeout}
 }
 
-func timedOut(ms any) *opError {
-	return failure("timed out", "\"wait\" timed out after %v ms", ms)
+func timedOut(ms int64) *opError {
+	return failure("timed out", "\"wait\" timed out after %d ms", ms)
 }
 
 func (o *operation) rowsEqual() (bool, *opError) {
@@ -184,7 +178,7 @@ func (o *operation) rowsEqual() (bool, *opError) {
 	}
 	list, ok := o.members["rows"].([]any)
 	if !ok {
-		return false, syntaxError(o.members, "Required 'rows' member is missing.")
+		return false, o.missing("rows")
 	}
 	var want []string
 	for _, j := range list {

@@ -44,6 +44,25 @@ type columnType struct {
 func (t columnType) scalar() bool    { return t.min == 1 && t.max == 1 && t.value == nil }
 func (t columnType) composite() bool { return t.max > 1 }
 
+// String is the type as ovsdb-server's messages print it.
+func (t columnType) String() string {
+	class, elems := "set", t.key.kind.String()
+	if t.value != nil {
+		class, elems = "map", elems+"-"+t.value.kind.String()+" pair"
+	}
+	switch {
+	case t.scalar():
+		return elems
+	case t.max == math.MaxInt && t.min == 0:
+		return fmt.Sprintf("%s of %ss", class, elems)
+	case t.max == math.MaxInt:
+		return fmt.Sprintf("%s of %d or more %ss", class, t.min, elems)
+	case t.min == 0:
+		return fmt.Sprintf("%s of up to %d %ss", class, t.max, elems)
+	}
+	return fmt.Sprintf("%s of %d to %d %ss", class, t.min, t.max, elems)
+}
+
 // baseType is an RFC 7047 <base-type>.
 type baseType struct {
 	kind             kind

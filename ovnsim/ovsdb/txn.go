@@ -74,25 +74,24 @@ func (t *txn) run(ops []any) (results []any, changes []change, blocked *errBlock
 type empty struct{}
 
 func (t *txn) operation(j any, i, n int) (any, *opError, *errBlocked) {
-	o := operation{txn: t, members: nil}
 	m, ok := j.(map[string]any)
+	o := operation{txn: t, members: m, place: fmt.Sprintf("Parsing ovsdb operation %d of %d failed: ", i+1, n)}
 	if !ok {
-		return nil, syntaxError(j, "Parsing ovsdb operation %d of %d failed: expected object", i+1, n), nil
+		return nil, failure("syntax error", "%sObject expected.", o.place), nil
 	}
-	o.members = m
 	name, ok := m["op"].(string)
 	if !ok {
-		return nil, syntaxError(j, "Parsing ovsdb operation %d of %d failed: Required 'op' member is missing.", i+1, n), nil
+		return nil, o.missing("op"), nil
 	}
 	run, ok := operations()[name]
 	if !ok {
-		return nil, failure("unknown operation", "No operation %q.", name), nil
+		return nil, o.syntax("No operation \"%s\"", name), nil
 	}
-	if err := o.only(run.members, i, n); err != nil {
+	if err := o.only(run.members); err != nil {
 		return nil, err, nil
 	}
 	if run.table {
-		if err := o.setTable(i, n); err != nil {
+		if err := o.setTable(); err != nil {
 			return nil, err, nil
 		}
 	}
@@ -130,24 +129,34 @@ type operation struct {
 	txn     *txn
 	members map[string]any
 	table   *tableSchema
+	place   string // begins the messages about it
 }
 
-func (o *operation) only(allowed []string, i, n int) *opError {
+// syntax is an error about the operation as a whole.
+func (o *operation) syntax(format string, args ...any) *opError {
+	return syntaxError(o.members, "%s", o.place+fmt.Sprintf(format, args...))
+}
+
+func (o *operation) missing(member string) *opError {
+	return o.syntax("Required '%s' member is missing.", member)
+}
+
+func (o *operation) only(allowed []string) *opError {
 	for _, m := range slices.Sorted(maps.Keys(o.members)) {
 		if m != "op" && !slices.Contains(allowed, m) {
-			return syntaxError(o.members, "Parsing ovsdb operation %d of %d failed: Member '%s' is not allowed here.", i+1, n, m)
+			return o.syntax("Member '%s' is present but not allowed here.", m)
 		}
 	}
 	return nil
 }
 
-func (o *operation) setTable(i, n int) *opError {
+func (o *operation) setTable() *opError {
 	name, ok := o.members["table"].(string)
 	if !ok {
-		return syntaxError(o.members, "Parsing ovsdb operation %d of %d failed: Required 'table' member is missing.", i+1, n)
+		return o.missing("table")
 	}
 	if o.table = o.txn.db.schema.tables[name]; o.table == nil {
-		return unknownTable(name, name)
+		return o.syntax("No table named %s.", name)
 	}
 	return nil
 }
@@ -254,7 +263,7 @@ func parseColumns(j any, t *tableSchema) ([]string, *opError) {
 
 func (o *operation) comment() (any, *opError) {
 	if _, ok := o.members["comment"].(string); !ok {
-		return nil, syntaxError(o.members, "Required 'comment' member is missing.")
+		return nil, o.missing("comment")
 	}
 	return empty{}, nil
 }
@@ -263,7 +272,7 @@ func (o *operation) comment() (any, *opError) {
 func (o *operation) commit() (any, *opError) {
 	durable, ok := o.members["durable"].(bool)
 	if !ok {
-		return nil, syntaxError(o.members, "Required 'durable' member is missing.")
+		return nil, o.missing("durable")
 	}
 	if durable {
 		return nil, failure("not supported", "the database is kept in memory")
@@ -276,7 +285,7 @@ func (o *operation) abort() (any, *opError) { return nil, failure("aborted", "ab
 func (o *operation) assert() (any, *opError) {
 	lock, ok := o.members["lock"].(string)
 	if !ok {
-		return nil, syntaxError(o.members, "Required 'lock' member is missing.")
+		return nil, o.missing("lock")
 	}
 	if !o.txn.owns(lock) {
 		return nil, failure("not owner", "Asserted lock %s not held.", lock)
