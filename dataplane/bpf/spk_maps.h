@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+
+/* The maps. All but spk_config belong to user space for writing unless said otherwise. */
+#pragma once
+
+#include <bpf/bpf_helpers.h>
+
+#include "spk_counters.h"
+#include "spk_types.h"
+
+/* Conntrack, one entry a direction, both made and deleted together. Written by the slow path,
+ * aged out by user space. Never LRU: evicting one half of a pair breaks a connection. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SPK_MAX_FLOWS);
+	__type(key, struct spk_key4);
+	__type(value, struct spk_ct4);
+} spk_ct4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SPK_MAX_FLOWS);
+	__type(key, struct spk_key6);
+	__type(value, struct spk_ct6);
+} spk_ct6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SPK_MAX_VIRTUAL_SERVERS);
+	__type(key, struct spk_vs_key4);
+	__type(value, struct spk_vs);
+} spk_vs4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SPK_MAX_VIRTUAL_SERVERS);
+	__type(key, struct spk_vs_key6);
+	__type(value, struct spk_vs);
+} spk_vs6 SEC(".maps");
+
+/* By virtual server id; the programs never look here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SPK_MAX_VIRTUAL_SERVERS);
+	__type(key, __u32);
+	__type(value, struct spk_vs_info);
+} spk_vs_info SEC(".maps");
+
+/* Owner ids of the members that may get new flows; a virtual server has a range. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SPK_MAX_POOL_SLOTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} spk_pool SEC(".maps");
+
+/* By virtual server id. Advanced by the slow path. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SPK_MAX_VIRTUAL_SERVERS);
+	__type(key, __u32);
+	__type(value, struct spk_cursor);
+} spk_cursors SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SPK_MAX_OWNERS);
+	__type(key, __u32);
+	__type(value, struct spk_owner);
+} spk_owners SEC(".maps");
+
+/* By owner id. Counted by the programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SPK_MAX_OWNERS);
+	__type(key, __u32);
+	__type(value, struct spk_traffic);
+} spk_traffic SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SPK_MAX_EGRESS_PREFIXES);
+	__type(key, struct spk_egress_key4);
+	__type(value, struct spk_egress);
+} spk_egress4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SPK_MAX_EGRESS_PREFIXES);
+	__type(key, struct spk_egress_key6);
+	__type(value, struct spk_egress);
+} spk_egress6 SEC(".maps");
+
+/* By owner id; the programs never look here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SPK_MAX_EGRESS_PREFIXES);
+	__type(key, __u32);
+	__type(value, struct spk_egress_info);
+} spk_egress_info SEC(".maps");
+
+/* Addresses that are never forwarded to. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SPK_MAX_LOCALS);
+	__type(key, __be32);
+	__type(value, struct spk_local);
+} spk_local4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SPK_MAX_LOCALS);
+	__type(key, struct spk_addr6);
+	__type(value, struct spk_local);
+} spk_local6 SEC(".maps");
+
+/* By interface index. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SPK_MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct spk_port);
+} spk_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct spk_config);
+} spk_config SEC(".maps");
+
+/* By enum spk_counter. Counted by the programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SPK_COUNTERS);
+	__type(key, enum spk_counter);
+	__type(value, __u64);
+} spk_counters SEC(".maps");
+
+/* By enum spk_prog. User space holds or pins it: it empties with its last reference. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, SPK_PROGS);
+	__type(key, enum spk_prog);
+	__type(value, __u32);
+} spk_progs SEC(".maps");

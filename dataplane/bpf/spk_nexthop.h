@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+
+/* Next hops, from the kernel's own routes and neighbours. */
+#pragma once
+
+#include "spk_conntrack.h"
+
+/* Lookups are made as if the TMM itself sent the packet. So it is enough that loopback has
+ * forwarding on, and the kernel itself forwards nothing between the interfaces. */
+#define LOOPBACK_IFINDEX 1
+
+struct spk_hop {
+	__u32 oif;
+	__u32 family; /* of gw */
+	__be32 gw[4];
+	__u8 dmac[6];
+	__u8 smac[6];
+	__u32 resolved; /* the MACs are valid */
+};
+
+/* Where does a packet with the addresses of t go? SPK_OK, or why it goes nowhere. */
+static __noinline enum spk_counter find_hop(struct __sk_buff *skb, const struct spk_tuple *t,
+					    struct spk_hop *hop)
+{
+	struct bpf_fib_lookup f = {.ifindex = LOOPBACK_IFINDEX};
+	long rc;
+
+	f.family = t->family;
+	f.l4_protocol = t->proto;
+	f.sport = t->sport;
+	f.dport = t->dport;
+	if (t->family == SPK_AF_INET) {
+		f.ipv4_src = t->saddr[0];
+		f.ipv4_dst = t->daddr[0];
+	} else {
+		copy_addr(f.ipv6_src, t->saddr);
+		copy_addr(f.ipv6_dst, t->daddr);
+	}
+	rc = bpf_fib_lookup(skb, &f, sizeof(f), 0);
+	if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return SPK_DROP_TOO_BIG;
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return SPK_DROP_NO_ROUTE;
+	hop->resolved = rc == BPF_FIB_LKUP_RET_SUCCESS;
+	hop->oif = f.ifindex;
+	hop->family = f.family; /* an IPv4 route may have an IPv6 gateway (RFC 5549) */
+	copy_addr(hop->gw, f.ipv6_dst);
+	__builtin_memcpy(hop->dmac, f.dmac, sizeof(hop->dmac));
+	__builtin_memcpy(hop->smac, f.smac, sizeof(hop->smac));
+	count(hop->resolved ? SPK_HOPS_RESOLVED : SPK_HOPS_UNRESOLVED);
+	return SPK_OK;
+}
+
+/* Writes the hop into an entry. An unresolved one keeps generation 0: the next packet of the
+ * flow asks again. Another CPU may see the MACs half written; it loses that one packet. */
+static __always_inline void store_hop(struct spk_ct *ct, const struct spk_hop *hop)
+{
+	const struct spk_config *cfg = config();
+
+	ct->oif = hop->oif;
+	__builtin_memcpy(ct->dmac, hop->dmac, sizeof(ct->dmac));
+	__builtin_memcpy(ct->smac, hop->smac, sizeof(ct->smac));
+	ct->fib_gen = hop->resolved && cfg ? cfg->fib_gen : 0;
+}
+
+/* The next hop is known and still what the kernel's tables say. */
+static __always_inline bool hop_is_current(const struct spk_ct *ct)
+{
+	const struct spk_config *cfg = config();
+
+	return cfg && ct->fib_gen == cfg->fib_gen;
+}
+
+/* Has the kernel ask for the neighbour's MAC; the packet waits there for the answer. */
+static __always_inline int send_unresolved(const struct spk_hop *hop)
+{
+	struct bpf_redir_neigh nh = {.nh_family = hop->family};
+
+	copy_addr(nh.ipv6_nh, hop->gw);
+	return bpf_redirect_neigh(hop->oif, &nh, sizeof(nh), 0);
+}
