@@ -167,7 +167,7 @@ type StaticRouteSpec struct {
 	PrefixLen     int        `json:"prefixLen,omitempty"`
 	Gateway       netip.Addr `json:"gateway,omitzero"`
 	DestinationV6 netip.Addr `json:"destination_v6,omitzero"`
-	PrefixLenV6   int        `json:"prefixlen_v6,omitempty"`
+	PrefixLenV6   int        `json:"prefixlen_v6,omitempty" alias:"prefixLen_v6,prefix_len_v6"`
 	GatewayV6     netip.Addr `json:"gateway_v6,omitzero"`
 	Interface     string     `json:"interface,omitempty"` // spec.name or metadata.name of a F5SPKVlan
 	Type          string     `json:"type,omitempty"`      // gateway, the default

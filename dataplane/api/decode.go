@@ -1,11 +1,153 @@
 package api
 
-// Split cuts a file of YAML (or JSON) documents into objects. Items of a kind List become
-// objects of their own. A document with a top key tmm or controller and no kind is Helm
-// values. Documents that are no object are InputErrors, joined; the others are returned.
-func Split(file string, data []byte) ([]Object, error) { return nil, nil }
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // Decode reads objects into typed resources. What an object's author should know but that
 // harms nothing is a Warning; objects that cannot be read are left out and their InputErrors
-// are joined.
-func Decode(objs []Object) (Resources, []Warning, error) { return Resources{}, nil, nil }
+// are joined. Of two objects with one name the later one counts.
+func Decode(objs []Object) (Resources, []Warning, error) {
+	var d decoder
+	for i := range objs {
+		d.add(&objs[i])
+	}
+	d.res.sort()
+	return d.res, d.warnings, errors.Join(d.errs...)
+}
+
+type decoder struct {
+	res      Resources
+	warnings []Warning
+	errs     []error
+}
+
+func (d *decoder) add(o *Object) {
+	switch o.Kind {
+	case KindNamespace:
+		add(d, o, &d.res.Namespaces, nil)
+	case KindNode:
+		add(d, o, &d.res.Nodes, nil)
+	case KindPod:
+		add(d, o, &d.res.Pods, nil)
+	case KindService:
+		add(d, o, &d.res.Services, checkService)
+	case KindEndpointSlice:
+		add(d, o, &d.res.EndpointSlices, checkEndpointSlice)
+	case KindDeployment:
+		add(d, o, &d.res.Deployments, nil)
+	case KindNAD:
+		add(d, o, &d.res.NADs, checkNAD)
+	case KindVLAN:
+		add(d, o, &d.res.VLANs, checkVLAN)
+	case KindIngressTCP:
+		add(d, o, &d.res.IngressTCPs, func(f *fitter, n *node, v *F5SPKIngressTCP) { checkIngress(f, n.at("spec"), &v.Spec) })
+	case KindIngressUDP:
+		add(d, o, &d.res.IngressUDPs, func(f *fitter, n *node, v *F5SPKIngressUDP) { checkIngress(f, n.at("spec"), &v.Spec) })
+	case KindEgress:
+		add(d, o, &d.res.Egresses, checkEgress)
+	case KindSnatpool:
+		add(d, o, &d.res.Snatpools, checkSnatpool)
+	case KindStaticRoute:
+		add(d, o, &d.res.StaticRoutes, checkStaticRoute)
+	case KindValues:
+		d.values(o)
+	default:
+		d.warnings = append(d.warnings, Warning{File: o.File, Line: o.Line, Column: 1, Object: o.String(),
+			Message: fmt.Sprintf("unknown kind %q is kept and not used", o.Kind)})
+		d.res.Others = append(d.res.Others, *o)
+	}
+}
+
+func (d *decoder) values(o *Object) {
+	var v Values
+	if decodeObject(d, o, &v, nil) {
+		d.res.Values = &v
+	}
+}
+
+// add decodes an object into its list; check looks at what JSON types cannot say.
+func add[T any, P interface {
+	*T
+	metav1.Object
+}](d *decoder, o *Object, list *[]T, check func(*fitter, *node, *T)) {
+	var v T
+	if !decodeObject(d, o, &v, check) {
+		return
+	}
+	P(&v).SetNamespace(o.Namespace)
+	same := func(e T) bool { return P(&e).GetNamespace() == o.Namespace && P(&e).GetName() == o.Name }
+	if i := slices.IndexFunc(*list, same); i >= 0 {
+		(*list)[i] = v
+		return
+	}
+	*list = append(*list, v)
+}
+
+// decodeObject reads the object's document into v and reports whether it could.
+func decodeObject[T any](d *decoder, o *Object, v *T, check func(*fitter, *node, *T)) bool {
+	n, err := o.node()
+	if err != nil {
+		d.errs = append(d.errs, err)
+		return false
+	}
+	f := &fitter{doc: o, budget: maxNodes, silent: o.Kind == KindValues}
+	value := f.fit(n, reflect.TypeFor[T]())
+	if len(f.errs) == 0 {
+		if err := convert(value, v); err != nil {
+			f.fail(n, "does not fit %s: %v", o.Kind, err)
+		}
+	}
+	if len(f.errs) == 0 && check != nil {
+		check(f, n, v)
+	}
+	d.warnings = append(d.warnings, f.warnings...)
+	d.errs = append(d.errs, f.errs...)
+	return len(f.errs) == 0
+}
+
+func convert(from, to any) error {
+	data, err := json.Marshal(from)
+	if err != nil {
+		return err
+	}
+	return json.NewDecoder(bytes.NewReader(data)).Decode(to)
+}
+
+// sort brings every list into the order of namespace and name.
+func (r *Resources) sort() {
+	sortObjects(r.Namespaces)
+	sortObjects(r.Nodes)
+	sortObjects(r.Pods)
+	sortObjects(r.Services)
+	sortObjects(r.EndpointSlices)
+	sortObjects(r.Deployments)
+	sortObjects(r.NADs)
+	sortObjects(r.VLANs)
+	sortObjects(r.IngressTCPs)
+	sortObjects(r.IngressUDPs)
+	sortObjects(r.Egresses)
+	sortObjects(r.Snatpools)
+	sortObjects(r.StaticRoutes)
+	slices.SortStableFunc(r.Others, func(a, b Object) int { return strings.Compare(a.String(), b.String()) })
+}
+
+func sortObjects[T any, P interface {
+	*T
+	metav1.Object
+}](list []T) {
+	slices.SortFunc(list, func(a, b T) int {
+		if c := strings.Compare(P(&a).GetNamespace(), P(&b).GetNamespace()); c != 0 {
+			return c
+		}
+		return strings.Compare(P(&a).GetName(), P(&b).GetName())
+	})
+}

@@ -62,8 +62,10 @@ type Object struct {
 	Name       string `json:"name"`
 	File       string `json:"file"`
 	Line       int    `json:"line"` // of the document's first line in File, from 1
-	// Raw is the document's own text. Item documents of a List keep their columns.
+	// Raw is the document's own text; JSON for an item of a List.
 	Raw []byte `json:"-"`
+
+	root *node // Raw parsed, nil until needed
 }
 
 // String is the object as messages name it: Kind namespace/name.

@@ -1,0 +1,251 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// interfacePattern is TMM's way to number interfaces.
+var interfacePattern = regexp.MustCompile(`^1\.[1-9][0-9]?$`)
+
+func checkVLAN(f *fitter, n *node, v *F5SPKVlan) {
+	spec, s := n.at("spec"), &v.Spec
+	if s.Tag < 0 || s.Tag > 4094 {
+		f.fail(spec.at("tag"), "no 802.1Q tag; write 1 to 4094, or 0 for untagged")
+	}
+	if len(s.Interfaces) == 0 {
+		f.fail(spec.at("interfaces"), `a VLAN without an interface; write interfaces: ["1.1"]`)
+	}
+	for i, name := range s.Interfaces {
+		if !interfacePattern.MatchString(name) {
+			f.fail(spec.at("interfaces").item(i), `no interface of TMM; write "1.1" for the first of tmm.cniNetworks, "1.2" for the second`)
+		}
+	}
+	if s.MTU != 0 && (s.MTU < DefaultMTU || s.MTU > MaxMTU) {
+		f.fail(spec.at("mtu"), "MTU outside %d to %d", DefaultMTU, MaxMTU)
+	}
+	f.selfIPs(spec, "selfip_v4s", "prefixlen_v4", s.SelfIPv4s, s.PrefixLenV4, 32)
+	f.selfIPs(spec, "selfip_v6s", "prefixlen_v6", s.SelfIPv6s, s.PrefixLenV6, 128)
+	for i, a := range s.Allowed {
+		checkAllowed(f, spec.at("allowed_services").item(i), a)
+	}
+}
+
+func checkAllowed(f *fitter, n *node, a AllowedService) {
+	switch strings.ToLower(a.Protocol) {
+	case "tcp", "udp", "sctp", "icmp", "any", "all":
+	default:
+		f.warn(n.at("protocol").line, n.at("protocol").col, "protocol %q is not known; tcp and udp are", a.Protocol)
+	}
+	port := int(a.Port.IntVal)
+	if a.Port.Type == intstr.String {
+		var err error
+		if port, err = strconv.Atoi(a.Port.StrVal); err != nil {
+			f.fail(n.at("port"), "no port; write a number like 179")
+			return
+		}
+	}
+	f.port(n.at("port"), port)
+}
+
+func (f *fitter) port(n *node, port int) {
+	if port < 0 || port > 65535 {
+		f.fail(n, "port outside 0..65535")
+	}
+}
+
+func (f *fitter) selfIPs(spec *node, list, length string, addrs []netip.Addr, bits, most int) {
+	for i, a := range addrs {
+		if !a.IsValid() {
+			f.fail(spec.at(list).item(i), "no address; every TMM needs one")
+			continue
+		}
+		f.family(spec.at(list).item(i), a, most == 32)
+		if slices.Index(addrs, a) < i {
+			f.fail(spec.at(list).item(i), "an address for two TMMs; write each once")
+		}
+	}
+	if bits < 0 || bits > most {
+		f.fail(spec.at(length), "prefix length outside 1 to %d", most)
+	} else if bits == 0 && len(addrs) > 0 {
+		f.fail(spec.at(length), "self-IPs without a prefix length; write %s", length)
+	}
+}
+
+func (f *fitter) family(n *node, a netip.Addr, v4 bool) {
+	switch {
+	case !a.IsValid():
+	case v4 && !a.Is4():
+		f.fail(n, "an IPv6 address where an IPv4 address belongs")
+	case !v4 && a.Is4():
+		f.fail(n, "an IPv4 address where an IPv6 address belongs")
+	}
+}
+
+func checkIngress(f *fitter, spec *node, s *IngressSpec) {
+	f.family(spec.at("destinationAddress"), s.DestinationAddress, true)
+	f.family(spec.at("ipv6destinationAddress"), s.IPv6DestinationAddress, false)
+	if !s.DestinationAddress.IsValid() && !s.IPv6DestinationAddress.IsValid() {
+		f.fail(spec, "a virtual server without an address; write destinationAddress, ipv6destinationAddress or both")
+	}
+	for _, a := range []netip.Addr{s.DestinationAddress, s.IPv6DestinationAddress} {
+		if a.IsValid() && (a.IsUnspecified() || a.IsMulticast() || a.IsLoopback()) {
+			f.fail(spec, "%s is no address of one host", a)
+		}
+	}
+	if s.IdleTimeout != nil && *s.IdleTimeout == 0 {
+		f.fail(spec.at("idleTimeout"), "idle timeout outside 1 to 4294967295 seconds")
+	}
+	if m := s.LoadBalancingMethod; m != "" && m != RoundRobin {
+		at := spec.at("loadBalancingMethod")
+		f.warn(at.line, at.col, "loadBalancingMethod %q is kept, %s is used", m, RoundRobin)
+	}
+	switch s.SNAT {
+	case "", SNATNone, SNATAutomap:
+	default:
+		f.fail(spec.at("snat"), "unknown source translation; write %s or %s", SNATNone, SNATAutomap)
+	}
+}
+
+func checkEgress(f *fitter, n *node, v *F5SPKEgress) {
+	switch v.Spec.SNATType {
+	case "", SNATNone, SNATAutomap, SNATPool:
+	default:
+		f.fail(n.at("spec", "snatType"), "unknown source translation; write %s, %s or %s", SNATNone, SNATAutomap, SNATPool)
+	}
+}
+
+// UnmarshalJSON accepts a list of lists and, as seen in the wild, a flat list.
+func (l *AddressList) UnmarshalJSON(data []byte) error {
+	var lists [][]netip.Addr
+	if json.Unmarshal(data, &lists) == nil {
+		*l = lists
+		return nil
+	}
+	var flat []netip.Addr
+	if err := json.Unmarshal(data, &flat); err != nil {
+		return errors.New("write a list of lists of bare addresses, the Nth list for the Nth TMM")
+	}
+	*l = AddressList{flat}
+	return nil
+}
+
+func checkSnatpool(f *fitter, n *node, _ *F5SPKSnatpool) {
+	list := n.at("spec", "addressList")
+	if list.kind == seqNode && len(list.items) > 0 && list.items[0].kind != seqNode {
+		f.warn(list.line, list.col, "a flat addressList counts as the first TMM's; write a list of lists, the Nth for the Nth TMM")
+	}
+}
+
+func checkStaticRoute(f *fitter, n *node, v *F5SPKStaticRoute) {
+	spec, s := n.at("spec"), &v.Spec
+	for _, r := range []struct {
+		to, length, via string
+		dst, gw         netip.Addr
+		bits            int
+		v6only          bool
+	}{
+		{to: "destination", length: "prefixLen", via: "gateway", dst: s.Destination, gw: s.Gateway, bits: s.PrefixLen},
+		{to: "destination_v6", length: "prefixlen_v6", via: "gateway_v6", dst: s.DestinationV6, gw: s.GatewayV6, bits: s.PrefixLenV6, v6only: true},
+	} {
+		if !r.dst.IsValid() && !r.gw.IsValid() {
+			continue
+		}
+		if r.v6only {
+			f.family(spec.at(r.to), r.dst, false)
+		}
+		switch {
+		case !r.gw.IsValid():
+			f.fail(spec.at(r.via), "a route without a gateway; write %s", r.via)
+		case !r.dst.IsValid():
+			f.fail(spec.at(r.to), "a route without a destination; write %s", r.to)
+		case r.dst.Is4() != r.gw.Is4():
+			f.fail(spec.at(r.via), "destination and gateway of different families")
+		case r.bits < 0 || r.bits > r.dst.BitLen():
+			f.fail(spec.at(r.length), "prefix length outside 0 to %d", r.dst.BitLen())
+		}
+	}
+	if !s.Destination.IsValid() && !s.DestinationV6.IsValid() && len(f.errs) == 0 {
+		f.fail(spec, "a route without a destination; write destination and gateway")
+	}
+}
+
+func checkNAD(f *fitter, n *node, v *NetworkAttachmentDefinition) {
+	at := n.at("spec", "config")
+	if v.Spec.Config == "" {
+		f.fail(at, "a NetworkAttachmentDefinition without a config; write the CNI configuration in JSON")
+		return
+	}
+	var raw map[string]any
+	if err := json.Unmarshal([]byte(v.Spec.Config), &raw); err != nil {
+		f.fail(at, "config is no JSON object: %v", err)
+		return
+	}
+	c, err := v.Config()
+	if err != nil {
+		f.fail(at, "config does not fit a CNI configuration: %v", errors.Unwrap(err))
+		return
+	}
+	if _, ok := raw["vlan"]; ok {
+		f.warn(at.line, at.col, "vlan in the config of a NetworkAttachmentDefinition; the tag belongs to F5SPKVlan")
+	}
+	if c.Type == "" {
+		f.fail(at, `config without a type; write "type": "macvlan"`)
+	}
+	if c.MTU != 0 && (c.MTU < 68 || c.MTU > 65535) {
+		f.fail(at, "mtu %d in the config is outside 68 to 65535", c.MTU)
+	}
+	if c.Type == "macvlan" {
+		checkMacvlan(f, at, c)
+	}
+}
+
+func checkMacvlan(f *fitter, at *node, c NADConfig) {
+	if c.Master == "" {
+		f.fail(at, `macvlan without a master; write "master": and the name of the node's NIC`)
+	}
+	if !slices.Contains([]string{"bridge", "private", "vepa", "passthru"}, c.Mode) {
+		f.fail(at, "macvlan has no mode %q; write bridge, private, vepa or passthru", c.Mode)
+	}
+	if ipam := strings.Join(strings.Fields(string(c.IPAM)), ""); ipam != "" && ipam != "{}" && ipam != "null" {
+		f.warn(at.line, at.col, "ipam in the config is not used; F5SPKVlan gives the addresses")
+	}
+}
+
+func checkService(f *fitter, n *node, v *corev1.Service) {
+	for i, p := range v.Spec.Ports {
+		at := n.at("spec", "ports").item(i)
+		f.port(at.at("port"), int(p.Port))
+		f.port(at.at("targetPort"), int(p.TargetPort.IntVal))
+	}
+}
+
+func checkEndpointSlice(f *fitter, n *node, v *discoveryv1.EndpointSlice) {
+	for i, p := range v.Ports {
+		if p.Port != nil {
+			f.port(n.at("ports").item(i).at("port"), int(*p.Port))
+		}
+	}
+	for i, e := range v.Endpoints {
+		for j, text := range e.Addresses {
+			at := n.at("endpoints").item(i).at("addresses").item(j)
+			a, err := netip.ParseAddr(text)
+			switch {
+			case v.AddressType == discoveryv1.AddressTypeFQDN:
+			case err != nil:
+				f.fail(at, "no IP address")
+			default:
+				f.family(at, a, v.AddressType == discoveryv1.AddressTypeIPv4)
+			}
+		}
+	}
+}
