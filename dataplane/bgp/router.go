@@ -1,7 +1,198 @@
 package bgp
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
 
-// RunRouter runs a Router in the calling process's network namespace and serves its
+	api "github.com/osrg/gobgp/v3/api"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spklab/spklab/ctl"
+)
+
+// RunRouter runs a router in the calling process's network namespace and serves its
 // RouterState and events on the control socket until ctx ends. It removes its routes on return.
-func RunRouter(ctx context.Context, cfg RouterConfig, socket string) error { return nil }
+func RunRouter(ctx context.Context, cfg RouterConfig, socket string) error {
+	log := ctl.NewLog(cfg.Name)
+	r, err := newRouter(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.follow(ctx) })
+	g.Go(func() error {
+		s := ctl.Server{Log: log, State: func() (any, error) { return r.state(ctx) }}
+		return s.Serve(ctx, socket)
+	})
+	err = g.Wait()
+	return errors.Join(err, r.in.stop(context.WithoutCancel(ctx)), r.fib.clear())
+}
+
+// router learns paths from whoever connects and keeps the kernel's routes equal to them.
+type router struct {
+	cfg RouterConfig
+	log *ctl.Log
+	in  *instance
+	fib *fib
+}
+
+func newRouter(ctx context.Context, cfg RouterConfig, log *ctl.Log) (*router, error) {
+	fib := newFIB()
+	if err := fib.clear(); err != nil { // what an earlier, killed router left
+		return nil, err
+	}
+	in, err := start(context.WithoutCancel(ctx), cfg.ASN, cfg.RouterID, Port, cfg.Listen, log)
+	if err != nil {
+		return nil, err
+	}
+	r := &router{cfg: cfg, log: log, in: in, fib: fib}
+	for _, rg := range cfg.Ranges {
+		if err := r.accept(ctx, rg); err != nil {
+			return nil, errors.Join(err, in.stop(ctx))
+		}
+	}
+	return r, nil
+}
+
+// accept lets any address of the range open a session.
+func (r *router) accept(ctx context.Context, rg PeerRange) error {
+	name := rg.Prefix.String()
+	group := &api.PeerGroup{
+		Conf:      &api.PeerGroupConf{PeerGroupName: name, PeerAsn: rg.ASN},
+		AfiSafis:  families(true, true),
+		Timers:    timers(),
+		Transport: &api.Transport{PassiveMode: true},
+	}
+	if err := r.in.srv.AddPeerGroup(ctx, &api.AddPeerGroupRequest{PeerGroup: group}); err != nil {
+		return fmt.Errorf("add peer group %s: %w", name, err)
+	}
+	dyn := &api.DynamicNeighbor{Prefix: name, PeerGroup: name}
+	if err := r.in.srv.AddDynamicNeighbor(ctx, &api.AddDynamicNeighborRequest{DynamicNeighbor: dyn}); err != nil {
+		return fmt.Errorf("accept neighbors from %s: %w", name, err)
+	}
+	return nil
+}
+
+// follow brings the kernel's routes up to date after each change until ctx ends. A route that
+// the kernel refuses (its link is down, say) is logged and tried again with the next change.
+func (r *router) follow(ctx context.Context) error {
+	for {
+		if err := r.sync(ctx); err != nil && ctx.Err() == nil {
+			slog.Error(err.Error())
+			r.log.Add(EventFIBError, "", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.in.changed:
+		}
+	}
+}
+
+// sync compares every path of the Loc-RIB with what the kernel was told.
+func (r *router) sync(ctx context.Context) error {
+	want, err := r.paths(ctx)
+	if err != nil {
+		return err
+	}
+	have := r.fib.installed()
+	for prefix, old := range have {
+		if _, ok := want[prefix]; !ok {
+			err = errors.Join(err, r.withdraw(prefix, old))
+		}
+	}
+	for prefix, hops := range want {
+		if !slices.Equal(have[prefix], hops) {
+			err = errors.Join(err, r.learn(prefix, hops))
+		}
+	}
+	return err
+}
+
+func (r *router) learn(prefix netip.Prefix, hops []netip.Addr) error {
+	r.log.Add(EventRouteLearned, prefix.String(), join(hops))
+	if err := r.fib.install(prefix, hops); err != nil {
+		return err
+	}
+	r.log.Add(EventFIBInstalled, prefix.String(), join(hops))
+	return nil
+}
+
+func (r *router) withdraw(prefix netip.Prefix, old []netip.Addr) error {
+	r.log.Add(EventRouteWithdrawn, prefix.String(), join(old))
+	if err := r.fib.remove(prefix); err != nil {
+		return err
+	}
+	r.log.Add(EventFIBRemoved, prefix.String(), join(old))
+	return nil
+}
+
+// paths are the next hops of every prefix that any peer announces, sorted.
+func (r *router) paths(ctx context.Context) (map[netip.Prefix][]netip.Addr, error) {
+	out := map[netip.Prefix][]netip.Addr{}
+	for _, v4 := range []bool{true, false} {
+		var bad error
+		req := &api.ListPathRequest{TableType: api.TableType_GLOBAL, Family: unicast(v4)}
+		err := r.in.srv.ListPath(ctx, req, func(d *api.Destination) {
+			prefix, err := netip.ParsePrefix(d.GetPrefix())
+			if err != nil {
+				bad = errors.Join(bad, fmt.Errorf("prefix of a path: %w", err))
+				return
+			}
+			for _, p := range d.GetPaths() {
+				hop, err := nextHop(p)
+				if err != nil {
+					bad = errors.Join(bad, fmt.Errorf("path to %s: %w", prefix, err))
+					continue
+				}
+				out[prefix] = append(out[prefix], hop)
+			}
+		})
+		if err := errors.Join(err, bad); err != nil {
+			return nil, fmt.Errorf("list BGP paths: %w", err)
+		}
+	}
+	for prefix, hops := range out {
+		slices.SortFunc(hops, netip.Addr.Compare)
+		out[prefix] = slices.Compact(hops)
+	}
+	return out, nil
+}
+
+// nextHop takes the next hop out of a path's attributes; of an IPv6 pair the global address
+// stands first (RFC 2545).
+func nextHop(p *api.Path) (netip.Addr, error) {
+	for _, a := range p.GetPattrs() {
+		msg, err := a.UnmarshalNew()
+		if err != nil {
+			return netip.Addr{}, fmt.Errorf("decode attribute: %w", err)
+		}
+		switch attr := msg.(type) {
+		case *api.NextHopAttribute:
+			return netip.ParseAddr(attr.GetNextHop())
+		case *api.MpReachNLRIAttribute:
+			if hops := attr.GetNextHops(); len(hops) > 0 {
+				return netip.ParseAddr(hops[0])
+			}
+		}
+	}
+	return netip.Addr{}, errors.New("no next hop")
+}
+
+// state is the document behind the control socket.
+func (r *router) state(ctx context.Context) (RouterState, error) {
+	peers, err := r.in.peers(ctx)
+	if err != nil {
+		return RouterState{}, err
+	}
+	st := RouterState{Name: r.cfg.Name, ASN: r.cfg.ASN, Peers: peers, Routes: []Route{}}
+	for prefix, hops := range r.fib.installed() {
+		st.Routes = append(st.Routes, Route{Prefix: prefix, NextHops: hops})
+	}
+	slices.SortFunc(st.Routes, func(a, b Route) int { return a.Prefix.Compare(b.Prefix) })
+	return st, nil
+}

@@ -60,4 +60,5 @@ const (
 	EventRouteWithdrawn = "route-withdrawn"
 	EventFIBInstalled   = "fib-installed"
 	EventFIBRemoved     = "fib-removed"
+	EventFIBError       = "fib-error" // Detail is the error; tried again with the next change
 )

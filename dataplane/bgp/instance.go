@@ -1,0 +1,163 @@
+package bgp
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	api "github.com/osrg/gobgp/v3/api"
+	"github.com/osrg/gobgp/v3/pkg/server"
+
+	"github.com/spklab/spklab/ctl"
+)
+
+// Session timers, in seconds: short, because a lab's links do not lose packets and a TMM that
+// is gone has to be noticed without BFD, too.
+const (
+	connectRetry = 1
+	holdTime     = 9
+	keepalive    = 3
+)
+
+// instance is one gobgp server with its sessions' ups and downs told to a log.
+type instance struct {
+	srv *server.BgpServer
+	log *ctl.Log
+	// changed is told, without blocking, whenever a session or a received path changes.
+	changed chan struct{}
+
+	mu sync.Mutex
+	up map[string]time.Time // peers with an established session, and since when
+}
+
+// start brings up a server. A port of -1 does not listen.
+func start(ctx context.Context, asn uint32, id netip.Addr, port int32, listen []netip.Addr, log *ctl.Log) (*instance, error) {
+	in := &instance{
+		srv: server.NewBgpServer(server.LoggerOption(quietLogger{})), log: log,
+		changed: make(chan struct{}, 1), up: map[string]time.Time{},
+	}
+	go in.srv.Serve()
+	g := &api.Global{Asn: asn, RouterId: id.String(), ListenPort: port}
+	for _, a := range listen {
+		g.ListenAddresses = append(g.ListenAddresses, a.String())
+	}
+	if err := in.srv.StartBgp(ctx, &api.StartBgpRequest{Global: g}); err != nil {
+		in.srv.Stop()
+		return nil, fmt.Errorf("start BGP with ASN %d, router id %s: %w", asn, id, err)
+	}
+	watch := &api.WatchEventRequest{
+		Peer:  &api.WatchEventRequest_Peer{},
+		Table: &api.WatchEventRequest_Table{Filters: []*api.WatchEventRequest_Table_Filter{{Type: api.WatchEventRequest_Table_Filter_ADJIN}}},
+	}
+	if err := in.srv.WatchEvent(ctx, watch, in.onEvent); err != nil {
+		in.srv.Stop()
+		return nil, fmt.Errorf("watch BGP sessions: %w", err)
+	}
+	return in, nil
+}
+
+// onEvent is called by gobgp, one event at a time.
+func (in *instance) onEvent(r *api.WatchEventResponse) {
+	if p := r.GetPeer(); p != nil && p.GetPeer().GetState() != nil {
+		in.onPeer(p.GetPeer())
+	}
+	select {
+	case in.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (in *instance) onPeer(p *api.Peer) {
+	addr := p.GetConf().GetNeighborAddress()
+	established := p.GetState().GetSessionState() == api.PeerState_ESTABLISHED
+	in.mu.Lock()
+	_, was := in.up[addr]
+	switch {
+	case established && !was:
+		in.up[addr] = time.Now()
+	case !established && was:
+		delete(in.up, addr)
+	}
+	in.mu.Unlock()
+	switch {
+	case established && !was:
+		in.log.Add(EventSessionUp, addr, fmt.Sprintf("asn %d", p.GetConf().GetPeerAsn()))
+	case !established && was:
+		in.log.Add(EventSessionDown, addr, p.GetState().GetSessionState().String())
+	}
+}
+
+// peers lists the sessions, sorted by address.
+func (in *instance) peers(ctx context.Context) ([]Peer, error) {
+	out := []Peer{}
+	var bad error
+	err := in.srv.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
+		addr, err := netip.ParseAddr(p.GetState().GetNeighborAddress()) // a dynamic neighbor has none in Conf
+		if err != nil {
+			bad = fmt.Errorf("peer address: %w", err)
+			return
+		}
+		peer := Peer{Addr: addr, ASN: p.GetConf().GetPeerAsn(), State: p.GetState().GetSessionState().String()}
+		in.mu.Lock()
+		if since, ok := in.up[addr.String()]; ok && peer.Established() {
+			peer.Uptime = time.Since(since)
+		}
+		in.mu.Unlock()
+		out = append(out, peer)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list BGP peers: %w", err)
+	}
+	slices.SortFunc(out, func(a, b Peer) int { return a.Addr.Compare(b.Addr) })
+	return out, bad
+}
+
+// stop ends every session with a Cease (RFC 4486: administrative shutdown).
+func (in *instance) stop(ctx context.Context) error {
+	err := in.srv.StopBgp(ctx, &api.StopBgpRequest{})
+	in.srv.Stop()
+	if err != nil {
+		return fmt.Errorf("stop BGP: %w", err)
+	}
+	return nil
+}
+
+func timers() *api.Timers {
+	return &api.Timers{Config: &api.TimersConfig{
+		ConnectRetry: connectRetry, HoldTime: holdTime, KeepaliveInterval: keepalive, IdleHoldTimeAfterReset: 1,
+	}}
+}
+
+// families enables address families in the order that gobgp is given them.
+func families(v4, v6 bool) []*api.AfiSafi {
+	var out []*api.AfiSafi
+	add := func(f *api.Family) {
+		out = append(out, &api.AfiSafi{Config: &api.AfiSafiConfig{Family: f, Enabled: true}})
+	}
+	if v4 {
+		add(unicast(true))
+	}
+	if v6 {
+		add(unicast(false))
+	}
+	return out
+}
+
+func unicast(v4 bool) *api.Family {
+	if v4 {
+		return &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}
+	}
+	return &api.Family{Afi: api.Family_AFI_IP6, Safi: api.Family_SAFI_UNICAST}
+}
+
+func join(addrs []netip.Addr) string {
+	s := make([]string, len(addrs))
+	for i, a := range addrs {
+		s[i] = a.String()
+	}
+	return strings.Join(s, ",")
+}

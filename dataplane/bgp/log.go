@@ -1,0 +1,28 @@
+package bgp
+
+import (
+	"log/slog"
+
+	"github.com/osrg/gobgp/v3/pkg/log"
+)
+
+// quietLogger hands gobgp's warnings and errors to the process's log. gobgp's fields name peers
+// and states; passwords are never among them.
+type quietLogger struct{}
+
+func (quietLogger) Panic(msg string, f log.Fields) { slog.Error("bgp: "+msg, attrs(f)...) }
+func (quietLogger) Fatal(msg string, f log.Fields) { slog.Error("bgp: "+msg, attrs(f)...) }
+func (quietLogger) Error(msg string, f log.Fields) { slog.Error("bgp: "+msg, attrs(f)...) }
+func (quietLogger) Warn(msg string, f log.Fields)  { slog.Warn("bgp: "+msg, attrs(f)...) }
+func (quietLogger) Info(string, log.Fields)        {}
+func (quietLogger) Debug(string, log.Fields)       {}
+func (quietLogger) SetLevel(log.LogLevel)          {}
+func (quietLogger) GetLevel() log.LogLevel         { return log.WarnLevel }
+
+func attrs(f log.Fields) []any {
+	out := make([]any, 0, 2*len(f))
+	for k, v := range f {
+		out = append(out, k, v)
+	}
+	return out
+}
