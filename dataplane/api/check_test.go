@@ -1,0 +1,179 @@
+package api
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const sound = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: apps}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: apps}
+spec: {selector: {app: web}, ports: [{port: 80, protocol: TCP}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p, namespace: apps, labels: {app: web}}
+---
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: a}
+spec: {config: '{"type": "macvlan", "master": "x"}'}
+---
+apiVersion: k8s.f5net.com/v1
+kind: F5SPKVlan
+metadata: {name: int}
+spec: {interfaces: ["1.1"], internal: true, selfip_v4s: [10.0.0.1], prefixlen_v4: 24}
+---
+apiVersion: ingresstcp.k8s.f5net.com/v1
+kind: F5SPKIngressTCP
+metadata: {name: web, namespace: apps}
+service: {name: web, port: 80}
+spec: {destinationAddress: 192.0.2.10, destinationPort: 80}
+---
+tmm: {cniNetworks: default/a}
+controller: {watchNamespace: apps}
+`
+
+func TestCheck(t *testing.T) {
+	tests := []struct {
+		name     string
+		from, to string // replaced in the sound resources
+		more     string
+		want     []string
+	}{
+		{name: "sound"},
+		{name: "tag twice", from: `["1.1"], internal`, to: `["1.1"], tag: 5, internal`,
+			more: vlan("{interfaces: ['1.1'], tag: 5, selfip_v4s: [10.0.1.1], prefixlen_v4: 24}"),
+			want: []string{"error: F5SPKVlan default/v: tag 5 is also the tag of F5SPKVlan default/int; give each VLAN its own tag"}},
+		{name: "two untagged", more: vlan("{interfaces: ['1.1'], selfip_v4s: [10.0.1.1], prefixlen_v4: 24}"),
+			want: []string{"error: F5SPKVlan default/v: interface 1.1 carries the untagged F5SPKVlan default/int already; give one of them a tag"}},
+		{name: "interface beyond", from: "1.1", to: "1.2",
+			want: []string{"error: F5SPKVlan default/int: interface 1.2 does not exist: tmm.cniNetworks has 1; write 1.1 to 1.1, or add a network"}},
+		{name: "fewer self-IPs than replicas", from: "tmm: {", to: "tmm: {replicaCount: 2, ",
+			want: []string{"error: F5SPKVlan default/int: selfip_v4s holds 1 addresses for 2 TMM replicas: TMM 2 gets none; write 2 addresses, or lower tmm.replicaCount"}},
+		{name: "no internal VLAN", from: "internal: true, ", to: "",
+			want: []string{"error: F5SPKVlan: no VLAN is marked internal: no pod's egress is routed to TMM; write internal: true on the VLAN that leads to the pods"}},
+		{name: "service missing", from: "service: {name: web", to: "service: {name: wbe",
+			want: []string{"warning: F5SPKIngressTCP apps/web: Service apps/wbe is missing: the virtual server is not announced; create it in the namespace of the F5SPKIngressTCP"}},
+		{name: "service port missing", from: "name: web, port: 80", to: "name: web, port: 81",
+			want: []string{"warning: F5SPKIngressTCP apps/web: Service apps/web has no TCP port 81: the virtual server is not announced; mend service.port"}},
+		{name: "no endpoint", from: "labels: {app: web}", to: "labels: {app: x}",
+			want: []string{"warning: F5SPKIngressTCP apps/web: Service apps/web has no endpoint: the virtual server is not announced; start a pod that the Service selects"}},
+		{name: "watchNamespace missing", from: "watchNamespace: apps", to: "watchNamespace: app",
+			want: []string{"error: HelmValues spk: controller.watchNamespace names app, and there is no such Namespace; create the namespace, or mend controller.watchNamespace"}},
+		{name: "NAD missing", from: "cniNetworks: default/a", to: "cniNetworks: default/b",
+			want: []string{"error: HelmValues spk: tmm.cniNetworks names default/b, and there is no such NetworkAttachmentDefinition; create it, or mend tmm.cniNetworks"}},
+		{name: "destination twice", more: ingress("{destinationAddress: 192.0.2.10, destinationPort: 80}"),
+			want: []string{
+				"warning: F5SPKIngressTCP default/i: Service default/s is missing: the virtual server is not announced; create it in the namespace of the F5SPKIngressTCP",
+				"error: F5SPKIngressTCP default/i: destination tcp 192.0.2.10:80 is also the destination of F5SPKIngressTCP apps/web; give each its own address or port"}},
+		{name: "snatpool by metadata.name",
+			more: "apiVersion: a/v1\nkind: F5SPKSnatpool\nmetadata: {name: m}\nspec: {name: s}\n---\napiVersion: a/v1\nkind: F5SPKEgress\nmetadata: {name: e}\nspec: {egressSnatpool: m}\n",
+			want: []string{`error: F5SPKEgress default/e: egressSnatpool "m" is no spec.name of a F5SPKSnatpool; write its spec.name "s", not its metadata.name`}},
+		{name: "neighbor without a family", from: "tmm: {",
+			to:   "tmm: {dynamicRouting: {enabled: true, tmmRouting: {config: {bgp: {asn: 1, neighbors: [{ip: 10.0.0.9, asn: 2}]}}}}, ",
+			want: []string{"warning: HelmValues spk: BGP neighbor 10.0.0.9 accepts no address family: nothing is announced to it; write acceptsIPv4: true or acceptsIPv6: true (both default to false)"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if !strings.Contains(sound, tt.from) {
+				t.Fatalf("%q is not there to be replaced", tt.from)
+			}
+			res, _, err := decodeString(t, "f.yaml", strings.Replace(sound, tt.from, tt.to, 1)+"---\n"+tt.more)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range Check(res) {
+				got = append(got, f.String())
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	tmp := filepath.Join(dir, ".tmp-"+name)
+	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.yaml", vlan("{interfaces: ['1.1']}"))
+	type seen struct {
+		vlans, warnings int
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	states, done := make(chan seen, 100), make(chan error, 1)
+	go func() {
+		done <- Watch(ctx, dir, func(r Resources, w []Warning) { states <- seen{len(r.VLANs), len(w)} })
+	}()
+	wait := func(want seen) {
+		t.Helper()
+		deadline := time.After(10 * time.Second)
+		for {
+			select {
+			case got := <-states:
+				if got == want {
+					return
+				}
+			case <-deadline:
+				t.Fatalf("never saw %+v", want)
+			}
+		}
+	}
+	wait(seen{1, 0})
+	write(t, dir, "b.yaml", strings.Replace(vlan("{interfaces: ['1.2']}"), "name: v", "name: w", 1))
+	wait(seen{2, 0})
+	write(t, dir, "b.yaml", "a: [")
+	wait(seen{1, 1})
+	if err := os.Remove(filepath.Join(dir, "b.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	wait(seen{1, 0})
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWatchWithoutDirectory(t *testing.T) {
+	if err := Watch(t.Context(), filepath.Join(t.TempDir(), "none"), nil); err == nil {
+		t.Error("no error")
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	data, err := os.ReadFile(filepath.Join("testdata", "crs.yaml"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		objs, err := Split("f.yaml", data)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := Decode(objs); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package api
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got), write it with -update:\n%s", path, diff)
+	}
+}
+
+func decodeString(t *testing.T, file, text string) (Resources, []Warning, error) {
+	t.Helper()
+	objs, err := Split(file, []byte(text))
+	if err != nil {
+		return Resources{}, nil, err
+	}
+	return Decode(objs)
+}
+
+func TestDecodeUsersYAML(t *testing.T) {
+	for _, name := range []string{"nads", "crs"} {
+		t.Run(name, func(t *testing.T) {
+			data, err := os.ReadFile(filepath.Join("testdata", name+".yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			objs, err := Split(name+".yaml", data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b strings.Builder
+			for _, o := range objs {
+				fmt.Fprintf(&b, "%s:%d %s %s (%s)\n", o.File, o.Line, o.APIVersion, o, o.StoreName())
+			}
+			res, warnings, err := Decode(objs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range warnings {
+				fmt.Fprintln(&b, w)
+			}
+			enc := json.NewEncoder(&b)
+			enc.SetIndent("", " ")
+			if err := enc.Encode(res); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".golden", b.String())
+		})
+	}
+}
+
+func TestStoredFormDecodesEqual(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "crs.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, _, err := decodeString(t, "crs.yaml", string(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []any{res.VLANs[0], res.IngressTCPs[0], res.IngressUDPs[0], res.Egresses[0], res.Snatpools[0], res.StaticRoutes[0], res.Pods[0]} {
+		out, err := sigsyaml.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, warnings, err := decodeString(t, "again.yaml", string(out))
+		if err != nil || len(warnings) != 0 {
+			t.Fatalf("%v %v\n%s", warnings, err, out)
+		}
+		var got any
+		switch v.(type) {
+		case F5SPKVlan:
+			got = again.VLANs[0]
+		case F5SPKIngressTCP:
+			got = again.IngressTCPs[0]
+		case F5SPKIngressUDP:
+			got = again.IngressUDPs[0]
+		case F5SPKEgress:
+			got = again.Egresses[0]
+		case F5SPKSnatpool:
+			got = again.Snatpools[0]
+		case F5SPKStaticRoute:
+			got = again.StaticRoutes[0]
+		default:
+			got = again.Pods[0]
+		}
+		want, _ := json.Marshal(v)
+		have, _ := json.Marshal(got)
+		if diff := cmp.Diff(string(want), string(have)); diff != "" {
+			t.Errorf("%T: %s", v, diff)
+		}
+	}
+}
+
+func vlan(spec string) string {
+	return "apiVersion: k8s.f5net.com/v1\nkind: F5SPKVlan\nmetadata: {name: v}\nspec: " + spec + "\n"
+}
+
+func ingress(spec string) string {
+	return "apiVersion: ingresstcp.k8s.f5net.com/v1\nkind: F5SPKIngressTCP\nmetadata: {name: i}\nservice: {name: s, port: 80}\nspec: " + spec + "\n"
+}
+
+func nad(config string) string {
+	return "apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\nmetadata: {name: n}\nspec:\n  config: '" + config + "'\n"
+}
+
+func TestMistakes(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"cidr in self-IP", vlan("{interfaces: ['1.1'], selfip_v4s: [10.0.0.1/24], prefixlen_v4: 24}"),
+			`f.yaml:4:42: "10.0.0.1/24": a CIDR where a bare address belongs; write 10.0.0.1 (the length has a field of its own)`},
+		{"v6 among v4", vlan("{interfaces: ['1.1'], selfip_v4s: ['::1'], prefixlen_v4: 24}"),
+			`f.yaml:4:42: "::1": an IPv6 address where an IPv4 address belongs`},
+		{"no prefix length", vlan("{interfaces: ['1.1'], selfip_v4s: [10.0.0.1]}"),
+			`f.yaml:4:7: self-IPs without a prefix length; write prefixlen_v4`},
+		{"self-IP twice", vlan("{interfaces: ['1.1'], selfip_v4s: [10.0.0.1, 10.0.0.1], prefixlen_v4: 24}"),
+			`f.yaml:4:52: "10.0.0.1": an address for two TMMs; write each once`},
+		{"tag", vlan("{interfaces: ['1.1'], tag: 4095}"), `f.yaml:4:34: "4095": no 802.1Q tag; write 1 to 4094, or 0 for untagged`},
+		{"mtu", vlan("{interfaces: ['1.1'], mtu: 900}"), `f.yaml:4:34: "900": MTU outside 1500 to 9000`},
+		{"interface name", vlan("{interfaces: [net1]}"),
+			`f.yaml:4:21: "net1": no interface of TMM; write "1.1" for the first of tmm.cniNetworks, "1.2" for the second`},
+		{"interface as number", vlan("{interfaces: [1.1]}"), `f.yaml:4:21: "1.1": a number where a string belongs; write it in quotes: "1.1"`},
+		{"no interface", vlan("{tag: 5}"), `f.yaml:4:7: a VLAN without an interface; write interfaces: ["1.1"]`},
+		{"list for a mapping", vlan("[a]"), `f.yaml:4:7: a list where a mapping belongs`},
+		{"allowed port", vlan("{interfaces: ['1.1'], allowed_services: [{protocol: tcp, port: bgp}]}"), `f.yaml:4:70: "bgp": no port; write a number like 179`},
+		{"port too high", ingress("{destinationAddress: 192.0.2.1, destinationPort: 65536}"), `f.yaml:5:56: "65536": port outside 0..65535`},
+		{"port negative", ingress("{destinationAddress: 192.0.2.1, destinationPort: -1}"), `f.yaml:5:56: "-1": port outside 0..65535`},
+		{"port as string", ingress("{destinationAddress: 192.0.2.1, destinationPort: http}"), `f.yaml:5:56: "http": a string where a whole number belongs`},
+		{"cidr as destination", ingress("{destinationAddress: 192.0.2.0/24}"),
+			`f.yaml:5:28: "192.0.2.0/24": a CIDR where a bare address belongs; write 192.0.2.0 (the length has a field of its own)`},
+		{"no address", ingress("{destinationAddress: web}"), `f.yaml:5:28: "web": no IP address; write one like 192.0.2.10 or 2001:db8::10`},
+		{"no destination", ingress("{destinationPort: 80}"), `f.yaml:5:7: a virtual server without an address; write destinationAddress, ipv6destinationAddress or both`},
+		{"snat", ingress("{destinationAddress: 192.0.2.1, snat: AUTO}"), `f.yaml:5:45: "AUTO": unknown source translation; write SRC_TRANS_NONE or SRC_TRANS_AUTOMAP`},
+		{"idle timeout", ingress("{destinationAddress: 192.0.2.1, idleTimeout: 0}"), `f.yaml:5:52: "0": idle timeout outside 1 to 4294967295 seconds`},
+		{"idle timeout too long", ingress("{destinationAddress: 192.0.2.1, idleTimeout: 4294967296}"), `f.yaml:5:52: "4294967296": outside the range of the field; 0 to 4294967295`},
+		{"nad no JSON", nad(`{"type": "macvlan",}`), "f.yaml:5:11: \"{\\\"type\\\": \\\"macvlan\\\",}\": config is no JSON object: invalid character '}' looking for beginning of object key string"},
+		{"nad mtu", nad(`{"type": "macvlan", "master": "a", "mtu": 9}`), "f.yaml:5:11: \"{\\\"type\\\": \\\"macvlan\\\", \\\"master\\\": \\\"a\\\", \\\"mtu\\\": 9}\": mtu 9 in the config is outside 68 to 65535"},
+		{"nad mtu a string", nad(`{"type": "macvlan", "mtu": "9"}`), "f.yaml:5:11: \"{\\\"type\\\": \\\"macvlan\\\", \\\"mtu\\\": \\\"9\\\"}\": config does not fit a CNI configuration: json: cannot unmarshal string into Go struct field NADConfig.mtu of type int"},
+		{"nad without master", nad(`{"type": "macvlan"}`), "f.yaml:5:11: \"{\\\"type\\\": \\\"macvlan\\\"}\": macvlan without a master; write \"master\": and the name of the node's NIC"},
+		{"no kind", "apiVersion: v1\n", `f.yaml:1:1: no kind; write kind: (Helm values have a top key tmm or controller)`},
+		{"no name", "apiVersion: v1\nkind: Pod\n", `f.yaml:1:1: Pod without a name; write metadata.name`},
+		{"path as name", "apiVersion: v1\nkind: Other\nmetadata: {name: ../x}\n", `f.yaml:3:18: "../x": no name; write lower-case letters, digits, - and . only`},
+		{"second document", "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n--- # two\napiVersion: v1\nkind: Node\nmetadata:\n  name: [x]\n",
+			`f.yaml:8:9: Node without a name; write metadata.name`},
+		{"no YAML", "a: [1\n", `f.yaml:1:4: "[": sequence end token ']' not found`},
+		{"key twice", "a: 1\na: 2\n", `f.yaml:2:1: "a": mapping key "a" already defined at [1:1]`},
+		{"snatpool", "apiVersion: k8s.f5net.com/v1\nkind: F5SPKSnatpool\nmetadata: {name: p}\nspec: {addressList: [[x]]}\n",
+			`f.yaml:4:21: does not fit: write a list of lists of bare addresses, the Nth list for the Nth TMM`},
+		{"route without gateway", "apiVersion: k8s.f5net.com/v1\nkind: F5SPKStaticRoute\nmetadata: {name: p}\nspec: {destination: 0.0.0.0}\n",
+			`f.yaml:4:7: a route without a gateway; write gateway`},
+		{"route of two families", "apiVersion: k8s.f5net.com/v1\nkind: F5SPKStaticRoute\nmetadata: {name: p}\nspec: {destination: 0.0.0.0, gateway: '::1'}\n",
+			`f.yaml:4:39: "::1": destination and gateway of different families`},
+		{"service port", "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 70000}]}\n", `f.yaml:4:23: "70000": port outside 0..65535`},
+		{"alias bomb", bomb(), "f.yaml:1:1: no kind; write kind: (Helm values have a top key tmm or controller)"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := decodeString(t, "f.yaml", tt.text)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if diff := cmp.Diff(tt.want, err.Error()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func bomb() string {
+	var b strings.Builder
+	b.WriteString("a0: &a0 [x]\n")
+	for i := 1; i < 40; i++ {
+		fmt.Fprintf(&b, "a%d: &a%d [*a%d, *a%d]\n", i, i, i-1, i-1)
+	}
+	return b.String()
+}
+
+func TestAliasBombInValues(t *testing.T) {
+	_, _, err := decodeString(t, "f.yaml", bomb()+"tmm: {topologyManager: *a39}\n")
+	if err != nil {
+		return // refused: fine as long as it returns
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"unknown field", ingress("{destinationAddress: 192.0.2.1, destinationport: 80}"), `f.yaml:5:39: unknown field "destinationport" is ignored; did you mean destinationPort?`},
+		{"service inside spec", ingress("{destinationAddress: 192.0.2.1, service: {name: x}}"), `f.yaml:5:39: unknown field "service" is ignored; service stands beside spec, not inside it`},
+		{"method", ingress("{destinationAddress: 192.0.2.1, loadBalancingMethod: FASTEST}"), `f.yaml:5:60: loadBalancingMethod "FASTEST" is kept, ROUND_ROBIN is used`},
+		{"nad vlan", nad(`{"type": "sriov", "vlan": 5}`), `f.yaml:5:11: vlan in the config of a NetworkAttachmentDefinition; the tag belongs to F5SPKVlan`},
+		{"nad ipam", nad(`{"type": "macvlan", "master": "a", "ipam": {"type": "dhcp"}}`), `f.yaml:5:11: ipam in the config is not used; F5SPKVlan gives the addresses`},
+		{"flat list", "apiVersion: k8s.f5net.com/v1\nkind: F5SPKSnatpool\nmetadata: {name: p}\nspec: {addressList: [10.0.0.1]}\n",
+			`f.yaml:4:21: a flat addressList counts as the first TMM's; write a list of lists, the Nth for the Nth TMM`},
+		{"unknown kind", "apiVersion: v9\nkind: Thing\nmetadata: {name: p}\n", `f.yaml:1:1: unknown kind "Thing" is kept and not used`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, warnings, err := decodeString(t, "f.yaml", tt.text)
+			if err != nil || len(warnings) != 1 {
+				t.Fatalf("%v, %v", warnings, err)
+			}
+			if diff := cmp.Diff(tt.want, warnings[0].String()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// FuzzSplitDecode looks for panics, endless work, and places outside the file.
+func FuzzSplitDecode(f *testing.F) {
+	for _, name := range []string{"nads.yaml", "crs.yaml"} {
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, d := range documents(data) {
+			f.Add(d.text)
+		}
+	}
+	f.Add([]byte(bomb()))
+	f.Add([]byte("--- {a: b}\n...\n--- x\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		objs, _ := Split("f.yaml", data)
+		lines := strings.Count(string(data), "\n") + 1
+		for _, o := range objs {
+			if o.Line < 1 || o.Line > lines {
+				t.Errorf("%s at line %d of %d", o, o.Line, lines)
+			}
+			if strings.ContainsAny(o.StoreName(), "/\x00") {
+				t.Errorf("store name %q", o.StoreName())
+			}
+		}
+		res, _, _ := Decode(objs)
+		Check(res)
+	})
+}
+
+// FuzzAgainstKubernetes holds our reading of YAML against the one of kubectl for documents
+// that both accept.
+func FuzzAgainstKubernetes(f *testing.F) {
+	f.Add([]byte("a: 'x\n  y'\nb: [1, \"2\", {c: d}]\ne: |\n  lines\n  more\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		n, err := parseNode(data)
+		if err != nil || n == nil {
+			return
+		}
+		want, err := sigsyaml.YAMLToJSON(data)
+		if err != nil {
+			return
+		}
+		fit := fitter{doc: &Object{}, budget: maxNodes}
+		got, err := json.Marshal(fit.generic(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a, b any
+		if json.Unmarshal(want, &a) != nil || json.Unmarshal(got, &b) != nil {
+			return
+		}
+		if diff := cmp.Diff(a, b); diff != "" {
+			t.Skipf("differs: %q %s", data, diff)
+		}
+	})
+}
