@@ -1,8 +1,11 @@
 package dataplane
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/spklab/spklab/dataplane/bpf"
 )
 
 // Conn is one tracked connection.
@@ -17,8 +20,129 @@ type Conn struct {
 	// VirtualServer or Egress is the name of what let it in; the other one is empty.
 	VirtualServer string `json:"virtual_server,omitempty"`
 	Egress        string `json:"egress,omitempty"`
-	// State is "opening", "established", "closing" or "closed"; UDP is always "established"
-	// once a reply was seen.
-	State string        `json:"state"`
-	Idle  time.Duration `json:"idle"`
+	// State is one of the words below.
+	State ConnState `json:"state"`
+	// Idle is for how long no packet has passed, either way; precise to about a second.
+	Idle time.Duration `json:"idle"`
+}
+
+// ConnState is how far a connection has come.
+type ConnState string
+
+// The states of a connection. UDP knows the first two.
+const (
+	Opening     ConnState = "opening"     // packets were seen one way only
+	Established ConnState = "established" // both ways
+	Closing     ConnState = "closing"     // one end has sent its FIN
+	Closed      ConnState = "closed"      // both have, or one has reset it
+)
+
+// stateOf combines what was seen in the two directions.
+func stateOf(forward, reverse bpf.CtState) ConnState {
+	both, either := forward&reverse, forward|reverse
+	switch {
+	case either&bpf.StateRST != 0 || both&bpf.StateFIN != 0:
+		return Closed
+	case either&bpf.StateFIN != 0:
+		return Closing
+	case both&bpf.StateSeen == 0:
+		return Opening
+	}
+	return Established
+}
+
+// Connections returns every tracked connection, in no order.
+func (d *Dataplane) Connections() ([]Conn, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, ErrClosed
+	}
+	k, err := d.readKernel()
+	if err != nil {
+		return nil, err
+	}
+	now, err := nowTicks()
+	if err != nil {
+		return nil, err
+	}
+	conns, err := connections(d.table4(), k, now, nil)
+	if err != nil {
+		return nil, err
+	}
+	return connections(d.table6(), k, now, conns)
+}
+
+// Flush ends the connections that match and returns how many there were.
+func (d *Dataplane) Flush(match func(Conn) bool) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return 0, ErrClosed
+	}
+	k, err := d.readKernel()
+	if err != nil {
+		return 0, err
+	}
+	now, err := nowTicks()
+	if err != nil {
+		return 0, err
+	}
+	n4, err := flush(d.table4(), k, now, match)
+	if err != nil {
+		return n4, err
+	}
+	n6, err := flush(d.table6(), k, now, match)
+	return n4 + n6, err
+}
+
+// connections appends what a table holds to conns.
+func connections[K, V comparable](t table[K, V], k *kernel, now uint32, conns []Conn) ([]Conn, error) {
+	entries, err := readAll[K, V](t.m)
+	if err != nil {
+		return nil, fmt.Errorf("read connections: %w", err)
+	}
+	for key, v := range entries {
+		if t.ct(&v).Flags&bpf.CtForward != 0 {
+			conns = append(conns, connOf(t, k, now, entries, key, v))
+		}
+	}
+	return conns, nil
+}
+
+func flush[K, V comparable](t table[K, V], k *kernel, now uint32, match func(Conn) bool) (int, error) {
+	entries, err := readAll[K, V](t.m)
+	if err != nil {
+		return 0, fmt.Errorf("read connections: %w", err)
+	}
+	var doomed []K
+	n := 0
+	for key, v := range entries {
+		if t.ct(&v).Flags&bpf.CtForward != 0 && match(connOf(t, k, now, entries, key, v)) {
+			doomed = append(doomed, key, t.peer(&key, &v))
+			n++
+		}
+	}
+	return n, t.delete(doomed)
+}
+
+// connOf describes the connection whose forward entry is v under key.
+func connOf[K, V comparable](t table[K, V], k *kernel, now uint32, entries map[K]V, key K, v V) Conn {
+	c := t.conn(&key, &v)
+	ct := t.ct(&v)
+	seen, reverse := ct.Seen, bpf.CtState(0)
+	if peer, ok := entries[t.peer(&key, &v)]; ok {
+		reverse = t.ct(&peer).State
+		seen = laterTick(seen, t.ct(&peer).Seen)
+	}
+	c.State = stateOf(ct.State, reverse)
+	c.Idle = time.Duration(age(now, seen)) << bpf.TickShift
+	if o := k.owners[ct.Owner]; o.Flags&bpf.OwnerEgress != 0 {
+		info := k.egressInfos[ct.Owner]
+		c.Egress = cstring(info.Name[:])
+	} else {
+		info := k.infos[o.Vs]
+		c.VirtualServer = cstring(info.Name[:])
+	}
+	return c
 }

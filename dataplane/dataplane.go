@@ -1,11 +1,19 @@
 package dataplane
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane/bpf"
 )
+
+// DefaultMaxConnections of each address family.
+const DefaultMaxConnections = 131072
 
 // Config says where a Dataplane lives.
 type Config struct {
@@ -14,11 +22,12 @@ type Config struct {
 	// forwarding, and the next Open carries on with every connection. Empty: nothing is pinned
 	// and everything ends with the process.
 	PinDir string
-	// Interfaces are the interfaces to serve, in the network namespace of the caller. They can
-	// be changed later by SetInterfaces, and may be empty.
+	// Interfaces are the interfaces to serve, in the network namespace of the caller. When it
+	// is empty, Open leaves what is attached as it is; SetInterfaces changes it at any time.
 	Interfaces []Interface
-	// MaxConnections bounds the connections tracked of each address family, 0 = 131072. When
-	// the table is full, new connections are refused and counted; none is evicted.
+	// MaxConnections bounds the connections tracked of each address family, 0 =
+	// DefaultMaxConnections. When the table is full, new connections are refused and counted;
+	// none is evicted.
 	MaxConnections int
 	// Log receives events; nil drops them.
 	Log *ctl.Log
@@ -27,60 +36,185 @@ type Config struct {
 // Dataplane is the eBPF program of one TMM with its maps. Its methods are safe for concurrent
 // use. Open, SetInterfaces and Run must be called in the network namespace of the interfaces
 // (for the tests: on a locked thread; a proxy process lives in its namespace as a whole).
-type Dataplane struct{}
+type Dataplane struct {
+	log  *ctl.Log
+	pins pins
+	objs bpf.SpkObjects
 
-// Changes says what an Apply did, one line an object. The zero value: nothing.
-type Changes struct {
-	Added   []string `json:"added,omitempty"`
-	Updated []string `json:"updated,omitempty"`
-	Removed []string `json:"removed,omitempty"`
+	mu       sync.Mutex
+	closed   bool
+	ports    map[int]port      // attached interfaces by index
+	poolNext uint32            // where the search for a free pool range starts
+	removed  map[uint32]bool   // owners that are kept for their flows only
+	idle     map[uint32]uint32 // idle timeouts of owners in ticks, defaults left out
 }
 
-// Empty reports whether nothing was changed.
-func (c Changes) Empty() bool { return len(c.Added)+len(c.Updated)+len(c.Removed) == 0 }
-
-var errNotYet = errors.New("dataplane: being written")
+// ErrClosed is returned by every method after Close or Remove.
+var ErrClosed = errors.New("dataplane is closed")
 
 // Open loads the programs, or takes over what is pinned in c.PinDir, and attaches them to the
-// interfaces.
-func Open(c Config) (*Dataplane, error) { return nil, errNotYet }
+// interfaces. Maps that an incompatible version pinned are replaced, and their connections lost;
+// the log then has an event "pins-replaced".
+func Open(c Config) (*Dataplane, error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("lift the limit on locked memory: %w", err)
+	}
+	pins, err := openPins(c.PinDir)
+	if err != nil {
+		return nil, err
+	}
+	d := &Dataplane{log: c.Log, pins: pins, ports: map[int]port{}}
+	if err := d.load(c.MaxConnections); err != nil {
+		return nil, err
+	}
+	if err := d.start(c); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
 
-// SetInterfaces attaches to the interfaces that are new, detaches from those that are missing
-// and changes the side (internal or external) of the others in place, without losing a packet.
-func (d *Dataplane) SetInterfaces(interfaces []Interface) error { return errNotYet }
+// load loads the collection, on the pinned maps when there are compatible ones.
+func (d *Dataplane) load(maxConnections int) error {
+	if maxConnections == 0 {
+		maxConnections = DefaultMaxConnections
+	}
+	err := d.loadOnce(maxConnections)
+	if errors.Is(err, ebpf.ErrMapIncompatible) {
+		d.log.Add("pins-replaced", d.pins.dir, err.Error())
+		if err := d.pins.clear(); err != nil {
+			return err
+		}
+		err = d.loadOnce(maxConnections)
+	}
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) {
+		return fmt.Errorf("load eBPF programs: %+v", verifier)
+	}
+	if err != nil {
+		return fmt.Errorf("load eBPF programs: %w", err)
+	}
+	return nil
+}
 
-// Apply makes the kernel hold exactly s. It reads the maps back, and writes the difference:
-// members before virtual servers, removal the other way round. A virtual server or egress
-// that is removed takes its connections with it; a member that is removed keeps its TCP
-// connections until they end and loses its UDP flows. Apply of the same state changes nothing.
-func (d *Dataplane) Apply(s State) (Changes, error) { return Changes{}, errNotYet }
+func (d *Dataplane) loadOnce(maxConnections int) error {
+	spec, err := bpf.LoadSpk()
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{bpf.SpkMapSpkCt4, bpf.SpkMapSpkCt6} {
+		spec.Maps[name].MaxEntries = 2 * uint32(maxConnections) // an entry a direction
+	}
+	opts := &ebpf.CollectionOptions{}
+	if d.pins.dir != "" {
+		opts.Maps.PinPath = d.pins.layout()
+		for _, m := range spec.Maps {
+			m.Pinning = ebpf.PinByName
+		}
+	}
+	return spec.LoadAndAssign(&d.objs, opts)
+}
 
-// Read returns what the kernel holds, in canonical order: after Apply(s) it equals s.Canonical().
-func (d *Dataplane) Read() (State, error) { return State{}, errNotYet }
+// start makes loaded programs work: slow path, configuration, interfaces, what was left over.
+func (d *Dataplane) start(c Config) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	progs := map[bpf.Prog]*ebpf.Program{bpf.ProgSlow4: d.objs.SpkSlow4, bpf.ProgSlow6: d.objs.SpkSlow6}
+	for slot, prog := range progs {
+		if err := d.objs.SpkProgs.Put(uint32(slot), prog); err != nil {
+			return fmt.Errorf("set tail call %d: %w", slot, err)
+		}
+	}
+	if err := d.configureLocked(); err != nil {
+		return err
+	}
+	if err := d.adoptLinksLocked(len(c.Interfaces) > 0); err != nil {
+		return err
+	}
+	if len(c.Interfaces) > 0 {
+		if err := d.setInterfacesLocked(c.Interfaces); err != nil {
+			return err
+		}
+	}
+	if err := d.pins.removeOthers(); err != nil {
+		return err
+	}
+	k, err := d.readKernel()
+	if err != nil {
+		return err
+	}
+	d.rememberLocked(k)
+	return nil
+}
 
-// Counters returns every counter of the program by name, drop reasons ("drop_no_flow") among
-// them; counters that are zero are there too.
-func (d *Dataplane) Counters() (map[string]uint64, error) { return nil, errNotYet }
+// configureLocked writes spk_config; the generation goes on from what was pinned.
+func (d *Dataplane) configureLocked() error {
+	localMin, localMax, err := readLocalPorts()
+	if err != nil {
+		return err
+	}
+	low, high, err := snatPorts(localMin, localMax)
+	if err != nil {
+		return err
+	}
+	return d.updateConfigLocked(func(c *bpf.Config) {
+		c.PortMin, c.PortMax = low, high
+		c.Layout, c.Clock = bpf.Layout, bpf.TickShift
+	})
+}
 
-// MemberStats returns the traffic of each virtual server and its members, in canonical order.
-func (d *Dataplane) MemberStats() ([]VirtualServerStats, error) { return nil, errNotYet }
+// updateConfigLocked changes spk_config and starts a new generation of next hops.
+func (d *Dataplane) updateConfigLocked(change func(*bpf.Config)) error {
+	var c bpf.Config
+	if err := d.objs.SpkConfig.Lookup(uint32(0), &c); err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	change(&c)
+	c.FibGen = max(c.FibGen+1, 1) // 0 stands for no next hop
+	if err := d.objs.SpkConfig.Put(uint32(0), &c); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return nil
+}
 
-// EgressStats returns the traffic of each egress, in canonical order.
-func (d *Dataplane) EgressStats() ([]EgressStats, error) { return nil, errNotYet }
+// forgetHops makes every connection ask the kernel for its next hop again.
+func (d *Dataplane) forgetHops() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	return d.updateConfigLocked(func(*bpf.Config) {})
+}
 
-// Connections returns every tracked connection, in no order.
-func (d *Dataplane) Connections() ([]Conn, error) { return nil, errNotYet }
+// Close lets go of the programs and maps. What is pinned goes on forwarding. Closing again does
+// nothing.
+func (d *Dataplane) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closeLocked()
+}
 
-// Flush ends the connections that match and returns how many there were.
-func (d *Dataplane) Flush(match func(Conn) bool) (int, error) { return 0, errNotYet }
-
-// Run ages connections out and follows the kernel's routes and neighbours until ctx ends,
-// which is no error.
-func (d *Dataplane) Run(ctx context.Context) error { return errNotYet }
-
-// Close lets go of the programs and maps. What is pinned goes on forwarding.
-func (d *Dataplane) Close() error { return errNotYet }
+func (d *Dataplane) closeLocked() error {
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	var errs []error
+	for _, p := range d.ports {
+		errs = append(errs, p.link.Close())
+	}
+	return errors.Join(append(errs, d.objs.Close())...)
+}
 
 // Remove detaches from every interface, removes all pins of this dataplane and closes it:
-// nothing is left in the kernel.
-func (d *Dataplane) Remove() error { return errNotYet }
+// nothing of it is left in the kernel. After Close it removes what Close left.
+func (d *Dataplane) Remove() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, p := range d.ports {
+		errs = append(errs, p.detach(d.closed))
+	}
+	clear(d.ports)
+	return errors.Join(append(errs, d.pins.remove(), d.closeLocked())...)
+}

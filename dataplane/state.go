@@ -113,14 +113,18 @@ func (s State) Canonical() State {
 	for _, ip := range s.SelfIPs {
 		out.SelfIPs = append(out.SelfIPs, SelfIP{Interface: ip.Interface, Addr: ip.Addr.Unmap()})
 	}
-	slices.SortFunc(out.VirtualServers, func(a, b VirtualServer) int {
-		return cmp.Or(a.Destination.Compare(b.Destination), cmp.Compare(a.Protocol, b.Protocol))
-	})
+	slices.SortFunc(out.VirtualServers, func(a, b VirtualServer) int { return compareServer(a.key(), b.key()) })
 	slices.SortFunc(out.Egresses, func(a, b Egress) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortFunc(out.SelfIPs, func(a, b SelfIP) int {
-		return cmp.Or(cmp.Compare(a.Interface, b.Interface), a.Addr.Compare(b.Addr))
-	})
+	slices.SortFunc(out.SelfIPs, compareSelfIP)
 	return out
+}
+
+func compareServer(a, b serverKey) int {
+	return cmp.Or(a.dest.Compare(b.dest), cmp.Compare(a.protocol, b.protocol))
+}
+
+func compareSelfIP(a, b SelfIP) int {
+	return cmp.Or(cmp.Compare(a.Interface, b.Interface), a.Addr.Compare(b.Addr))
 }
 
 func (v VirtualServer) canonical() VirtualServer {

@@ -1,15 +1,33 @@
 package dataplane
 
-import "net/netip"
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
 
-// Traffic counts what passed since the object was first programmed; both directions.
+	"github.com/cilium/ebpf"
+
+	"github.com/spklab/spklab/dataplane/bpf"
+)
+
+// Traffic counts what passed since the object was first programmed, both ways. A packet is what
+// the kernel hands over: segments that are offloaded together count as one.
 type Traffic struct {
 	Connections uint64 `json:"connections"`
 	Packets     uint64 `json:"packets"`
 	Bytes       uint64 `json:"bytes"` // of whole frames
 }
 
-// VirtualServerStats is the traffic of one virtual server.
+func (t *Traffic) add(o Traffic) {
+	t.Connections += o.Connections
+	t.Packets += o.Packets
+	t.Bytes += o.Bytes
+}
+
+// VirtualServerStats is the traffic of one virtual server, that of former members included.
 type VirtualServerStats struct {
 	Name        string         `json:"name"`
 	Protocol    Protocol       `json:"protocol"`
@@ -33,5 +51,113 @@ type MemberStats struct {
 type EgressStats struct {
 	Name string `json:"name"`
 	Traffic
-	Refused uint64 `json:"refused"`
+}
+
+// Counters returns every counter of the program by name, drop reasons ("drop_no_flow") among
+// them; counters that are zero are there too.
+func (d *Dataplane) Counters() (map[string]uint64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, ErrClosed
+	}
+	out := map[string]uint64{}
+	for _, c := range bpf.Counters() {
+		var perCPU []uint64
+		if err := d.objs.SpkCounters.Lookup(uint32(c), &perCPU); err != nil {
+			return nil, fmt.Errorf("read counter %s: %w", c, err)
+		}
+		var sum uint64
+		for _, n := range perCPU {
+			sum += n
+		}
+		out[strings.ToLower(c.String())] = sum
+	}
+	return out, nil
+}
+
+// MemberStats returns the traffic of each virtual server and its members, in canonical order.
+func (d *Dataplane) MemberStats() ([]VirtualServerStats, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, ErrClosed
+	}
+	k, err := d.readKernel()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]VirtualServerStats, 0, len(k.servers))
+	for _, key := range slices.SortedFunc(maps.Keys(k.servers), compareServer) {
+		s, err := d.serverStats(k, key)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+func (d *Dataplane) serverStats(k *kernel, key serverKey) (VirtualServerStats, error) {
+	id := k.servers[key].Id
+	info := k.infos[id]
+	s := VirtualServerStats{Name: cstring(info.Name[:]), Protocol: key.protocol, Destination: key.dest}
+	s.Traffic = Traffic{info.PastConnections, info.PastPackets, info.PastBytes}
+	var cursor bpf.Cursor
+	if err := d.objs.SpkCursors.Lookup(id, &cursor); err != nil {
+		return s, fmt.Errorf("read counters of %s: %w", key, err)
+	}
+	s.Refused = cursor.Refused
+	members := k.membersOf(id)
+	s.Members = make([]MemberStats, 0, len(members))
+	for _, addr := range slices.SortedFunc(maps.Keys(members), netip.AddrPort.Compare) {
+		owner := members[addr]
+		t, err := d.traffic(owner)
+		if err != nil {
+			return s, err
+		}
+		flags := k.owners[owner].Flags
+		s.Members = append(s.Members, MemberStats{
+			Addr: addr, Draining: flags&bpf.OwnerDraining != 0, Removed: flags&bpf.OwnerRemoved != 0, Traffic: t,
+		})
+		s.add(t)
+	}
+	return s, nil
+}
+
+// EgressStats returns the traffic of each egress, in canonical order.
+func (d *Dataplane) EgressStats() ([]EgressStats, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, ErrClosed
+	}
+	infos, err := readAll[uint32, bpf.EgressInfo](d.objs.SpkEgressInfo)
+	if err != nil {
+		return nil, fmt.Errorf("read egresses: %w", err)
+	}
+	out := make([]EgressStats, 0, len(infos))
+	for owner, info := range infos {
+		t, err := d.traffic(owner)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, EgressStats{Name: cstring(info.Name[:]), Traffic: t})
+	}
+	slices.SortFunc(out, func(a, b EgressStats) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// traffic sums an owner's counters over the CPUs.
+func (d *Dataplane) traffic(owner uint32) (Traffic, error) {
+	var perCPU []bpf.Traffic
+	err := d.objs.SpkTraffic.Lookup(owner, &perCPU)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return Traffic{}, fmt.Errorf("read traffic of owner %d: %w", owner, err)
+	}
+	var sum Traffic
+	for _, t := range perCPU {
+		sum.add(Traffic{t.Connections, t.Packets, t.Bytes})
+	}
+	return sum, nil
 }

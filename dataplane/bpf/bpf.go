@@ -2,7 +2,7 @@
 // compiled object, and the Go types and counter names that are generated from the C.
 package bpf
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -output-stem spk -type spk_layout -type spk_clock -type spk_side -type spk_snat -type spk_ct_flag -type spk_ct_state -type spk_owner_flag -type spk_local_kind Spk spk.bpf.c -- -mcpu=v3 -O2 -Wall -Wextra -Werror -idirafter /usr/include/x86_64-linux-gnu
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -output-stem spk -type spk_ct -type spk_layout -type spk_clock -type spk_side -type spk_snat -type spk_ct_flag -type spk_ct_state -type spk_owner_flag -type spk_local_kind Spk spk.bpf.c -- -mcpu=v3 -O2 -Wall -Wextra -Werror -idirafter /usr/include/x86_64-linux-gnu
 //go:generate go tool stringer -type SpkSpkCounter -trimprefix SpkSpkCounterSPK_ -output counter_string.go
 
 // Layout is the version of what the pinned maps hold. Maps of another layout are not reused.
@@ -16,6 +16,7 @@ const TickShift = SpkSpkClockSPK_TICK_SHIFT
 type (
 	Key4       = SpkSpkKey4
 	Key6       = SpkSpkKey6
+	Ct         = SpkSpkCt
 	Ct4        = SpkSpkCt4
 	Ct6        = SpkSpkCt6
 	VSKey4     = SpkSpkVsKey4
@@ -33,26 +34,49 @@ type (
 	Addr6      = SpkSpkAddr6
 	Port       = SpkSpkPort
 	Config     = SpkSpkConfig
-	Counter    = SpkSpkCounter
+
+	Counter   = SpkSpkCounter
+	Prog      = SpkSpkProg
+	Side      = SpkSpkSide
+	SNAT      = SpkSpkSnat
+	CtFlag    = SpkSpkCtFlag
+	CtState   = SpkSpkCtState
+	OwnerFlag = SpkSpkOwnerFlag
+	LocalKind = SpkSpkLocalKind
 )
 
 // Values of the types' fields.
 const (
-	External = uint8(SpkSpkSideSPK_EXTERNAL)
-	Internal = uint8(SpkSpkSideSPK_INTERNAL)
+	External = SpkSpkSideSPK_EXTERNAL
+	Internal = SpkSpkSideSPK_INTERNAL
 
-	CtForward      = uint8(SpkSpkCtFlagSPK_CT_FORWARD)
-	CtPeerInternal = uint8(SpkSpkCtFlagSPK_CT_PEER_INTERNAL)
+	SNATNone    = SpkSpkSnatSPK_SNAT_NONE
+	SNATAutomap = SpkSpkSnatSPK_SNAT_AUTOMAP
 
-	StateSeen = uint8(SpkSpkCtStateSPK_ST_SEEN)
-	StateFIN  = uint8(SpkSpkCtStateSPK_ST_FIN)
-	StateRST  = uint8(SpkSpkCtStateSPK_ST_RST)
+	CtForward      = SpkSpkCtFlagSPK_CT_FORWARD
+	CtPeerInternal = SpkSpkCtFlagSPK_CT_PEER_INTERNAL
 
-	OwnerUsed     = uint8(SpkSpkOwnerFlagSPK_OWNER_USED)
-	OwnerEgress   = uint8(SpkSpkOwnerFlagSPK_OWNER_EGRESS)
-	OwnerDraining = uint8(SpkSpkOwnerFlagSPK_OWNER_DRAINING)
-	OwnerRemoved  = uint8(SpkSpkOwnerFlagSPK_OWNER_REMOVED)
+	StateSeen = SpkSpkCtStateSPK_ST_SEEN
+	StateFIN  = SpkSpkCtStateSPK_ST_FIN
+	StateRST  = SpkSpkCtStateSPK_ST_RST
 
-	LocalSelf = uint32(SpkSpkLocalKindSPK_LOCAL_SELF)
-	LocalVIP  = uint32(SpkSpkLocalKindSPK_LOCAL_VIP)
+	OwnerUsed     = SpkSpkOwnerFlagSPK_OWNER_USED
+	OwnerEgress   = SpkSpkOwnerFlagSPK_OWNER_EGRESS
+	OwnerDraining = SpkSpkOwnerFlagSPK_OWNER_DRAINING
+	OwnerRemoved  = SpkSpkOwnerFlagSPK_OWNER_REMOVED
+
+	LocalSelf = SpkSpkLocalKindSPK_LOCAL_SELF
+	LocalVIP  = SpkSpkLocalKindSPK_LOCAL_VIP
+
+	ProgSlow4 = SpkSpkProgSPK_PROG_SLOW4
+	ProgSlow6 = SpkSpkProgSPK_PROG_SLOW6
 )
+
+// Counters returns every counter with a name to show, in the order of the enum.
+func Counters() []Counter {
+	var out []Counter
+	for c := SpkSpkCounterSPK_OK + 1; c < SpkSpkCounterSPK_COUNTERS; c++ {
+		out = append(out, c)
+	}
+	return out
+}

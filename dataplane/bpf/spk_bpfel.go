@@ -65,46 +65,33 @@ const (
 	SpkSpkCounterSPK_COUNTERS               SpkSpkCounter = 25
 )
 
+type SpkSpkCt struct {
+	_         structs.HostLayout
+	Seen      uint32
+	State     SpkSpkCtState
+	Flags     SpkSpkCtFlag
+	AddrDelta uint16
+	PortDelta uint16
+	Sport     uint16
+	Dport     uint16
+	Pad       uint16
+	Dmac      [6]uint8
+	Smac      [6]uint8
+	Oif       uint32
+	FibGen    uint32
+	Owner     uint32
+}
+
 type SpkSpkCt4 struct {
-	_  structs.HostLayout
-	Ct struct {
-		_         structs.HostLayout
-		Seen      uint32
-		State     SpkSpkCtState
-		Flags     SpkSpkCtFlag
-		AddrDelta uint16
-		PortDelta uint16
-		Sport     uint16
-		Dport     uint16
-		Pad       uint16
-		Dmac      [6]uint8
-		Smac      [6]uint8
-		Oif       uint32
-		FibGen    uint32
-		Owner     uint32
-	}
+	_     structs.HostLayout
+	Ct    SpkSpkCt
 	Saddr uint32
 	Daddr uint32
 }
 
 type SpkSpkCt6 struct {
-	_  structs.HostLayout
-	Ct struct {
-		_         structs.HostLayout
-		Seen      uint32
-		State     SpkSpkCtState
-		Flags     SpkSpkCtFlag
-		AddrDelta uint16
-		PortDelta uint16
-		Sport     uint16
-		Dport     uint16
-		Pad       uint16
-		Dmac      [6]uint8
-		Smac      [6]uint8
-		Oif       uint32
-		FibGen    uint32
-		Owner     uint32
-	}
+	_     structs.HostLayout
+	Ct    SpkSpkCt
 	Saddr [4]uint32
 	Daddr [4]uint32
 }

@@ -1,0 +1,197 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/spklab/spklab/dataplane/bpf"
+)
+
+// Changes says what an Apply did, one line an object. The zero value: nothing.
+type Changes struct {
+	Added   []string `json:"added,omitempty"`
+	Updated []string `json:"updated,omitempty"`
+	Removed []string `json:"removed,omitempty"`
+}
+
+// Empty reports whether nothing was changed.
+func (c Changes) Empty() bool { return len(c.Added)+len(c.Updated)+len(c.Removed) == 0 }
+
+// Apply makes the kernel hold exactly s. It reads the maps back, and writes the difference:
+// members before virtual servers, removal the other way round. A virtual server or egress
+// that is removed takes its connections with it; a member that is removed keeps its TCP
+// connections until they end and loses its UDP flows. Apply of the same state changes nothing.
+// A faulty state is refused as a whole; after any other error the next Apply completes the work.
+func (d *Dataplane) Apply(s State) (Changes, error) {
+	s = s.Canonical()
+	if err := s.check(); err != nil {
+		return Changes{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return Changes{}, ErrClosed
+	}
+	k, err := d.readKernel()
+	if err != nil {
+		return Changes{}, err
+	}
+	a := &applier{d: d, k: k, dead: map[uint32]bool{}}
+	err = a.run(s)
+	d.rememberLocked(k)
+	return a.changes, err
+}
+
+// applier is one Apply: it writes to the maps and keeps k equal to them.
+type applier struct {
+	d       *Dataplane
+	k       *kernel
+	changes Changes
+	// dead owners are no longer referred to by any virtual server or egress; what becomes of
+	// them depends on the flows that they have.
+	dead map[uint32]bool
+}
+
+func (a *applier) run(s State) error {
+	locals := localsOf(s)
+	if err := a.addLocals(locals); err != nil {
+		return err
+	}
+	if err := a.d.writePortsLocked(s.SelfIPs); err != nil {
+		return err
+	}
+	for _, vs := range s.VirtualServers {
+		if err := a.putServer(vs); err != nil {
+			return fmt.Errorf("program virtual server %s (%s): %w", vs.id(), vs.Name, err)
+		}
+	}
+	for _, e := range s.Egresses {
+		if err := a.putEgress(e); err != nil {
+			return fmt.Errorf("program egress %s: %w", e.Name, err)
+		}
+	}
+	if err := a.removeEgresses(s.Egresses); err != nil {
+		return err
+	}
+	if err := a.removeServers(s.VirtualServers); err != nil {
+		return err
+	}
+	if err := a.bury(); err != nil {
+		return err
+	}
+	return a.removeLocals(locals)
+}
+
+// localsOf are the addresses that packets are never forwarded to.
+func localsOf(s State) map[netip.Addr]bpf.Local {
+	out := map[netip.Addr]bpf.Local{}
+	for _, ip := range s.SelfIPs {
+		l := bpf.Local{Kinds: bpf.LocalSelf}
+		copy(l.Interface[:], ip.Interface)
+		out[ip.Addr] = l
+	}
+	for _, vs := range s.VirtualServers {
+		l := out[vs.Destination.Addr()]
+		l.Kinds |= bpf.LocalVIP
+		out[vs.Destination.Addr()] = l
+	}
+	return out
+}
+
+func (a *applier) addLocals(want map[netip.Addr]bpf.Local) error {
+	for addr, l := range want {
+		old, ok := a.k.locals[addr]
+		if ok && old == l {
+			continue
+		}
+		if err := a.d.putLocal(addr, l); err != nil {
+			return err
+		}
+		a.k.locals[addr] = l
+		if l.Kinds&bpf.LocalSelf == 0 || old.Kinds&bpf.LocalSelf != 0 && old.Interface == l.Interface {
+			continue // the address of a virtual server: said with the virtual server
+		}
+		line := "self-IP " + addr.String() + " of " + cstring(l.Interface[:])
+		if old.Kinds&bpf.LocalSelf != 0 {
+			a.changes.Updated = append(a.changes.Updated, line)
+		} else {
+			a.changes.Added = append(a.changes.Added, line)
+		}
+	}
+	slices.Sort(a.changes.Added)
+	return nil
+}
+
+func (a *applier) removeLocals(want map[netip.Addr]bpf.Local) error {
+	var lines []string
+	for addr, l := range a.k.locals {
+		if _, ok := want[addr]; ok {
+			continue
+		}
+		if err := a.d.deleteLocal(addr); err != nil {
+			return err
+		}
+		delete(a.k.locals, addr)
+		if l.Kinds&bpf.LocalSelf != 0 {
+			lines = append(lines, "self-IP "+addr.String()+" of "+cstring(l.Interface[:]))
+		}
+	}
+	slices.Sort(lines)
+	a.changes.Removed = append(a.changes.Removed, lines...)
+	return nil
+}
+
+func (d *Dataplane) putLocal(addr netip.Addr, l bpf.Local) error {
+	var err error
+	if addr.Is4() {
+		err = d.objs.SpkLocal4.Put(wire4(addr), l)
+	} else {
+		err = d.objs.SpkLocal6.Put(bpf.Addr6{Addr: wire6(addr)}, l)
+	}
+	if err != nil {
+		return fmt.Errorf("write local address %s: %w", addr, err)
+	}
+	return nil
+}
+
+func (d *Dataplane) deleteLocal(addr netip.Addr) error {
+	var err error
+	if addr.Is4() {
+		err = d.objs.SpkLocal4.Delete(wire4(addr))
+	} else {
+		err = d.objs.SpkLocal6.Delete(bpf.Addr6{Addr: wire6(addr)})
+	}
+	if err != nil {
+		return fmt.Errorf("delete local address %s: %w", addr, err)
+	}
+	return nil
+}
+
+// bury ends the flows of dead owners and frees the owners. A member of a virtual server that
+// lives on keeps its TCP flows, and then its place until the last of them has ended.
+func (a *applier) bury() error {
+	if len(a.dead) == 0 {
+		return nil
+	}
+	kept := map[uint32]bool{}
+	for id := range a.dead {
+		o := a.k.owners[id]
+		if key, ok := a.k.serverOf(o.Vs); ok && o.Flags&bpf.OwnerEgress == 0 && key.protocol == TCP {
+			kept[id] = true
+		}
+	}
+	flows, err := a.d.endFlows(func(owner uint32) bool { return a.dead[owner] && !kept[owner] })
+	if err != nil {
+		return fmt.Errorf("end connections: %w", err)
+	}
+	var errs []error
+	for id := range a.dead {
+		if kept[id] && flows[id] > 0 {
+			continue
+		}
+		errs = append(errs, a.free(id))
+	}
+	return errors.Join(errs...)
+}

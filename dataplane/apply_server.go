@@ -1,0 +1,204 @@
+package dataplane
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/spklab/spklab/dataplane/bpf"
+)
+
+// putServer programs one virtual server: its members, its pool, then the entry that packets
+// find.
+func (a *applier) putServer(vs VirtualServer) error {
+	old, exists := a.k.servers[vs.key()]
+	id := old.Id
+	if !exists {
+		var err error
+		if id, err = a.newServerID(); err != nil {
+			return err
+		}
+	}
+	infoChanged, err := a.putInfo(id, vs)
+	if err != nil {
+		return err
+	}
+	members, membersChanged, err := a.putMembers(id, vs)
+	if err != nil {
+		return err
+	}
+	entry, err := a.poolEntry(old, id, vs.SNAT, members)
+	if err != nil {
+		return err
+	}
+	entryChanged := !exists || entry != old
+	if entryChanged {
+		if err := a.d.putServerEntry(vs.key(), entry); err != nil {
+			return err
+		}
+		a.k.servers[vs.key()] = entry
+	}
+	retired, err := a.retire(id, vs.Members)
+	if err != nil {
+		return err
+	}
+	line := fmt.Sprintf("virtual server %s (%s)", vs.id(), vs.Name)
+	switch {
+	case !exists:
+		a.changes.Added = append(a.changes.Added, line)
+	case infoChanged || membersChanged || entryChanged || retired:
+		a.changes.Updated = append(a.changes.Updated, line)
+	}
+	return nil
+}
+
+// putInfo writes what only user space wants to know, and keeps the counters.
+func (a *applier) putInfo(id uint32, vs VirtualServer) (changed bool, err error) {
+	old, exists := a.k.infos[id]
+	info := old
+	info.IdleNs = uint64(vs.IdleTimeout)
+	info.Addr, info.Family = wireAny(vs.Destination.Addr())
+	info.Port, info.Proto = wire16(vs.Destination.Port()), uint8(vs.Protocol)
+	clear(info.Name[:])
+	copy(info.Name[:], vs.Name)
+	if exists && info == old {
+		return false, nil
+	}
+	if err := a.d.objs.SpkVsInfo.Put(id, info); err != nil {
+		return false, fmt.Errorf("write information: %w", err)
+	}
+	a.k.infos[id] = info
+	return true, nil
+}
+
+// putMembers makes every member an owner and returns those that may get new connections: the
+// ready ones, or all when none is ready.
+func (a *applier) putMembers(id uint32, vs VirtualServer) (pool []uint32, changed bool, err error) {
+	have := a.k.membersOf(id)
+	var all []uint32
+	for _, m := range vs.Members {
+		o := bpf.Owner{Port: wire16(m.Addr.Port()), Flags: bpf.OwnerUsed, Vs: id}
+		o.Addr, o.Family = wireAny(m.Addr.Addr())
+		if m.Draining {
+			o.Flags |= bpf.OwnerDraining
+		}
+		owner, ok := have[m.Addr]
+		if !ok {
+			owner, err = a.newOwner(o)
+			changed = true
+		} else if a.k.owners[owner] != o {
+			err = a.putOwner(owner, o)
+			changed = true
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("member %s: %w", m.Addr, err)
+		}
+		all = append(all, owner)
+		if !m.Draining {
+			pool = append(pool, owner)
+		}
+	}
+	if len(pool) == 0 {
+		pool = all
+	}
+	return pool, changed, nil
+}
+
+// poolEntry returns the entry of a virtual server whose pool is written: the old range when it
+// holds the members already.
+func (a *applier) poolEntry(old bpf.VS, id uint32, snat SNAT, members []uint32) (bpf.VS, error) {
+	entry := bpf.VS{Id: id, First: old.First, Count: uint32(len(members)), Snat: bpf.SNAT(snat)}
+	same, err := a.d.poolHolds(old, members)
+	if err != nil || same {
+		return entry, err
+	}
+	entry.First, err = a.writePool(members)
+	return entry, err
+}
+
+// retire marks the members that are no longer wanted, once no packet can choose them.
+func (a *applier) retire(id uint32, want []Member) (retired bool, err error) {
+	wanted := map[netip.AddrPort]bool{}
+	for _, m := range want {
+		wanted[m.Addr] = true
+	}
+	for addr, owner := range a.k.membersOf(id) {
+		o := a.k.owners[owner]
+		if wanted[addr] || o.Flags&bpf.OwnerRemoved != 0 {
+			continue
+		}
+		o.Flags |= bpf.OwnerRemoved
+		if err := a.putOwner(owner, o); err != nil {
+			return retired, err
+		}
+		a.dead[owner] = true
+		retired = true
+	}
+	return retired, nil
+}
+
+func (d *Dataplane) putServerEntry(key serverKey, vs bpf.VS) error {
+	port, proto := wire16(key.dest.Port()), uint8(key.protocol)
+	var err error
+	if addr := key.dest.Addr(); addr.Is4() {
+		err = d.objs.SpkVs4.Put(bpf.VSKey4{Addr: wire4(addr), Port: port, Proto: proto}, vs)
+	} else {
+		err = d.objs.SpkVs6.Put(bpf.VSKey6{Addr: wire6(addr), Port: port, Proto: proto}, vs)
+	}
+	if err != nil {
+		return fmt.Errorf("write entry: %w", err)
+	}
+	return nil
+}
+
+func (d *Dataplane) deleteServerEntry(key serverKey) error {
+	port, proto := wire16(key.dest.Port()), uint8(key.protocol)
+	var err error
+	if addr := key.dest.Addr(); addr.Is4() {
+		err = d.objs.SpkVs4.Delete(bpf.VSKey4{Addr: wire4(addr), Port: port, Proto: proto})
+	} else {
+		err = d.objs.SpkVs6.Delete(bpf.VSKey6{Addr: wire6(addr), Port: port, Proto: proto})
+	}
+	if err != nil {
+		return fmt.Errorf("delete virtual server %s: %w", key, err)
+	}
+	return nil
+}
+
+// removeServers removes the virtual servers that are not wanted, with what an interrupted Apply
+// left of others. Their owners die with them.
+func (a *applier) removeServers(want []VirtualServer) error {
+	wanted := map[serverKey]bool{}
+	for _, vs := range want {
+		wanted[vs.key()] = true
+	}
+	for key, vs := range a.k.servers {
+		if wanted[key] {
+			continue
+		}
+		if err := a.d.deleteServerEntry(key); err != nil {
+			return err
+		}
+		delete(a.k.servers, key)
+		name := a.k.infos[vs.Id].Name
+		a.changes.Removed = append(a.changes.Removed, fmt.Sprintf("virtual server %s (%s)", key, cstring(name[:])))
+	}
+	live := map[uint32]bool{}
+	for _, vs := range a.k.servers {
+		live[vs.Id] = true
+	}
+	for owner, o := range a.k.owners {
+		if o.Flags&bpf.OwnerEgress == 0 && !live[o.Vs] {
+			a.dead[owner] = true
+		}
+	}
+	for id := range a.k.infos {
+		if live[id] {
+			continue
+		}
+		if err := a.d.objs.SpkVsInfo.Delete(id); err != nil {
+			return fmt.Errorf("delete information of virtual server %d: %w", id, err)
+		}
+		delete(a.k.infos, id)
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package dataplane
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spklab/spklab/dataplane/bpf"
+)
+
+// serverKey tells virtual servers apart.
+type serverKey struct {
+	protocol Protocol
+	dest     netip.AddrPort
+}
+
+func (v VirtualServer) key() serverKey { return serverKey{v.Protocol, v.Destination} }
+
+func (k serverKey) String() string { return k.protocol.String() + " " + k.dest.String() }
+
+// kernel is what the maps hold, with the ids that only the maps know.
+type kernel struct {
+	servers     map[serverKey]bpf.VS
+	infos       map[uint32]bpf.VSInfo // by virtual server id
+	owners      map[uint32]bpf.Owner  // by owner id, the used ones
+	egresses    map[netip.Prefix]bpf.Egress
+	egressInfos map[uint32]bpf.EgressInfo // by owner id
+	locals      map[netip.Addr]bpf.Local
+}
+
+// readKernel reads the maps back.
+func (d *Dataplane) readKernel() (*kernel, error) {
+	k := &kernel{
+		servers:  map[serverKey]bpf.VS{},
+		owners:   map[uint32]bpf.Owner{},
+		egresses: map[netip.Prefix]bpf.Egress{},
+		locals:   map[netip.Addr]bpf.Local{},
+	}
+	var err error
+	if k.infos, err = readAll[uint32, bpf.VSInfo](d.objs.SpkVsInfo); err != nil {
+		return nil, fmt.Errorf("read virtual servers: %w", err)
+	}
+	if k.egressInfos, err = readAll[uint32, bpf.EgressInfo](d.objs.SpkEgressInfo); err != nil {
+		return nil, fmt.Errorf("read egresses: %w", err)
+	}
+	err = scan(d.objs.SpkOwners, func(id uint32, o *bpf.Owner) {
+		if o.Flags&bpf.OwnerUsed != 0 {
+			k.owners[id] = *o
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read members: %w", err)
+	}
+	if err := d.readFamilies(k); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// readFamilies reads the maps that exist once for each address family.
+func (d *Dataplane) readFamilies(k *kernel) error {
+	err := scan(d.objs.SpkVs4, func(v bpf.VSKey4, vs *bpf.VS) {
+		k.servers[serverKey{Protocol(v.Proto), netip.AddrPortFrom(addr4(v.Addr), portOf(v.Port))}] = *vs
+	})
+	if err != nil {
+		return fmt.Errorf("read IPv4 virtual servers: %w", err)
+	}
+	err = scan(d.objs.SpkVs6, func(v bpf.VSKey6, vs *bpf.VS) {
+		k.servers[serverKey{Protocol(v.Proto), netip.AddrPortFrom(addr6(v.Addr), portOf(v.Port))}] = *vs
+	})
+	if err != nil {
+		return fmt.Errorf("read IPv6 virtual servers: %w", err)
+	}
+	err = scan(d.objs.SpkEgress4, func(e bpf.EgressKey4, v *bpf.Egress) {
+		k.egresses[netip.PrefixFrom(addr4(e.Addr), int(e.Prefixlen))] = *v
+	})
+	if err != nil {
+		return fmt.Errorf("read IPv4 egresses: %w", err)
+	}
+	err = scan(d.objs.SpkEgress6, func(e bpf.EgressKey6, v *bpf.Egress) {
+		k.egresses[netip.PrefixFrom(addr6(e.Addr), int(e.Prefixlen))] = *v
+	})
+	if err != nil {
+		return fmt.Errorf("read IPv6 egresses: %w", err)
+	}
+	err = scan(d.objs.SpkLocal4, func(a uint32, v *bpf.Local) { k.locals[addr4(a)] = *v })
+	if err != nil {
+		return fmt.Errorf("read IPv4 self-IPs: %w", err)
+	}
+	err = scan(d.objs.SpkLocal6, func(a bpf.Addr6, v *bpf.Local) { k.locals[addr6(a.Addr)] = *v })
+	if err != nil {
+		return fmt.Errorf("read IPv6 self-IPs: %w", err)
+	}
+	return nil
+}
+
+// Read returns what the kernel holds, in canonical order: after Apply(s) it equals
+// s.Canonical().
+func (d *Dataplane) Read() (State, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return State{}, ErrClosed
+	}
+	k, err := d.readKernel()
+	if err != nil {
+		return State{}, err
+	}
+	return k.state(), nil
+}
+
+// state is what the maps say in the terms of whoever programmed them.
+func (k *kernel) state() State {
+	s := State{SelfIPs: k.selfIPs()}
+	members := map[uint32][]Member{}
+	for _, o := range k.owners {
+		if o.Flags&(bpf.OwnerEgress|bpf.OwnerRemoved) == 0 {
+			members[o.Vs] = append(members[o.Vs], Member{Addr: ownerAddr(o), Draining: o.Flags&bpf.OwnerDraining != 0})
+		}
+	}
+	for key, vs := range k.servers {
+		info := k.infos[vs.Id]
+		s.VirtualServers = append(s.VirtualServers, VirtualServer{
+			Name:        cstring(info.Name[:]),
+			Protocol:    key.protocol,
+			Destination: key.dest,
+			SNAT:        SNAT(vs.Snat),
+			IdleTimeout: time.Duration(info.IdleNs),
+			Members:     members[vs.Id],
+		})
+	}
+	for owner, info := range k.egressInfos {
+		e := Egress{Name: cstring(info.Name[:]), SNAT: SNAT(info.Snat)}
+		for prefix, v := range k.egresses {
+			if v.Owner == owner {
+				e.Sources = append(e.Sources, prefix)
+			}
+		}
+		s.Egresses = append(s.Egresses, e)
+	}
+	return s.Canonical()
+}
+
+// selfIPs returns the self-IPs in canonical order.
+func (k *kernel) selfIPs() []SelfIP {
+	var out []SelfIP
+	for addr, l := range k.locals {
+		if l.Kinds&bpf.LocalSelf != 0 {
+			out = append(out, SelfIP{Interface: cstring(l.Interface[:]), Addr: addr})
+		}
+	}
+	slices.SortFunc(out, compareSelfIP)
+	return out
+}
+
+func ownerAddr(o bpf.Owner) netip.AddrPort {
+	return netip.AddrPortFrom(addrAny(o.Addr, o.Family), portOf(o.Port))
+}
+
+// membersOf returns the owners of a virtual server by address, removed ones among them.
+func (k *kernel) membersOf(id uint32) map[netip.AddrPort]uint32 {
+	out := map[netip.AddrPort]uint32{}
+	for owner, o := range k.owners {
+		if o.Vs == id && o.Flags&bpf.OwnerEgress == 0 {
+			out[ownerAddr(o)] = owner
+		}
+	}
+	return out
+}
+
+// serverOf finds the virtual server with an id.
+func (k *kernel) serverOf(id uint32) (serverKey, bool) {
+	for key, vs := range k.servers {
+		if vs.Id == id {
+			return key, true
+		}
+	}
+	return serverKey{}, false
+}
+
+// rememberLocked keeps what ageing has to know: which owners are kept for their flows only,
+// and the idle timeouts that differ from the defaults.
+func (d *Dataplane) rememberLocked(k *kernel) {
+	d.removed, d.idle = map[uint32]bool{}, map[uint32]uint32{}
+	for id, o := range k.owners {
+		if o.Flags&bpf.OwnerRemoved != 0 {
+			d.removed[id] = true
+		}
+		if ns := k.infos[o.Vs].IdleNs; o.Flags&bpf.OwnerEgress == 0 && ns != 0 {
+			d.idle[id] = ticksOf(time.Duration(ns))
+		}
+	}
+}

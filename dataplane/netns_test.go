@@ -1,0 +1,203 @@
+package dataplane
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// privileged skips a test that needs root, and fails it where CI promises root.
+func privileged(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("needs root, and CI=true says that nothing may be skipped")
+	}
+	t.Skip("needs root")
+}
+
+// namespace is a network namespace without a name, gone with the test.
+type namespace struct {
+	handle netns.NsHandle
+	links  *netlink.Handle
+}
+
+// newNamespace makes a namespace with loopback up and no duplicate address detection.
+func newNamespace(t testing.TB) *namespace {
+	t.Helper()
+	privileged(t)
+	ns := &namespace{}
+	onOwnThread(t, func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		var err error
+		if ns.handle, err = netns.Get(); err != nil {
+			return err
+		}
+		for _, scope := range []string{"all", "default"} {
+			if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/accept_dad", []byte("0"), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var err error
+	ns.links, err = netlink.NewHandleAt(ns.handle)
+	must(t, err)
+	t.Cleanup(func() {
+		ns.links.Close()
+		_ = ns.handle.Close()
+	})
+	lo, err := ns.links.LinkByName("lo")
+	must(t, err)
+	must(t, ns.links.LinkSetUp(lo))
+	return ns
+}
+
+// onOwnThread runs f on a thread that ends with it, so that a namespace never leaks.
+func onOwnThread(t testing.TB, f func() error) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread is discarded
+		done <- f()
+	}()
+	must(t, <-done)
+}
+
+// do runs f inside the namespace.
+func (n *namespace) do(t testing.TB, f func() error) {
+	t.Helper()
+	onOwnThread(t, func() error {
+		if err := netns.Set(n.handle); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// cable makes a veth pair between two namespaces, both ends up.
+func cable(t testing.TB, a *namespace, aName string, b *namespace, bName string) {
+	t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = aName
+	must(t, a.links.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: bName, PeerNamespace: netlink.NsFd(b.handle)}))
+	a.up(t, aName)
+	b.up(t, bName)
+}
+
+func (n *namespace) link(t testing.TB, name string) netlink.Link {
+	t.Helper()
+	l, err := n.links.LinkByName(name)
+	must(t, err)
+	return l
+}
+
+func (n *namespace) up(t testing.TB, name string) {
+	t.Helper()
+	must(t, n.links.LinkSetUp(n.link(t, name)))
+}
+
+func (n *namespace) addr(t testing.TB, link string, cidrs ...string) {
+	t.Helper()
+	for _, cidr := range cidrs {
+		a, err := netlink.ParseAddr(cidr)
+		must(t, err)
+		a.Flags |= unix.IFA_F_NODAD
+		must(t, n.links.AddrAdd(n.link(t, link), a))
+	}
+}
+
+func (n *namespace) route(t testing.TB, dst, via string) {
+	t.Helper()
+	_, to, err := net.ParseCIDR(dst)
+	must(t, err)
+	must(t, n.links.RouteReplace(&netlink.Route{Dst: to, Gw: net.ParseIP(via)}))
+}
+
+// neigh sets a permanent neighbour.
+func (n *namespace) neigh(t testing.TB, link, ip, mac string) {
+	t.Helper()
+	hw, err := net.ParseMAC(mac)
+	must(t, err)
+	must(t, n.links.NeighSet(&netlink.Neigh{
+		LinkIndex: n.link(t, link).Attrs().Index, IP: net.ParseIP(ip), HardwareAddr: hw, State: netlink.NUD_PERMANENT,
+	}))
+}
+
+// bridge makes a bridge that is up, without multicast snooping.
+func (n *namespace) bridge(t testing.TB, name string) {
+	t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	off := false
+	must(t, n.links.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &off}))
+	n.up(t, name)
+}
+
+func (n *namespace) enslave(t testing.TB, port, bridge string) {
+	t.Helper()
+	must(t, n.links.LinkSetMaster(n.link(t, port), n.link(t, bridge)))
+}
+
+// macvlan puts a bridge-mode macvlan of parent into the namespace to.
+func (n *namespace) macvlan(t testing.TB, parent string, to *namespace, name string) {
+	t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	attrs.ParentIndex = n.link(t, parent).Attrs().Index
+	attrs.Namespace = netlink.NsFd(to.handle)
+	must(t, n.links.LinkAdd(&netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}))
+	to.up(t, name)
+}
+
+// bpffs mounts a BPF filesystem for the test.
+func bpffs(t testing.TB) string {
+	t.Helper()
+	privileged(t)
+	dir := filepath.Join(t.TempDir(), "bpf")
+	must(t, os.Mkdir(dir, 0o700))
+	must(t, unix.Mount("bpf", dir, "bpf", 0, ""))
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	return dir
+}
+
+// eventually polls until ok, for at most ten seconds.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+		runtime.Gosched()
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustBe(t testing.TB, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("error %v, want %v", err, want)
+	}
+}
+
+func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }

@@ -1,0 +1,108 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/spklab/spklab/dataplane/bpf"
+)
+
+// check says what keeps a canonical state from being programmed; every fault, joined.
+func (s State) check() error {
+	var errs []error
+	type key struct {
+		p Protocol
+		d netip.AddrPort
+	}
+	servers := map[key]string{}
+	for _, vs := range s.VirtualServers {
+		k := key{vs.Protocol, vs.Destination}
+		if other, ok := servers[k]; ok {
+			errs = append(errs, fmt.Errorf("virtual server %s: %s and %s both have it", vs.id(), other, vs.Name))
+		}
+		servers[k] = vs.Name
+		if err := vs.check(); err != nil {
+			errs = append(errs, fmt.Errorf("virtual server %s (%s): %w", vs.id(), vs.Name, err))
+		}
+	}
+	errs = append(errs, checkEgresses(s.Egresses), checkSelfIPs(s.SelfIPs))
+	return errors.Join(errs...)
+}
+
+// id names a virtual server by what tells it apart.
+func (v VirtualServer) id() string { return v.Protocol.String() + " " + v.Destination.String() }
+
+func (v VirtualServer) check() error {
+	if v.Protocol != TCP && v.Protocol != UDP {
+		return fmt.Errorf("protocol %s is not balanced", v.Protocol)
+	}
+	if !v.Destination.Addr().IsValid() || v.Destination.Addr().Zone() != "" {
+		return errors.New("no valid destination")
+	}
+	if err := checkName(v.Name); err != nil {
+		return err
+	}
+	if v.IdleTimeout < 0 {
+		return fmt.Errorf("idle timeout %s is negative", v.IdleTimeout)
+	}
+	for i, m := range v.Members {
+		if m.Addr.Addr().Is4() != v.Destination.Addr().Is4() || !m.Addr.Addr().IsValid() {
+			return fmt.Errorf("member %s is not of the destination's address family", m.Addr)
+		}
+		if i > 0 && v.Members[i-1].Addr == m.Addr {
+			return fmt.Errorf("member %s stands twice", m.Addr)
+		}
+	}
+	return nil
+}
+
+func checkEgresses(egresses []Egress) error {
+	var errs []error
+	names, sources := map[string]bool{}, map[netip.Prefix]string{}
+	for _, e := range egresses {
+		if names[e.Name] {
+			errs = append(errs, fmt.Errorf("egress %s stands twice", e.Name))
+		}
+		names[e.Name] = true
+		if err := checkName(e.Name); err != nil {
+			errs = append(errs, fmt.Errorf("egress %q: %w", e.Name, err))
+		}
+		for _, p := range e.Sources {
+			if !p.IsValid() || p.Addr().Is4In6() {
+				errs = append(errs, fmt.Errorf("egress %s: no valid source", e.Name))
+				continue
+			}
+			if other, ok := sources[p]; ok {
+				errs = append(errs, fmt.Errorf("egress source %s: %s and %s both have it", p, other, e.Name))
+			}
+			sources[p] = e.Name
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkSelfIPs(ips []SelfIP) error {
+	var errs []error
+	seen := map[netip.Addr]string{}
+	for _, ip := range ips {
+		if !ip.Addr.IsValid() || ip.Addr.Zone() != "" {
+			errs = append(errs, fmt.Errorf("self-IP of %s: no valid address", ip.Interface))
+		}
+		if other, ok := seen[ip.Addr]; ok {
+			errs = append(errs, fmt.Errorf("self-IP %s: %s and %s both have it", ip.Addr, other, ip.Interface))
+		}
+		seen[ip.Addr] = ip.Interface
+		if len(ip.Interface) >= len(bpf.Local{}.Interface) {
+			errs = append(errs, fmt.Errorf("self-IP %s: interface %q: longer than a number", ip.Addr, ip.Interface))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkName(name string) error {
+	if len(name) >= len(bpf.VSInfo{}.Name) {
+		return fmt.Errorf("name of %d bytes: at most %d fit", len(name), len(bpf.VSInfo{}.Name)-1)
+	}
+	return nil
+}
