@@ -116,7 +116,9 @@ func show(b []byte) string {
 }
 
 func sumOf(p gopacket.Packet, l gopacket.Layer) string {
-	if t, ok := l.(interface{ SetNetworkLayerForChecksum(gopacket.NetworkLayer) error }); ok {
+	if t, ok := l.(interface {
+		SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
+	}); ok {
 		_ = t.SetNetworkLayerForChecksum(p.NetworkLayer())
 	}
 	v, ok := l.(gopacket.LayerWithChecksum)

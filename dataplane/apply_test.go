@@ -1,0 +1,311 @@
+package dataplane
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/spklab/spklab/dataplane/bpf"
+)
+
+var equateNetip = cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{}, netip.Prefix{})
+
+// applied applies s and fails unless the kernel then holds it, and a second Apply does nothing.
+func applied(t testing.TB, d *Dataplane, s State) Changes {
+	t.Helper()
+	changes, err := d.Apply(s)
+	must(t, err)
+	got, err := d.Read()
+	must(t, err)
+	if diff := cmp.Diff(s.Canonical(), got, equateNetip); diff != "" {
+		t.Errorf("read back (-want +got):\n%s", diff)
+	}
+	again, err := d.Apply(s)
+	must(t, err)
+	if !again.Empty() {
+		t.Errorf("second Apply: %+v", again)
+	}
+	return changes
+}
+
+func TestApply(t *testing.T) {
+	r := newRig(t, State{})
+	full := labState()
+	full.VirtualServers[0].IdleTimeout = 5*time.Second + 3
+	full.VirtualServers[0].Members = append(full.VirtualServers[0].Members, Member{Addr: ap("10.131.1.102:8080"), Draining: true})
+	fewer := labState()
+	fewer.VirtualServers = fewer.VirtualServers[2:]
+	fewer.Egresses = fewer.Egresses[1:]
+	fewer.SelfIPs = fewer.SelfIPs[1:]
+	altered := labState()
+	altered.VirtualServers[0].SNAT = SNATNone
+	altered.VirtualServers[1].Members = nil
+	altered.VirtualServers[2].Name = "spk-apps/renamed"
+	altered.Egresses[0].Sources[0] = netip.MustParsePrefix("10.131.1.0/25")
+	altered.Egresses[1].SNAT = SNATAutomap
+	altered.SelfIPs[0].Addr = netip.MustParseAddr("10.144.100.18")
+	steps := []struct {
+		name  string
+		state State
+		want  Changes
+	}{
+		{"nothing", State{}, Changes{}},
+		{"all", full, Changes{Added: []string{
+			"self-IP 10.144.100.16 of 1.1", "self-IP 198.51.100.16 of 1.2",
+			"self-IP 2001:db8:51::16 of 1.2", "self-IP fd00:10:144:100::16 of 1.1",
+			"virtual server tcp 192.0.2.10:80 (spk-apps/web)", "virtual server tcp 192.0.2.11:80 (spk-apps/web-nosnat)",
+			"virtual server udp 192.0.2.12:5300 (spk-apps/echo)", "virtual server udp 192.0.2.13:5300 (spk-apps/echo-nosnat)",
+			"virtual server tcp 192.0.2.20:0 (spk-apps/every-port)", "virtual server tcp 192.0.2.21:80 (spk-apps/empty)",
+			"virtual server tcp [2001:db8:2::10]:80 (spk-apps/web)", "virtual server tcp [2001:db8:2::11]:80 (spk-apps/web-nosnat)",
+			"virtual server udp [2001:db8:2::12]:5300 (spk-apps/echo)",
+			"egress spk-apps/egress", "egress spk-apps/plain",
+		}}},
+		{"back to the plain lab", labState(), Changes{Updated: []string{"virtual server tcp 192.0.2.10:80 (spk-apps/web)"}}},
+		{"less", fewer, Changes{Removed: []string{
+			"egress spk-apps/egress",
+			"virtual server tcp 192.0.2.10:80 (spk-apps/web)", "virtual server tcp [2001:db8:2::10]:80 (spk-apps/web)",
+			"self-IP 10.144.100.16 of 1.1",
+		}}},
+		{"more again", labState(), Changes{Added: []string{
+			"self-IP 10.144.100.16 of 1.1",
+			"virtual server tcp 192.0.2.10:80 (spk-apps/web)", "virtual server tcp [2001:db8:2::10]:80 (spk-apps/web)",
+			"egress spk-apps/egress",
+		}}},
+		{"altered", altered, Changes{
+			Added: []string{"self-IP 10.144.100.18 of 1.1"},
+			Updated: []string{
+				"virtual server tcp 192.0.2.10:80 (spk-apps/web)", "virtual server tcp 192.0.2.11:80 (spk-apps/renamed)",
+				"virtual server tcp [2001:db8:2::10]:80 (spk-apps/web)",
+				"egress spk-apps/egress", "egress spk-apps/plain",
+			},
+			Removed: []string{"self-IP 10.144.100.16 of 1.1"},
+		}},
+		{"nothing again", State{}, Changes{}},
+	}
+	for _, step := range steps {
+		t.Run(step.name, func(t *testing.T) {
+			got := applied(t, r.d, step.state)
+			if step.name == "nothing again" {
+				return // names everything of the step before, in the order of a map
+			}
+			slices.Sort(got.Removed)
+			slices.Sort(step.want.Removed)
+			if diff := cmp.Diff(step.want, got); diff != "" {
+				t.Errorf("changes (-want +got):\n%s", diff)
+			}
+		})
+	}
+	k, err := r.d.readKernel()
+	must(t, err)
+	if n := len(k.owners) + len(k.infos) + len(k.locals) + len(k.egresses) + len(k.egressInfos); n != 0 {
+		t.Errorf("left in the maps: %+v", k)
+	}
+}
+
+// TestApplyCompletes: what an interrupted Apply has left behind is found and put right.
+func TestApplyCompletes(t *testing.T) {
+	r := newRig(t, labState())
+	must(t, r.d.objs.SpkOwners.Put(uint32(4000), bpf.Owner{Flags: bpf.OwnerUsed, Vs: 3000}))
+	must(t, r.d.objs.SpkOwners.Put(uint32(4001), bpf.Owner{Flags: bpf.OwnerUsed | bpf.OwnerEgress}))
+	must(t, r.d.objs.SpkVsInfo.Put(uint32(3001), bpf.VSInfo{}))
+	must(t, r.d.objs.SpkLocal4.Put(uint32(0x01020304), bpf.Local{Kinds: bpf.LocalVIP}))
+	must(t, r.d.putEgressPrefix(netip.MustParsePrefix("10.9.0.0/16"), bpf.Egress{Owner: 4001}))
+	must(t, r.d.deleteServerEntry(serverKey{TCP, ap("192.0.2.10:80")}))
+	applied(t, r.d, labState())
+	k, err := r.d.readKernel()
+	must(t, err)
+	if len(k.owners) != 10 || len(k.infos) != len(k.servers) || len(k.egresses) != 3 {
+		t.Errorf("%d owners, %d infos for %d virtual servers, %d egress sources",
+			len(k.owners), len(k.infos), len(k.servers), len(k.egresses))
+	}
+}
+
+func TestApplyRefuses(t *testing.T) {
+	r := newRig(t, labState())
+	tests := []struct {
+		name, want string
+		break_     func(*State)
+	}{
+		{"same destination twice", "tcp 192.0.2.10:80: spk-apps/web and spk-apps/other both have it", func(s *State) {
+			s.VirtualServers = append(s.VirtualServers, labServer("other", TCP, "192.0.2.10:80", SNATNone))
+		}},
+		{"protocol", "protocol 132 is not balanced", func(s *State) { s.VirtualServers[0].Protocol = 132 }},
+		{"no destination", "no valid destination", func(s *State) { s.VirtualServers[0].Destination = netip.AddrPort{} }},
+		{"family", "member [fd01::1]:80 is not of the destination's address family", func(s *State) { s.VirtualServers[0].Members[0].Addr = ap("[fd01::1]:80") }},
+		{"member twice", "member 10.131.1.100:8080 stands twice", func(s *State) {
+			s.VirtualServers[0].Members = append(s.VirtualServers[0].Members, s.VirtualServers[0].Members[0])
+		}},
+		{"long name", "name of 400 bytes: at most 319 fit", func(s *State) { s.VirtualServers[0].Name = strings.Repeat("x", 400) }},
+		{"negative timeout", "idle timeout -1s is negative", func(s *State) { s.VirtualServers[0].IdleTimeout = -time.Second }},
+		{"egress twice", "egress spk-apps/plain stands twice", func(s *State) { s.Egresses[0].Name = s.Egresses[1].Name }},
+		{"source twice", "egress source 10.131.0.128/25: spk-apps/egress and spk-apps/plain both have it", func(s *State) { s.Egresses[0].Sources[0] = s.Egresses[1].Sources[0] }},
+		{"no source", "egress spk-apps/egress: no valid source", func(s *State) { s.Egresses[0].Sources[0] = netip.Prefix{} }},
+		{"self-IP twice", "self-IP 10.144.100.16: 1.1 and 1.2 both have it", func(s *State) { s.SelfIPs[2].Addr = s.SelfIPs[0].Addr }},
+		{"no self-IP", "self-IP of 1.1: no valid address", func(s *State) { s.SelfIPs[0].Addr = netip.Addr{} }},
+		{"interface number", "longer than a number", func(s *State) { s.SelfIPs[0].Interface = "interface-1.1" }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := labState()
+			tt.break_(&s)
+			_, err := r.d.Apply(s)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+			got, err := r.d.Read()
+			must(t, err)
+			if diff := cmp.Diff(labState().Canonical(), got, equateNetip); diff != "" {
+				t.Errorf("the kernel was touched (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestRoundRobin: the split is exact, draining members get nothing, all draining serve all.
+func TestRoundRobin(t *testing.T) {
+	members := []string{"10.131.1.100:8080", "10.131.1.101:8080", "10.131.1.102:8080"}
+	r := newRig(t, State{SelfIPs: labSelfIPs()})
+	port := uint16(1024)
+	tests := []struct {
+		name     string
+		draining []bool
+		want     []uint64
+	}{
+		{"all ready", []bool{false, false, false}, []uint64{20, 20, 20}},
+		{"one draining", []bool{false, true, false}, []uint64{30, 0, 30}},
+		{"all draining", []bool{true, true, true}, []uint64{20, 20, 20}},
+		{"ready again", []bool{false, false, false}, []uint64{20, 20, 20}},
+	}
+	sum := make([]uint64, len(members))
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			vs := labServer("web", TCP, "192.0.2.10:80", SNATAutomap, members...)
+			for i := range vs.Members {
+				vs.Members[i].Draining = tt.draining[i]
+			}
+			applied(t, r.d, State{SelfIPs: labSelfIPs(), VirtualServers: []VirtualServer{vs}})
+			for range 60 {
+				port++
+				src := netip.AddrPortFrom(netip.MustParseAddr("203.0.113.10"), port).String()
+				if v, _ := r.from(t, bpf.External, fromClient(TCP, src, "192.0.2.10:80", "S").build(t)); v != verdictRedirect {
+					t.Fatalf("verdict %d: %v", v, r.counted(t))
+				}
+			}
+			stats, err := r.d.MemberStats()
+			must(t, err)
+			for i, m := range stats[0].Members {
+				sum[i] += tt.want[i]
+				if m.Connections != sum[i] || m.Packets != sum[i] {
+					t.Errorf("%s: %d connections, %d packets, want %d", m.Addr, m.Connections, m.Packets, sum[i])
+				}
+			}
+		})
+	}
+}
+
+// TestMemberRemoved: a removed member keeps its TCP flows and its place until they end, loses
+// its UDP flows at once, and what it has counted stays with the virtual server.
+func TestMemberRemoved(t *testing.T) {
+	s := State{SelfIPs: labSelfIPs(), VirtualServers: []VirtualServer{
+		labServer("web", TCP, "192.0.2.10:80", SNATAutomap, "10.131.1.100:8080"),
+		labServer("echo", UDP, "192.0.2.12:5300", SNATAutomap, "10.131.1.100:5300"),
+	}}
+	r := newRig(t, s)
+	syn := fromClient(TCP, "203.0.113.10:40001", "192.0.2.10:80", "S")
+	r.from(t, bpf.External, syn.build(t))
+	r.from(t, bpf.External, fromClient(UDP, "203.0.113.10:40001", "192.0.2.12:5300", "").build(t))
+	s.VirtualServers[0].Members[0].Addr = ap("10.131.1.102:8080")
+	s.VirtualServers[1].Members[0].Addr = ap("10.131.1.102:5300")
+	applied(t, r.d, s)
+
+	ack := fromClient(TCP, "203.0.113.10:40001", "192.0.2.10:80", "A")
+	verdict, frame := r.from(t, bpf.External, ack.build(t))
+	if verdict != verdictRedirect || !strings.Contains(show(frame), "> 10.131.1.100 ") {
+		t.Fatalf("TCP flow of the removed member: verdict %d, %s", verdict, show(frame))
+	}
+	_, frame = r.from(t, bpf.External, fromClient(UDP, "203.0.113.10:40001", "192.0.2.12:5300", "").build(t))
+	if !strings.Contains(show(frame), "> 10.131.1.102 ") {
+		t.Errorf("UDP flow of the removed member goes on: %s", show(frame))
+	}
+	stats, err := r.d.MemberStats()
+	must(t, err)
+	want := []VirtualServerStats{
+		{Name: "spk-apps/web", Protocol: TCP, Destination: ap("192.0.2.10:80"), Traffic: Traffic{1, 2, 132}, Members: []MemberStats{
+			{Addr: ap("10.131.1.100:8080"), Removed: true, Traffic: Traffic{1, 2, 132}}, {Addr: ap("10.131.1.102:8080")},
+		}},
+		{Name: "spk-apps/echo", Protocol: UDP, Destination: ap("192.0.2.12:5300"), Traffic: Traffic{2, 2, 120}, Members: []MemberStats{
+			{Addr: ap("10.131.1.102:5300"), Traffic: Traffic{1, 1, 60}},
+		}},
+	}
+	if diff := cmp.Diff(want, stats, equateNetip); diff != "" {
+		t.Errorf("stats (-want +got):\n%s", diff)
+	}
+
+	_, frame = r.from(t, bpf.External, syn.build(t)) // the client starts anew on the same port
+	if !strings.Contains(show(frame), "> 10.131.1.102 ") {
+		t.Errorf("SYN on a flow of the removed member: %s", show(frame))
+	}
+	now, err := nowTicks()
+	must(t, err)
+	_, err = r.d.collect(now)
+	must(t, err)
+	stats, err = r.d.MemberStats()
+	must(t, err)
+	if m := stats[0].Members; len(m) != 1 || stats[0].Connections != 2 {
+		t.Errorf("after its last flow: %+v", stats[0])
+	}
+}
+
+// TestServerRemoved: it takes its flows with it; so does an egress.
+func TestServerRemoved(t *testing.T) {
+	r := newRig(t, labState())
+	r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:40001", "192.0.2.10:80", "S").build(t))
+	r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:40001", "192.0.2.11:80", "S").build(t))
+	r.from(t, bpf.Internal, fromPod(TCP, "10.131.1.100:9", "203.0.113.10:443", "S").build(t))
+	s := labState()
+	s.VirtualServers, s.Egresses = s.VirtualServers[1:], s.Egresses[1:]
+	applied(t, r.d, s)
+	conns, err := r.d.Connections()
+	must(t, err)
+	if len(conns) != 1 || conns[0].VirtualServer != "spk-apps/web-nosnat" {
+		t.Errorf("%+v", conns)
+	}
+}
+
+func TestFlush(t *testing.T) {
+	r := newRig(t, labState())
+	r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:40001", "192.0.2.10:80", "S").build(t))
+	r.from(t, bpf.External, fromClient(TCP, "[2001:db8:113::10]:40001", "[2001:db8:2::10]:80", "S").build(t))
+	r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:40001", "192.0.2.11:80", "S").build(t))
+	n, err := r.d.Flush(func(c Conn) bool { return c.VirtualServer == "spk-apps/web" })
+	must(t, err)
+	conns, err := r.d.Connections()
+	must(t, err)
+	if n != 2 || len(conns) != 1 {
+		t.Errorf("flushed %d, left %+v", n, conns)
+	}
+	r.onlyConn(t, ap("203.0.113.10:40001"))
+}
+
+func TestCanonical(t *testing.T) {
+	s := State{
+		VirtualServers: []VirtualServer{{Destination: ap("[::ffff:192.0.2.10]:80"), Protocol: TCP, Members: []Member{{Addr: ap("10.0.0.2:1")}, {Addr: ap("[::ffff:10.0.0.1]:1")}}}},
+		Egresses:       []Egress{{Name: "b", Sources: []netip.Prefix{netip.MustParsePrefix("10.1.2.3/16")}}, {Name: "a"}},
+	}
+	want := State{
+		VirtualServers: []VirtualServer{{Destination: ap("192.0.2.10:80"), Protocol: TCP, Members: []Member{{Addr: ap("10.0.0.1:1")}, {Addr: ap("10.0.0.2:1")}}}},
+		Egresses:       []Egress{{Name: "a", Sources: []netip.Prefix{}}, {Name: "b", Sources: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}}},
+		SelfIPs:        []SelfIP{},
+	}
+	if diff := cmp.Diff(want, s.Canonical(), equateNetip); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if s.VirtualServers[0].Destination.Addr().Is4() {
+		t.Error("Canonical changed its receiver")
+	}
+}
