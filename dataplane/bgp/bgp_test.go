@@ -74,7 +74,12 @@ func speak(ctx context.Context) error {
 		var want []bgp.Announcement
 		for _, p := range strings.Fields(r.URL.Query().Get("p")) {
 			prefix, hop, _ := strings.Cut(p, "@")
-			want = append(want, bgp.Announcement{Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(hop)})
+			hop, withhold, _ := strings.Cut(hop, "!")
+			a := bgp.Announcement{Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(hop)}
+			if withhold != "" {
+				a.Withhold = []netip.Addr{netip.MustParseAddr(withhold)}
+			}
+			want = append(want, a)
 		}
 		if err := s.Set(r.Context(), want); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -99,14 +104,28 @@ type host struct {
 
 func spawn(t *testing.T, role string, config any) *host {
 	t.Helper()
+	return spawnIn(t, "", role, config)
+}
+
+// spawnIn starts the process in an existing namespace; none makes a new one.
+func spawnIn(t *testing.T, ns, role string, config any) *host {
+	t.Helper()
 	data, err := json.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := &host{cmd: exec.Command("/proc/self/exe"), socket: filepath.Join(t.TempDir(), "ctl.sock")}
+	flags := uintptr(unix.CLONE_NEWNET)
+	if ns != "" {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.cmd, flags = exec.Command("nsenter", "--net="+ns, self), 0
+	}
 	h.cmd.Env = append(os.Environ(), roleEnv+"="+role, socketEnv+"="+h.socket, configEnv+"="+string(data))
 	h.cmd.Stderr = os.Stderr
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL}
 	in, err := h.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -251,14 +270,18 @@ func needRoot(t *testing.T) {
 	t.Skip("needs root to make network namespaces")
 }
 
+func upstream() bgp.RouterConfig {
+	return bgp.RouterConfig{
+		Name: "upstream", ASN: 65000, RouterID: netip.MustParseAddr("198.51.100.1"),
+		Ranges: []bgp.PeerRange{{Prefix: netip.MustParsePrefix("198.51.100.0/24"), ASN: 65001}, {Prefix: netip.MustParsePrefix("2001:db8:51::/64"), ASN: 65001}},
+	}
+}
+
 // lab is a router with two speakers on one segment.
 func lab(t *testing.T) (router *host, speakers [2]*host) {
 	t.Helper()
 	needRoot(t)
-	router = spawn(t, "router", bgp.RouterConfig{
-		Name: "upstream", ASN: 65000, RouterID: netip.MustParseAddr("198.51.100.1"),
-		Ranges: []bgp.PeerRange{{Prefix: netip.MustParsePrefix("198.51.100.0/24"), ASN: 65001}, {Prefix: netip.MustParsePrefix("2001:db8:51::/64"), ASN: 65001}},
-	})
+	router = spawn(t, "router", upstream())
 	nl := router.handle(t)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "br0"
@@ -271,8 +294,8 @@ func lab(t *testing.T) (router *host, speakers [2]*host) {
 		speakers[i] = spawn(t, "speaker", bgp.SpeakerConfig{
 			ASN: 65001, RouterID: netip.MustParseAddr(v4),
 			Neighbors: []bgp.Neighbor{
-				{Addr: netip.MustParseAddr("198.51.100.1"), ASN: 65000, AcceptV4: true},
-				{Addr: netip.MustParseAddr("2001:db8:51::1"), ASN: 65000, AcceptV6: true},
+				{Addr: netip.MustParseAddr("198.51.100.1"), Local: netip.MustParseAddr(v4), ASN: 65000, AcceptV4: true},
+				{Addr: netip.MustParseAddr("2001:db8:51::1"), Local: netip.MustParseAddr(v6), ASN: 65000, AcceptV6: true},
 			},
 		})
 		cable(t, router, speakers[i], i, v4+"/24", v6+"/64")
@@ -338,6 +361,38 @@ func TestRouterLearnsFromSpeakers(t *testing.T) {
 	if kinds[bgp.EventFIBError] != 0 {
 		t.Errorf("%d errors of the kernel's routes: %v", kinds[bgp.EventFIBError], events)
 	}
+}
+
+// TestSessionsComeBack kills the router and starts it again in the same namespace.
+func TestSessionsComeBack(t *testing.T) {
+	router, speakers := lab(t)
+	announce(t, speakers[0], "192.0.2.10/32@198.51.100.16")
+	announce(t, speakers[1], "192.0.2.10/32@198.51.100.17")
+	want := map[string][]string{"192.0.2.10/32": {"198.51.100.16", "198.51.100.17"}}
+	eventually(t, router, want)
+
+	ns, err := netns.GetFromPid(router.cmd.Process.Pid) // keeps the namespace alive
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	router.end(t, syscall.SIGKILL)
+	again := spawnIn(t, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(ns)), "router", upstream())
+	if err := again.goOn(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, again, want)
+}
+
+// TestWithheld announces a prefix to no neighbor of its family, then to all.
+func TestWithheld(t *testing.T) {
+	router, speakers := lab(t)
+	announce(t, speakers[0], "192.0.2.10/32@198.51.100.16!198.51.100.1 192.0.2.11/32@198.51.100.16")
+	eventually(t, router, map[string][]string{"192.0.2.11/32": {"198.51.100.16"}})
+	announce(t, speakers[0], "192.0.2.10/32@198.51.100.16 192.0.2.11/32@198.51.100.16")
+	eventually(t, router, map[string][]string{"192.0.2.10/32": {"198.51.100.16"}, "192.0.2.11/32": {"198.51.100.16"}})
+	announce(t, speakers[0], "192.0.2.10/32@198.51.100.16!198.51.100.1 192.0.2.11/32@198.51.100.16")
+	eventually(t, router, map[string][]string{"192.0.2.11/32": {"198.51.100.16"}})
 }
 
 func TestNextHopOfTheOtherFamily(t *testing.T) {

@@ -30,15 +30,19 @@ type instance struct {
 	// changed is told, without blocking, whenever a session or a received path changes.
 	changed chan struct{}
 
+	// real maps the address that a session seems to come from to the neighbor's own, nil where
+	// they are the same; not changed after start.
+	real map[netip.Addr]netip.Addr
+
 	mu sync.Mutex
-	up map[string]time.Time // peers with an established session, and since when
+	up map[netip.Addr]time.Time // peers with an established session, and since when
 }
 
 // start brings up a server. A port of -1 does not listen.
-func start(ctx context.Context, asn uint32, id netip.Addr, port int32, listen []netip.Addr, log *ctl.Log) (*instance, error) {
+func start(ctx context.Context, asn uint32, id netip.Addr, port int32, listen []netip.Addr, real map[netip.Addr]netip.Addr, log *ctl.Log) (*instance, error) {
 	in := &instance{
-		srv: server.NewBgpServer(server.LoggerOption(quietLogger{})), log: log,
-		changed: make(chan struct{}, 1), up: map[string]time.Time{},
+		srv: server.NewBgpServer(server.LoggerOption(quietLogger{})), log: log, real: real,
+		changed: make(chan struct{}, 1), up: map[netip.Addr]time.Time{},
 	}
 	go in.srv.Serve()
 	g := &api.Global{Asn: asn, RouterId: id.String(), ListenPort: port}
@@ -72,7 +76,11 @@ func (in *instance) onEvent(r *api.WatchEventResponse) {
 }
 
 func (in *instance) onPeer(p *api.Peer) {
-	addr := p.GetConf().GetNeighborAddress()
+	addr, err := netip.ParseAddr(p.GetConf().GetNeighborAddress())
+	if err != nil {
+		return
+	}
+	addr = in.peer(addr)
 	established := p.GetState().GetSessionState() == api.PeerState_ESTABLISHED
 	in.mu.Lock()
 	_, was := in.up[addr]
@@ -85,13 +93,21 @@ func (in *instance) onPeer(p *api.Peer) {
 	in.mu.Unlock()
 	switch {
 	case established && !was:
-		in.log.Add(EventSessionUp, addr, fmt.Sprintf("asn %d", p.GetConf().GetPeerAsn()))
+		in.log.Add(EventSessionUp, addr.String(), fmt.Sprintf("asn %d", p.GetConf().GetPeerAsn()))
 	case !established && was:
-		in.log.Add(EventSessionDown, addr, p.GetState().GetSessionState().String())
+		in.log.Add(EventSessionDown, addr.String(), p.GetState().GetSessionState().String())
 	}
 }
 
-// peers lists the sessions, sorted by address.
+// peer is the neighbor's own address.
+func (in *instance) peer(seen netip.Addr) netip.Addr {
+	if a, ok := in.real[seen]; ok {
+		return a
+	}
+	return seen
+}
+
+// peers lists the sessions that there are, sorted by address.
 func (in *instance) peers(ctx context.Context) ([]Peer, error) {
 	out := []Peer{}
 	var bad error
@@ -101,9 +117,10 @@ func (in *instance) peers(ctx context.Context) ([]Peer, error) {
 			bad = fmt.Errorf("peer address: %w", err)
 			return
 		}
+		addr = in.peer(addr)
 		peer := Peer{Addr: addr, ASN: p.GetConf().GetPeerAsn(), State: p.GetState().GetSessionState().String()}
 		in.mu.Lock()
-		if since, ok := in.up[addr.String()]; ok && peer.Established() {
+		if since, ok := in.up[addr]; ok && peer.Established() {
 			peer.Uptime = time.Since(since)
 		}
 		in.mu.Unlock()
@@ -122,6 +139,30 @@ func (in *instance) stop(ctx context.Context) error {
 	in.srv.Stop()
 	if err != nil {
 		return fmt.Errorf("stop BGP: %w", err)
+	}
+	return nil
+}
+
+// accept lets any address of a range open a session. Such dynamic neighbors live as long as
+// their session and may come back at once, where gobgp holds a configured one for 5 seconds
+// (holdtimeIdle) and dials no sooner than 1 to 2 seconds after that.
+func (in *instance) accept(ctx context.Context, rg PeerRange, afis []*api.AfiSafi, multihop int) error {
+	name := rg.Prefix.String()
+	group := &api.PeerGroup{
+		Conf:      &api.PeerGroupConf{PeerGroupName: name, PeerAsn: rg.ASN},
+		AfiSafis:  afis,
+		Timers:    timers(),
+		Transport: &api.Transport{PassiveMode: true},
+	}
+	if multihop > 1 {
+		group.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: uint32(multihop)}
+	}
+	if err := in.srv.AddPeerGroup(ctx, &api.AddPeerGroupRequest{PeerGroup: group}); err != nil {
+		return fmt.Errorf("add peer group %s: %w", name, err)
+	}
+	dyn := &api.DynamicNeighbor{Prefix: name, PeerGroup: name}
+	if err := in.srv.AddDynamicNeighbor(ctx, &api.AddDynamicNeighborRequest{DynamicNeighbor: dyn}); err != nil {
+		return fmt.Errorf("accept neighbors from %s: %w", name, err)
 	}
 	return nil
 }

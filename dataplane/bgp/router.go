@@ -45,36 +45,17 @@ func newRouter(ctx context.Context, cfg RouterConfig, log *ctl.Log) (*router, er
 	if err := fib.clear(); err != nil { // what an earlier, killed router left
 		return nil, err
 	}
-	in, err := start(context.WithoutCancel(ctx), cfg.ASN, cfg.RouterID, Port, cfg.Listen, log)
+	in, err := start(context.WithoutCancel(ctx), cfg.ASN, cfg.RouterID, Port, cfg.Listen, nil, log)
 	if err != nil {
 		return nil, err
 	}
 	r := &router{cfg: cfg, log: log, in: in, fib: fib}
 	for _, rg := range cfg.Ranges {
-		if err := r.accept(ctx, rg); err != nil {
+		if err := in.accept(ctx, rg, families(true, true), 0); err != nil {
 			return nil, errors.Join(err, in.stop(ctx))
 		}
 	}
 	return r, nil
-}
-
-// accept lets any address of the range open a session.
-func (r *router) accept(ctx context.Context, rg PeerRange) error {
-	name := rg.Prefix.String()
-	group := &api.PeerGroup{
-		Conf:      &api.PeerGroupConf{PeerGroupName: name, PeerAsn: rg.ASN},
-		AfiSafis:  families(true, true),
-		Timers:    timers(),
-		Transport: &api.Transport{PassiveMode: true},
-	}
-	if err := r.in.srv.AddPeerGroup(ctx, &api.AddPeerGroupRequest{PeerGroup: group}); err != nil {
-		return fmt.Errorf("add peer group %s: %w", name, err)
-	}
-	dyn := &api.DynamicNeighbor{Prefix: name, PeerGroup: name}
-	if err := r.in.srv.AddDynamicNeighbor(ctx, &api.AddDynamicNeighborRequest{DynamicNeighbor: dyn}); err != nil {
-		return fmt.Errorf("accept neighbors from %s: %w", name, err)
-	}
-	return nil
 }
 
 // follow brings the kernel's routes up to date after each change until ctx ends. A route that

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -14,107 +17,196 @@ import (
 	"github.com/spklab/spklab/ctl"
 )
 
-// stateNoFamily is the state of a neighbor whose configuration accepts no address family
-// (acceptsIPv4 and acceptsIPv6 are false, their default): no session is opened.
-const stateNoFamily = "NO_FAMILY"
+// States of a neighbor without a session.
+const (
+	// stateNoFamily: its configuration accepts no address family (acceptsIPv4 and acceptsIPv6
+	// are false, their default), so no session is opened.
+	stateNoFamily = "NO_FAMILY"
+	stateConnect  = "CONNECT" // dialing (RFC 4271, 8.2.2)
+)
+
+// closeTimeout bounds how long Close waits for the last messages to go out.
+const closeTimeout = 2 * time.Second
 
 // SpeakerConfig is what a Speaker is and whom it talks to.
 type SpeakerConfig struct {
 	ASN       uint32
 	RouterID  netip.Addr // an IPv4 address
-	Port      int        // to listen on; 0 = 179, -1 = do not listen
-	Neighbors []Neighbor
-	Log       *ctl.Log // may be nil
+	Port      int        // to listen on at every Neighbor.Local; 0 = 179, -1 = do not listen
+	Neighbors []Neighbor // at most 255
+	Log       *ctl.Log   // may be nil
 }
 
 // Neighbor is one entry of tmm.dynamicRouting.tmmRouting.config.bgp.neighbors.
 type Neighbor struct {
 	Addr     netip.Addr
+	Local    netip.Addr // own address of the session; the zero Addr: as the kernel chooses
 	ASN      uint32
 	AcceptV4 bool
 	AcceptV6 bool
 	Password string // TCP MD5 (RFC 2385), empty for none; never logged
 	Multihop uint8  // TTL of an eBGP session over several hops, 0 = directly connected
+
+	ttl int // of the connection, 0 = the kernel's
 }
 
 // Announcement is a prefix with the next hop that peers are told.
 type Announcement struct {
-	Prefix  netip.Prefix
-	NextHop netip.Addr // of the prefix's family
+	Prefix  netip.Prefix `json:"prefix"`
+	NextHop netip.Addr   `json:"next_hop"` // of the prefix's family
+	// Withhold names the neighbors that are not told, since a route map says so.
+	Withhold []netip.Addr `json:"withhold,omitempty"`
+}
+
+func (a Announcement) equal(b Announcement) bool {
+	return a.Prefix == b.Prefix && a.NextHop == b.NextHop && slices.Equal(a.Withhold, b.Withhold)
 }
 
 // Speaker announces prefixes to its neighbors. It is safe for concurrent use.
 type Speaker struct {
-	in        *instance
-	neighbors []Neighbor
-	cancel    context.CancelFunc
+	in         *instance
+	neighbors  []Neighbor
+	transports []*transport // of the neighbors that accept a family
+	listeners  []io.Closer
+	stopDial   context.CancelFunc
+	kill       context.CancelFunc
+	wg         sync.WaitGroup
 
 	mu        sync.Mutex
-	announced map[netip.Prefix]netip.Addr
+	announced map[netip.Prefix]Announcement
 }
 
-// NewSpeaker opens the sessions; they come up in their own time. The caller must Close it.
+// NewSpeaker opens the sessions; they come up in their own time, a few milliseconds after a
+// neighbor listens. The caller must Close it. It lives in the network namespace of the process.
 func NewSpeaker(ctx context.Context, cfg SpeakerConfig) (*Speaker, error) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	if cfg.Port == 0 {
-		cfg.Port = Port
+	if len(cfg.Neighbors) > 255 {
+		return nil, fmt.Errorf("start speaker: %d neighbors, at most 255", len(cfg.Neighbors))
 	}
-	in, err := start(ctx, cfg.ASN, cfg.RouterID, int32(cfg.Port), nil, cfg.Log)
+	s := &Speaker{neighbors: cfg.Neighbors, announced: map[netip.Prefix]Announcement{}}
+	s.makeTransports(cfg)
+	real := map[netip.Addr]netip.Addr{}
+	for _, t := range s.transports {
+		real[t.alias] = t.neighbor.Addr
+	}
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	port, err := freePort(loopback)
 	if err != nil {
-		cancel()
 		return nil, err
 	}
-	s := &Speaker{in: in, neighbors: cfg.Neighbors, cancel: cancel, announced: map[netip.Prefix]netip.Addr{}}
-	for _, n := range cfg.Neighbors {
-		if err := s.addNeighbor(ctx, n); err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
+	ctx = context.WithoutCancel(ctx)
+	dialCtx, stopDial := context.WithCancel(ctx)
+	killCtx, kill := context.WithCancel(ctx)
+	s.stopDial, s.kill = stopDial, kill
+	if s.in, err = start(killCtx, cfg.ASN, cfg.RouterID, int32(port), []netip.Addr{loopback}, real, cfg.Log); err != nil {
+		stopDial()
+		kill()
+		return nil, err
+	}
+	for _, t := range s.transports {
+		t.instance = netip.AddrPortFrom(loopback, port)
+	}
+	if err := s.open(dialCtx, killCtx, cfg.Port); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Speaker) addNeighbor(ctx context.Context, n Neighbor) error {
-	if !n.AcceptV4 && !n.AcceptV6 {
-		return nil
+// makeTransports gives each neighbor the loopback address that its session will come from.
+func (s *Speaker) makeTransports(cfg SpeakerConfig) {
+	for i, n := range cfg.Neighbors {
+		if !n.AcceptV4 && !n.AcceptV6 {
+			continue
+		}
+		n.ttl = int(n.Multihop)
+		if n.ttl == 0 && n.ASN != cfg.ASN {
+			n.ttl = 1
+		}
+		s.transports = append(s.transports, &transport{
+			neighbor: n, alias: netip.AddrFrom4([4]byte{127, 1, 0, byte(i + 1)}), incoming: make(chan net.Conn),
+		})
 	}
-	p := &api.Peer{
-		Conf:     &api.PeerConf{NeighborAddress: n.Addr.String(), PeerAsn: n.ASN, AuthPassword: n.Password},
-		AfiSafis: families(n.AcceptV4, n.AcceptV6),
-		Timers:   timers(),
+}
+
+func freePort(a netip.Addr) (uint16, error) {
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
 	}
-	if n.Multihop > 0 {
-		p.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: uint32(n.Multihop)}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).AddrPort().Port(), nil
+}
+
+// open lets the sessions in and starts what brings them.
+func (s *Speaker) open(ctx, kill context.Context, port int) error {
+	for _, t := range s.transports {
+		r := PeerRange{Prefix: netip.PrefixFrom(t.alias, 32), ASN: t.neighbor.ASN}
+		if err := s.in.accept(ctx, r, families(t.neighbor.AcceptV4, t.neighbor.AcceptV6), int(t.neighbor.Multihop)); err != nil {
+			return err
+		}
 	}
-	if err := s.in.srv.AddPeer(ctx, &api.AddPeerRequest{Peer: p}); err != nil {
-		return fmt.Errorf("add BGP neighbor %s: %w", n.Addr, err)
+	if err := s.filter(ctx); err != nil {
+		return err
+	}
+	if err := s.listen(ctx, port); err != nil {
+		return err
+	}
+	for _, t := range s.transports {
+		s.wg.Go(func() { t.run(ctx, kill) })
 	}
 	return nil
 }
 
-// Set makes exactly these prefixes announced: what is new is announced, what changed its next
-// hop is replaced, the rest is withdrawn. It returns once the updates are queued to the peers.
+// listen opens the port on the own address of every session.
+func (s *Speaker) listen(ctx context.Context, port int) error {
+	if port < 0 {
+		return nil
+	}
+	if port == 0 {
+		port = Port
+	}
+	byLocal := map[netip.Addr][]*transport{}
+	for _, t := range s.transports {
+		if t.neighbor.Local.IsValid() {
+			byLocal[t.neighbor.Local] = append(byLocal[t.neighbor.Local], t)
+		}
+	}
+	for local, ts := range byLocal {
+		l, err := listen(ctx, netip.AddrPortFrom(local, uint16(port)), ts)
+		if err != nil {
+			return err
+		}
+		s.listeners = append(s.listeners, l)
+	}
+	return nil
+}
+
+// Set makes exactly these prefixes announced: the rest is withdrawn, then what is new or has
+// changed is announced. It returns once the updates are queued to the peers; a neighbor whose
+// session is down learns them when it comes up.
 func (s *Speaker) Set(ctx context.Context, want []Announcement) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	keep := map[netip.Prefix]bool{}
+	next := map[netip.Prefix]Announcement{}
 	for _, a := range want {
-		keep[a.Prefix] = true
-		if s.announced[a.Prefix] == a.NextHop {
+		next[a.Prefix] = a
+	}
+	for prefix, old := range s.announced {
+		if _, ok := next[prefix]; ok {
+			continue
+		}
+		if err := s.deletePath(ctx, old); err != nil {
+			return err
+		}
+		delete(s.announced, prefix)
+	}
+	for _, a := range want {
+		if a.equal(s.announced[a.Prefix]) {
 			continue
 		}
 		if err := s.addPath(ctx, a); err != nil {
 			return err
 		}
-		s.announced[a.Prefix] = a.NextHop
-	}
-	for prefix, hop := range s.announced {
-		if keep[prefix] {
-			continue
-		}
-		if err := s.deletePath(ctx, Announcement{prefix, hop}); err != nil {
-			return err
-		}
-		delete(s.announced, prefix)
+		s.announced[a.Prefix] = a
 	}
 	return nil
 }
@@ -122,6 +214,15 @@ func (s *Speaker) Set(ctx context.Context, want []Announcement) error {
 func (s *Speaker) addPath(ctx context.Context, a Announcement) error {
 	p, err := path(a)
 	if err != nil {
+		return err
+	}
+	if old, ok := s.announced[a.Prefix]; ok && !slices.Equal(old.Withhold, a.Withhold) {
+		// Peers that are no longer told have to forget it.
+		if err := s.deletePath(ctx, old); err != nil {
+			return err
+		}
+	}
+	if err := s.withhold(ctx, a); err != nil {
 		return err
 	}
 	if _, err := s.in.srv.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_GLOBAL, Path: p}); err != nil {
@@ -144,7 +245,7 @@ func (s *Speaker) deletePath(ctx context.Context, a Announcement) error {
 // path is the announcement as gobgp wants it: IPv4 in the classic attributes, IPv6 in
 // MP_REACH_NLRI (RFC 4760).
 func path(a Announcement) (*api.Path, error) {
-	if a.Prefix.Addr().Is4() != a.NextHop.Is4() {
+	if !a.NextHop.IsValid() || a.Prefix.Addr().Is4() != a.NextHop.Is4() {
 		return nil, fmt.Errorf("announce %s: next hop %s is of the other family", a.Prefix, a.NextHop)
 	}
 	nlri, err := anypb.New(&api.IPAddressPrefix{Prefix: a.Prefix.Addr().String(), PrefixLen: uint32(a.Prefix.Bits())})
@@ -185,14 +286,20 @@ func (s *Speaker) Announced() []netip.Prefix {
 
 // Peers lists the neighbors' sessions, sorted by address.
 func (s *Speaker) Peers(ctx context.Context) ([]Peer, error) {
-	out, err := s.in.peers(ctx)
+	sessions, err := s.in.peers(ctx)
 	if err != nil {
 		return nil, err
 	}
+	out := make([]Peer, 0, len(s.neighbors))
 	for _, n := range s.neighbors {
+		p := Peer{Addr: n.Addr, ASN: n.ASN, State: stateConnect}
 		if !n.AcceptV4 && !n.AcceptV6 {
-			out = append(out, Peer{Addr: n.Addr, ASN: n.ASN, State: stateNoFamily})
+			p.State = stateNoFamily
 		}
+		if i := slices.IndexFunc(sessions, func(p Peer) bool { return p.Addr == n.Addr }); i >= 0 {
+			p = sessions[i]
+		}
+		out = append(out, p)
 	}
 	slices.SortFunc(out, func(a, b Peer) int { return a.Addr.Compare(b.Addr) })
 	return out, nil
@@ -200,7 +307,14 @@ func (s *Speaker) Peers(ctx context.Context) ([]Peer, error) {
 
 // Close ends the sessions with a Cease; the peers drop what was announced.
 func (s *Speaker) Close() error {
-	err := s.in.stop(context.Background())
-	s.cancel()
-	return err
+	s.stopDial()
+	errs := []error{s.in.stop(context.Background())}
+	for _, l := range s.listeners {
+		errs = append(errs, l.Close())
+	}
+	late := time.AfterFunc(closeTimeout, s.kill)
+	s.wg.Wait()
+	late.Stop()
+	s.kill()
+	return errors.Join(errs...)
 }
