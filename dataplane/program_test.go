@@ -230,6 +230,13 @@ func TestFlows(t *testing.T) {
 			}
 			check(t, "second packet", frame, out(src.String(), dst.String(), second))
 
+			before := r.counted(t)["hops_resolved"] // the slow path asks, the fast path does not
+			r.from(t, side, second.build(t))
+			r.from(t, far, answer(tt.proto, dst.String(), src.String(), "A").build(t))
+			if after := r.counted(t)["hops_resolved"]; after != before {
+				t.Errorf("%d packets of an established flow went by the slow path", after-before)
+			}
+
 			want := Conn{Protocol: tt.proto, Source: ap(tt.src), Destination: ap(tt.dst),
 				TranslatedSource: src, TranslatedDestination: dst, State: Established}
 			if tt.owner == "egress" || tt.owner == "plain" {
@@ -369,6 +376,18 @@ func grown(before, after map[string]uint64) map[string]uint64 {
 		}
 	}
 	return out
+}
+
+// TestForgedAnswer: what looks like the answer of a pod but comes from outside is not taken for
+// one.
+func TestForgedAnswer(t *testing.T) {
+	r := newRig(t, labState())
+	_, frame := r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:40001", "192.0.2.10:80", "S").build(t))
+	self := netip.AddrPortFrom(netip.MustParseAddr("10.144.100.16"), sourcePort(t, frame)).String()
+	verdict, out := r.from(t, bpf.External, fromClient(TCP, "10.131.1.100:8080", self, "SA").build(t))
+	if verdict != verdictNext || r.counted(t)["to_kernel"] != 1 {
+		t.Errorf("verdict %d, %s", int32(verdict), show(out))
+	}
 }
 
 // TestUDPWithoutChecksum: a datagram that came without one leaves without one.
