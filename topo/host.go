@@ -1,8 +1,9 @@
 package topo
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -38,13 +39,18 @@ func (h Host) Open(lab string) *Runtime {
 // Labs lists the labs that have a state directory, sorted by name: running ones and those
 // whose making or removal was interrupted.
 func (h Host) Labs() ([]string, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Prune removes everything that dead labs left behind and returns one line for each thing it
-// removed. A lab is dead when nobody holds its lock and it was left half-made, or none of its
-// namespaces exists, or it had processes and none is alive. Namespaces, processes and pins whose
-// state directory is gone are removed as well. Nothing that carries no mark of this Host is touched.
-func (h Host) Prune(ctx context.Context) ([]string, error) {
-	return nil, errors.ErrUnsupported
+	entries, err := os.ReadDir(h.run())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list labs: %w", err)
+	}
+	var labs []string
+	for _, e := range entries {
+		if e.IsDir() && validName(e.Name()) {
+			labs = append(labs, e.Name())
+		}
+	}
+	return labs, nil
 }

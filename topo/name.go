@@ -10,6 +10,23 @@ import (
 // Switch is the reserved node name of the namespace that holds a lab's bridges.
 const Switch = "lan"
 
+// maxLabName keeps namespaces' names readable and link names derivable.
+const maxLabName = 15
+
+// validName says whether s is a lower-case DNS label short enough for a lab.
+func validName(s string) bool { return len(s) <= maxLabName && dnsLabel(s) }
+
+// dnsLabel says whether s is a lower-case label of RFC 1123.
+func dnsLabel(s string) bool {
+	for i, c := range s {
+		letter := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !letter && (c != '-' || i == 0 || i == len(s)-1) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 63
+}
+
 // maxLinkName is IFNAMSIZ less the terminating zero.
 const maxLinkName = 15
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,4 +60,80 @@ func openNetns(name string) (*os.File, error) {
 		return nil, fmt.Errorf("open namespace: %w", err)
 	}
 	return f, nil
+}
+
+// makeNetns makes a named namespace with loopback up, as `ip netns add` does. The alias of its
+// loopback is the mark: the state directory of the lab it belongs to. The thread that makes it
+// ends with its goroutine.
+func makeNetns(name, mark string) error {
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", netnsDir, err)
+	}
+	path := filepath.Join(netnsDir, name)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("namespace %s exists and this lab did not make it: `spklab prune` removes what dead labs left", name)
+	}
+	if err != nil {
+		return fmt.Errorf("make name of namespace: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("make name of namespace: %w", err)
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked
+		done <- newNetns(path, mark)
+	}()
+	return <-done
+}
+
+// newNetns runs on a thread that nobody uses afterwards.
+func newNetns(path, mark string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("unshare network namespace: %w", err)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find loopback: %w", err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("raise loopback: %w", err)
+	}
+	if err := netlink.LinkSetAlias(lo, mark); err != nil {
+		return fmt.Errorf("mark the namespace: %w", err)
+	}
+	if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("name the namespace: %w", err)
+	}
+	return nil
+}
+
+// removeNetns takes the name away; the kernel removes the namespace when its last user is gone.
+func removeNetns(name string) error {
+	path := filepath.Join(netnsDir, name)
+	if err := ignore(unix.Unmount(path, unix.MNT_DETACH), unix.EINVAL, unix.ENOENT); err != nil {
+		return fmt.Errorf("unmount namespace: %w", err)
+	}
+	return wrap(ignore(os.Remove(path), os.ErrNotExist), "remove name of namespace")
+}
+
+// netnsExists says whether the name stands for a namespace: a file that is no mount of one is
+// what a kill left half-made.
+func netnsExists(name string) bool {
+	var s unix.Statfs_t
+	return unix.Statfs(filepath.Join(netnsDir, name), &s) == nil && s.Type == unix.NSFS_MAGIC
+}
+
+// netnsMark is the mark of a namespace, empty where it has none.
+func netnsMark(name string) (mark string, err error) {
+	err = Do(name, func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return fmt.Errorf("find loopback of %s: %w", name, err)
+		}
+		mark = lo.Attrs().Alias
+		return nil
+	})
+	return mark, err
 }

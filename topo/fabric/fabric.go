@@ -3,9 +3,13 @@
 package fabric
 
 import (
-	"os"
-
+	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
 
 	"github.com/spklab/spklab/topo"
 )
@@ -30,7 +34,10 @@ type Driver struct {
 
 // Drivers are the cluster networks by the name that fabric.driver of a lab file gives them.
 func Drivers() map[string]Driver {
-	return map[string]Driver{}
+	return map[string]Driver{
+		"ovn":            {Check: checkOVN, Node: ovnNode, Pod: ovnPod, Cluster: ovnCluster},
+		"flannel-hostgw": {Check: checkHostGW, Node: hostGWNode, Pod: hostGWPod, Cluster: hostGWCluster},
+	}
 }
 
 // Load reads a lab file and checks it for its driver as well; errors carry their places.
@@ -55,4 +62,93 @@ func Parse(file string, data []byte) (*topo.Lab, error) {
 }
 
 // Check asks the lab's driver whether it can work with the lab. Errors name fields, not lines.
-func Check(l *topo.Lab) error { return nil }
+func Check(l *topo.Lab) error {
+	d, ok := Drivers()[l.Fabric.Driver]
+	if !ok {
+		return &topo.InputError{
+			Path: "fabric.driver", Text: l.Fabric.Driver,
+			Message: "no such cluster network; known: " + strings.Join(slices.Sorted(maps.Keys(Drivers())), ", "),
+		}
+	}
+	return d.Check(l)
+}
+
+// uplink is the NIC of a worker that carries its node address: the first on the fabric's network
+// that has addresses.
+func uplink(l *topo.Lab, w topo.Worker) (topo.NIC, bool) {
+	for _, n := range w.NICs {
+		if n.Network == l.Fabric.Network && len(n.Addresses) > 0 {
+			return n, true
+		}
+	}
+	return topo.NIC{}, false
+}
+
+// checkUplinks asks that every worker has an uplink with an address of each family that its pods
+// have.
+func checkUplinks(l *topo.Lab) error {
+	var errs []error
+	for i, w := range l.Workers {
+		nic, ok := uplink(l, w)
+		if !ok {
+			errs = append(errs, &topo.InputError{
+				Path: fmt.Sprintf("workers[%d].nics", i), Text: w.Name,
+				Message: fmt.Sprintf("no NIC with an address on %s, the fabric's network; give one an address there", l.Fabric.Network),
+			})
+			continue
+		}
+		for _, cidr := range w.PodCIDRs {
+			if _, ok := familyOf(nic.Addresses, cidr.Addr()); !ok {
+				errs = append(errs, &topo.InputError{
+					Path: fmt.Sprintf("workers[%d].podCIDRs", i), Text: cidr.String(),
+					Message: fmt.Sprintf("%s has no address of this family on %s; add one or leave the CIDR out", w.Name, nic.Name),
+				})
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// familyOf is the first of the addresses that has the family of like.
+func familyOf(addrs []netip.Addr, like netip.Addr) (netip.Addr, bool) {
+	for _, a := range addrs {
+		if a.Is4() == like.Is4() {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// gateway is the first address of a pod CIDR, with the CIDR's length: the pods' default gateway.
+func gateway(cidr netip.Prefix) netip.Prefix {
+	return netip.PrefixFrom(cidr.Masked().Addr().Next(), cidr.Bits())
+}
+
+// podEth0 cables a pod to a bridge of its worker, with the addresses of the worker's pod CIDRs
+// and default routes by the gateways on that bridge.
+func podEth0(l *topo.Lab, w topo.Worker, p topo.Pod, bridge string) []topo.Step {
+	ns := topo.NetnsName(l.Name, p.Name)
+	steps := []topo.Step{{Veth: &topo.VethStep{
+		A: topo.VethEnd{Netns: ns, Name: "eth0", MAC: p.MAC},
+		B: topo.VethEnd{Netns: topo.NetnsName(l.Name, w.Name), Name: topo.PodLink(p), Master: bridge},
+	}}}
+	for _, ip := range p.IPs {
+		for _, cidr := range w.PodCIDRs {
+			if !cidr.Contains(ip) {
+				continue
+			}
+			steps = append(steps,
+				topo.Step{Addr: &topo.AddrStep{Netns: ns, Link: "eth0", Prefix: netip.PrefixFrom(ip, cidr.Bits())}},
+				topo.Step{Route: &topo.RouteStep{Netns: ns, To: everything(ip), Via: gateway(cidr).Addr()}})
+		}
+	}
+	return steps
+}
+
+// everything is the default route's destination in the family of like.
+func everything(like netip.Addr) netip.Prefix {
+	if like.Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
