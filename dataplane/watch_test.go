@@ -2,8 +2,12 @@ package dataplane
 
 import (
 	"context"
+	"net"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/dataplane/bpf"
 )
@@ -47,5 +51,35 @@ func TestNextHopChanges(t *testing.T) {
 	}
 	if after := r.counted(t)["hops_resolved"]; after != before {
 		t.Errorf("%d next hops were resolved for nothing", after-before)
+	}
+}
+
+// TestLearn: the kernel confirms neighbours all the time; only another MAC, or a neighbour that
+// was lost, is news.
+func TestLearn(t *testing.T) {
+	ip, other := net.ParseIP("10.144.100.11"), net.ParseIP("fd00::11")
+	one, two := net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}
+	steps := []struct {
+		name  string
+		neigh netlink.Neigh
+		news  bool
+	}{
+		{"unknown, asked for", netlink.Neigh{IP: ip, Family: unix.AF_INET, State: unix.NUD_INCOMPLETE}, false},
+		{"first MAC", netlink.Neigh{IP: ip, Family: unix.AF_INET, State: unix.NUD_REACHABLE, HardwareAddr: one}, false},
+		{"confirmed", netlink.Neigh{IP: ip, Family: unix.AF_INET, State: unix.NUD_STALE, HardwareAddr: one}, false},
+		{"same address elsewhere", netlink.Neigh{IP: ip, LinkIndex: 7, Family: unix.AF_INET, State: unix.NUD_STALE, HardwareAddr: two}, false},
+		{"other family", netlink.Neigh{IP: other, Family: unix.AF_INET6, State: unix.NUD_STALE, HardwareAddr: two}, false},
+		{"bridge entry", netlink.Neigh{Family: unix.AF_BRIDGE, State: unix.NUD_STALE, HardwareAddr: two}, false},
+		{"another MAC", netlink.Neigh{IP: ip, Family: unix.AF_INET, State: unix.NUD_STALE, HardwareAddr: two}, true},
+		{"lost", netlink.Neigh{IP: ip, Family: unix.AF_INET, State: unix.NUD_FAILED}, true},
+		{"still lost", netlink.Neigh{IP: ip, Family: unix.AF_INET, State: unix.NUD_FAILED}, false},
+		{"found again", netlink.Neigh{IP: ip, Family: unix.AF_INET, State: unix.NUD_REACHABLE, HardwareAddr: two}, false},
+		{"deleted", netlink.Neigh{IP: ip, Family: unix.AF_INET, State: unix.NUD_STALE}, true},
+	}
+	w := &watch{neighbours: map[neighbour]string{}}
+	for _, step := range steps {
+		if got := w.learn(&step.neigh); got != step.news {
+			t.Errorf("%s: news %v, want %v", step.name, got, step.news)
+		}
 	}
 }
