@@ -1,0 +1,145 @@
+package kubesim
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spklab/spklab/dataplane/api"
+)
+
+// Selection is one additional network that a pod asks for.
+type Selection struct {
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	Interface string `json:"interface,omitempty"` // empty: net1, net2, … in order
+	MAC       string `json:"mac,omitempty"`
+}
+
+// ParseSelections reads the annotation k8s.v1.cni.cncf.io/networks of a pod in namespace, in
+// either of its forms: NS/NAME@INTERFACE,… or a JSON list.
+func ParseSelections(text, namespace string) ([]Selection, error) {
+	text = strings.TrimSpace(text)
+	var out []Selection
+	if strings.HasPrefix(text, "[") {
+		if err := json.Unmarshal([]byte(text), &out); err != nil {
+			return nil, fmt.Errorf("decode %s: %w", api.AnnotationNetworks, err)
+		}
+	} else {
+		for item := range strings.SplitSeq(text, ",") {
+			if item = strings.TrimSpace(item); item != "" {
+				out = append(out, parseSelection(item))
+			}
+		}
+	}
+	for i := range out {
+		if out[i].Namespace == "" {
+			out[i].Namespace = namespace
+		}
+		if out[i].Interface == "" {
+			out[i].Interface = fmt.Sprintf("net%d", i+1)
+		}
+		if out[i].Name == "" || strings.ContainsAny(out[i].Namespace+out[i].Name+out[i].Interface, "/@ ") {
+			return nil, fmt.Errorf("decode %s: entry %d of %q is no NAMESPACE/NAME@INTERFACE", api.AnnotationNetworks, i+1, text)
+		}
+	}
+	return out, nil
+}
+
+func parseSelection(item string) Selection {
+	item, link, _ := strings.Cut(item, "@")
+	if ns, name, ok := strings.Cut(item, "/"); ok {
+		return Selection{Namespace: ns, Name: name, Interface: link}
+	}
+	return Selection{Name: item, Interface: link}
+}
+
+// attachNetworks plays multus: it writes network-status, the cluster network first. A pod whose
+// networks do not exist gets none and cannot start.
+func attachNetworks(r *api.Resources, opt Options) []api.Finding {
+	var findings []api.Finding
+	eachLivePod(r, func(p *corev1.Pod) {
+		annotate(p, api.AnnotationNetworkStatus, "")
+		if len(p.Status.PodIPs) == 0 {
+			return
+		}
+		selections, err := ParseSelections(p.Annotations[api.AnnotationNetworks], p.Namespace)
+		if err != nil {
+			findings = append(findings, podError(p, err.Error(), "default/macvlan-internal,default/macvlan-external"))
+			return
+		}
+		status := []api.NetworkStatus{clusterNetwork(p, opt)}
+		for _, s := range selections {
+			name := s.Namespace + "/" + s.Name
+			if !hasNAD(r, s) {
+				findings = append(findings, podError(p, fmt.Sprintf("asks for network %s, which does not exist", name),
+					"a NetworkAttachmentDefinition of that name"))
+				return
+			}
+			status = append(status, api.NetworkStatus{Name: name, Interface: s.Interface, MAC: attachmentMAC(p, s)})
+		}
+		annotate(p, api.AnnotationNetworkStatus, encodeStatus(status))
+	})
+	return findings
+}
+
+func clusterNetwork(p *corev1.Pod, opt Options) api.NetworkStatus {
+	name := "cluster"
+	if opt.OVN {
+		name = "ovn-kubernetes"
+	}
+	return api.NetworkStatus{Name: name, Interface: "eth0", IPs: PodIPs(p), MAC: PodMAC(p), Default: true}
+}
+
+func hasNAD(r *api.Resources, s Selection) bool {
+	return slices.ContainsFunc(r.NADs, func(n api.NetworkAttachmentDefinition) bool {
+		return n.Namespace == s.Namespace && n.Name == s.Name
+	})
+}
+
+// setNetworkIPs fills in a network's addresses in network-status, which is where
+// OVN-Kubernetes looks for the gateways that a pod offers.
+func setNetworkIPs(p *corev1.Pod, network string, ips []netip.Addr) {
+	status, err := api.NetworkStatuses(p)
+	if err != nil || network == "" || len(status) == 0 {
+		return // written by attachNetworks, so it decodes; a pod that cannot start has none
+	}
+	for i := range status {
+		if status[i].Name == network && !status[i].Default {
+			status[i].IPs = ips
+		}
+	}
+	annotate(p, api.AnnotationNetworkStatus, encodeStatus(status))
+}
+
+// encodeStatus indents as multus does.
+func encodeStatus(status []api.NetworkStatus) string {
+	b, err := json.MarshalIndent(status, "", "    ")
+	if err != nil {
+		panic(err) // as in mustJSON
+	}
+	return string(b)
+}
+
+// attachmentMAC is stable for one interface of one pod name, so that a lab looks the same every
+// time it comes up.
+func attachmentMAC(p *corev1.Pod, s Selection) string {
+	if s.MAC != "" {
+		return s.MAC
+	}
+	return digestMAC("02", p.Namespace+"/"+p.Name+"/"+s.Interface, 5)
+}
+
+func digestMAC(prefix, text string, n int) string {
+	sum := sha256.Sum256([]byte(text))
+	mac := prefix
+	for _, b := range sum[:n] {
+		mac += fmt.Sprintf(":%02x", b)
+	}
+	return mac
+}
