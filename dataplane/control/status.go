@@ -8,8 +8,11 @@ import (
 
 // Status is the state document of spkproxy.
 type Status struct {
-	Pod            string                `json:"pod"`   // namespace/name
-	Index          int                   `json:"index"` // position in the lists of self-IPs, -1 unknown
+	Pod   string `json:"pod"`   // namespace/name
+	Index int    `json:"index"` // position in the lists of self-IPs, -1 unknown
+	// Serving says that this TMM may attract traffic: it has its interfaces, its self-IPs and
+	// an internal VLAN. When it is false a condition says why.
+	Serving        bool                  `json:"serving"`
 	Interfaces     []InterfaceStatus     `json:"interfaces"`
 	VLANs          []VLANStatus          `json:"vlans"`
 	VirtualServers []VirtualServerStatus `json:"virtual_servers"`
@@ -95,15 +98,21 @@ const (
 	ReasonServiceMissing    = "ServiceMissing"
 	ReasonInterfaceMissing  = "InterfaceMissing"
 	ReasonNotSupported      = "NotSupported"
+	ReasonConflict          = "Conflict"
+	ReasonFiltered          = "Filtered" // a route map hides a virtual server
 	ReasonInput             = "Input"
+	ReasonKernel            = "Kernel" // a link, address, route or map could not be set; it is tried again
 )
 
-// Kinds of events of spkproxy, beside the speaker's session-up and session-down.
+// Kinds of events of spkproxy, beside the speaker's session-up and session-down. The Object of
+// the four vs- events is the virtual server's address as a prefix ("192.0.2.10/32"), the Detail
+// its name, protocol and destination ("spk-apps/web tcp 192.0.2.10:80").
 const (
 	EventResourcesChanged = "resources-changed"
 	EventProgrammed       = "vs-programmed"
 	EventAnnounced        = "vs-announced"
 	EventWithdrawn        = "vs-withdrawn"
 	EventUnprogrammed     = "vs-unprogrammed"
-	EventCondition        = "condition"
+	EventCondition        = "condition"      // a condition has come; Detail is "Reason: message"
+	EventConditionGone    = "condition-gone" // and gone
 )

@@ -1,0 +1,186 @@
+package control
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/dataplane/bgp"
+)
+
+const valuesRef = api.KindValues + " spk"
+
+// speaker configures BGP from the Helm values.
+func (p *planner) speaker() {
+	if p.res.Values == nil || !p.res.Values.TMM.DynamicRouting.Enabled {
+		return
+	}
+	b := &p.res.Values.TMM.DynamicRouting.TMMRouting.Config.BGP
+	if b.ASN == 0 {
+		p.fail(ReasonInput, valuesRef, "dynamic routing is enabled without an ASN: nothing is announced; write bgp.asn")
+		return
+	}
+	cfg := &bgp.SpeakerConfig{ASN: b.ASN, RouterID: p.routerID()}
+	for i := range b.Neighbors {
+		n := &b.Neighbors[i]
+		if !n.IP.IsValid() || n.ASN == 0 {
+			p.fail(ReasonInput, valuesRef, fmt.Sprintf("BGP neighbor number %d has no ip or no asn", i+1))
+			continue
+		}
+		cfg.Neighbors = append(cfg.Neighbors, p.neighbor(n))
+	}
+	p.out.Speaker = cfg
+}
+
+func (p *planner) neighbor(n *api.NeighborValues) bgp.Neighbor {
+	out := bgp.Neighbor{Addr: n.IP, ASN: n.ASN, AcceptV4: n.AcceptsIPv4, AcceptV6: n.AcceptsIPv6, Password: n.Password}
+	if n.EBGPMultihop > 0 && n.EBGPMultihop < 256 {
+		out.Multihop = uint8(n.EBGPMultihop)
+	}
+	if v := p.vlanOf(n.IP); v != nil {
+		out.Local = v.addr(n.IP.Is4())
+	}
+	if !n.AcceptsIPv4 && !n.AcceptsIPv6 {
+		p.warn(ReasonInput, valuesRef, fmt.Sprintf("BGP neighbor %s accepts no address family (acceptsIPv4 and acceptsIPv6 default to false): there is no session", n.IP))
+	}
+	if n.Fallover {
+		p.warn(ReasonNotSupported, valuesRef, fmt.Sprintf("BFD (fallover) with BGP neighbor %s is not supported yet: the hold timer watches the session", n.IP))
+	}
+	return out
+}
+
+// routerID is an IPv4 self-IP, an external one first; without any it is made of the index.
+func (p *planner) routerID() netip.Addr {
+	for _, internal := range []bool{false, true} {
+		for i := range p.vlans {
+			if a := p.vlans[i].addr(true); p.vlans[i].spec.Internal == internal && a.IsValid() {
+				return a
+			}
+		}
+	}
+	return netip.AddrFrom4([4]byte{0, 0, 0, byte(max(p.out.Index, 0) + 1)})
+}
+
+// announce lists the virtual servers' addresses that have a ready member, once each.
+func (p *planner) announce() {
+	if p.out.Speaker == nil {
+		return
+	}
+	for dst := range p.ready {
+		a := bgp.Announcement{Prefix: netip.PrefixFrom(dst, dst.BitLen()), NextHop: p.nextHop(dst.Is4())}
+		told := 0
+		for _, n := range p.out.Speaker.Neighbors {
+			switch {
+			case dst.Is4() && !n.AcceptV4, dst.Is6() && !n.AcceptV6:
+			case p.permits(n.Addr, a.Prefix):
+				told++
+			default:
+				a.Withhold = append(a.Withhold, n.Addr)
+				p.warn(ReasonFiltered, valuesRef, fmt.Sprintf("a route map keeps %s from BGP neighbor %s", a.Prefix, n.Addr))
+			}
+		}
+		if told > 0 && a.NextHop.IsValid() {
+			p.out.Announce = append(p.out.Announce, a)
+		}
+	}
+	slices.SortFunc(p.out.Announce, func(a, b bgp.Announcement) int { return a.Prefix.Compare(b.Prefix) })
+}
+
+// nextHop is the self-IP on the segment of a neighbor that takes the family, else an external one.
+func (p *planner) nextHop(v4 bool) netip.Addr {
+	for _, n := range p.out.Speaker.Neighbors {
+		if v4 && !n.AcceptV4 || !v4 && !n.AcceptV6 {
+			continue
+		}
+		if v := p.vlanOf(n.Addr); v != nil && v.addr(v4).IsValid() {
+			return v.addr(v4)
+		}
+	}
+	for i := range p.vlans {
+		if v := &p.vlans[i]; !v.spec.Internal && v.addr(v4).IsValid() {
+			return v.addr(v4)
+		}
+	}
+	return netip.Addr{}
+}
+
+// permits asks the neighbor's route map. A route map that no entry matches denies; an unknown
+// one permits, and a condition says so.
+func (p *planner) permits(neighbor netip.Addr, prefix netip.Prefix) bool {
+	config := &p.res.Values.TMM.DynamicRouting.TMMRouting.Config
+	i := slices.IndexFunc(config.BGP.Neighbors, func(n api.NeighborValues) bool { return n.IP == neighbor })
+	name := config.BGP.Neighbors[i].RouteMap
+	if name == "" {
+		return true
+	}
+	entries := slices.Concat(config.RouteMaps, config.BGP.RouteMaps)
+	entries = slices.DeleteFunc(entries, func(e api.RouteMapEntry) bool { return e.Name != name })
+	if len(entries) == 0 {
+		p.warn(ReasonInput, valuesRef, fmt.Sprintf("route map %q of BGP neighbor %s does not exist: nothing is filtered", name, neighbor))
+		return true
+	}
+	slices.SortStableFunc(entries, func(a, b api.RouteMapEntry) int { return cmp.Compare(a.Seq, b.Seq) })
+	for _, e := range entries {
+		if e.Match == "" || p.listPermits(e.Match, prefix) {
+			return !e.Deny
+		}
+	}
+	return false
+}
+
+// listPermits asks a prefix list: the first entry that matches decides.
+func (p *planner) listPermits(name string, prefix netip.Prefix) bool {
+	config := &p.res.Values.TMM.DynamicRouting.TMMRouting.Config
+	entries := slices.Concat(config.PrefixList, config.BGP.PrefixList)
+	entries = slices.DeleteFunc(entries, func(e api.PrefixListEntry) bool { return e.Name != name })
+	slices.SortStableFunc(entries, func(a, b api.PrefixListEntry) int { return cmp.Compare(a.Seq, b.Seq) })
+	for _, e := range entries {
+		matches, err := matchPrefix(e.Prefix, prefix)
+		if err != nil {
+			p.fail(ReasonInput, valuesRef, fmt.Sprintf("prefix list %s: %v", name, err))
+			continue
+		}
+		if matches {
+			return !e.Deny
+		}
+	}
+	return false
+}
+
+// matchPrefix reads "10.0.0.0/8", "10.0.0.0/8 le 32", "10.0.0.0/8 ge 24 le 32" and "any".
+func matchPrefix(rule string, prefix netip.Prefix) (bool, error) {
+	words := strings.Fields(rule)
+	if len(words) == 1 && words[0] == "any" {
+		return true, nil
+	}
+	bad := fmt.Errorf("%q is no rule; write one like 192.0.2.0/24 le 32", rule)
+	if len(words)%2 != 1 {
+		return false, bad
+	}
+	base, err := netip.ParsePrefix(words[0])
+	if err != nil {
+		return false, bad
+	}
+	low, high := base.Bits(), base.Bits()
+	for i := 1; i < len(words); i += 2 {
+		n, err := strconv.Atoi(words[i+1])
+		switch {
+		case err != nil || n < base.Bits() || n > base.Addr().BitLen():
+			return false, bad
+		case words[i] == "ge":
+			low = n
+			if len(words) == 3 {
+				high = base.Addr().BitLen()
+			}
+		case words[i] == "le":
+			high = n
+		default:
+			return false, bad
+		}
+	}
+	return prefix.Addr().Is4() == base.Addr().Is4() && base.Masked().Contains(prefix.Addr()) && prefix.Bits() >= low && prefix.Bits() <= high, nil
+}

@@ -1,0 +1,361 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane"
+	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/dataplane/bgp"
+)
+
+// plane is the eBPF program as the loop needs it.
+type plane interface {
+	SetInterfaces([]dataplane.Interface) error
+	Apply(dataplane.State) (dataplane.Changes, error)
+	Read() (dataplane.State, error)
+}
+
+// speaker announces prefixes.
+type speaker interface {
+	Set(context.Context, []bgp.Announcement) error
+	Peers(context.Context) ([]bgp.Peer, error)
+	Close() error
+}
+
+// effects are the edges that the loop acts on.
+type effects struct {
+	plane   plane
+	network func(Network) error
+	speak   func(context.Context, bgp.SpeakerConfig) (speaker, error)
+	now     func() time.Time
+}
+
+// retryAfter is when a reconciliation that met an error is tried again.
+const retryAfter = time.Second
+
+// serverKey tells virtual servers apart.
+type serverKey struct {
+	proto dataplane.Protocol
+	dst   netip.AddrPort
+}
+
+func keyOf(v *dataplane.VirtualServer) serverKey { return serverKey{v.Protocol, v.Destination} }
+
+func prefixOf(k serverKey) netip.Prefix {
+	return netip.PrefixFrom(k.dst.Addr(), k.dst.Addr().BitLen())
+}
+
+// leaving is a virtual server that has been withdrawn and still serves what is on its way.
+type leaving struct {
+	server dataplane.VirtualServer
+	until  time.Time
+}
+
+// reconciler brings one TMM to its Desired. Its methods other than snapshot are called by one
+// goroutine.
+type reconciler struct {
+	effects
+	log   *ctl.Log
+	drain time.Duration
+
+	interfaces []dataplane.Interface
+	leaving    map[serverKey]leaving
+	speakerCfg *bgp.SpeakerConfig
+	// last are the announcements that the speaker was given.
+	last map[netip.Prefix]bgp.Announcement
+
+	mu         sync.Mutex
+	speaker    speaker
+	desired    Desired
+	programmed map[serverKey]dataplane.VirtualServer // as read back
+	egresses   map[string]bool                       // as read back
+	announced  map[netip.Prefix]bool
+	trouble    []Condition // what the effects refused
+}
+
+func newReconciler(e effects, log *ctl.Log, drain time.Duration) *reconciler {
+	return &reconciler{
+		effects: e, log: log, drain: drain,
+		leaving: map[serverKey]leaving{}, last: map[netip.Prefix]bgp.Announcement{},
+		programmed: map[serverKey]dataplane.VirtualServer{}, egresses: map[string]bool{}, announced: map[netip.Prefix]bool{},
+	}
+}
+
+// reconcile withdraws, programs, reads back, announces, in this order. What is no longer
+// announced stays programmed for the drain time. It returns when it wants to be called again
+// without a change, the zero time for never.
+func (r *reconciler) reconcile(ctx context.Context, d Desired) time.Time {
+	var trouble []error
+	r.mu.Lock()
+	r.desired = d
+	r.mu.Unlock()
+	trouble = append(trouble, r.configureSpeaker(ctx, d.Speaker))
+	trouble = append(trouble, r.withdraw(ctx, d.Announce))
+	r.retire(d)
+	trouble = append(trouble, r.network(d.Network))
+	trouble = append(trouble, r.program(r.effective(d.State)))
+	trouble = append(trouble, r.announce(ctx, d))
+	return r.finish(errors.Join(trouble...))
+}
+
+// configureSpeaker starts, stops or replaces the speaker when its configuration has changed.
+func (r *reconciler) configureSpeaker(ctx context.Context, cfg *bgp.SpeakerConfig) error {
+	if reflect.DeepEqual(cfg, r.speakerCfg) {
+		return nil
+	}
+	var errs []error
+	if r.speaker != nil {
+		errs = append(errs, r.withdraw(ctx, nil), r.speaker.Close())
+		r.setSpeaker(nil)
+	}
+	r.speakerCfg = nil
+	if cfg != nil {
+		s, err := r.speak(ctx, *cfg)
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		r.setSpeaker(s)
+		r.speakerCfg = cfg
+	}
+	return errors.Join(errs...)
+}
+
+func (r *reconciler) setSpeaker(s speaker) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.speaker = s
+}
+
+// withdraw takes back what is announced and no longer wanted.
+func (r *reconciler) withdraw(ctx context.Context, want []bgp.Announcement) error {
+	keep := map[netip.Prefix]bgp.Announcement{}
+	for _, a := range want {
+		if old, ok := r.last[a.Prefix]; ok {
+			keep[a.Prefix] = old
+		}
+	}
+	if len(keep) == len(r.last) || r.speaker == nil {
+		return nil
+	}
+	if err := r.speaker.Set(ctx, list(keep)); err != nil {
+		return fmt.Errorf("withdraw: %w", err)
+	}
+	r.tell(EventWithdrawn, func(p netip.Prefix) bool {
+		_, was := r.last[p]
+		_, stays := keep[p]
+		return was && !stays
+	})
+	// What is withdrawn leaves: its virtual servers serve until the drain ends.
+	for k, vs := range r.programmed {
+		_, was := r.last[prefixOf(k)]
+		if _, stays := keep[prefixOf(k)]; was && !stays {
+			r.leaving[k] = leaving{server: draining(vs), until: r.now().Add(r.drain)}
+		}
+	}
+	r.setAnnounced(keep)
+	return nil
+}
+
+func (r *reconciler) setAnnounced(last map[netip.Prefix]bgp.Announcement) {
+	r.last = last
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.announced = map[netip.Prefix]bool{}
+	for p := range last {
+		r.announced[p] = true
+	}
+}
+
+// tell writes one event for each programmed virtual server behind the prefixes.
+func (r *reconciler) tell(kind string, about func(netip.Prefix) bool) {
+	for _, k := range sortedKeys(r.programmed) {
+		if about(prefixOf(k)) {
+			r.event(kind, k, r.programmed[k].Name)
+		}
+	}
+}
+
+func (r *reconciler) event(kind string, k serverKey, name string) {
+	r.log.Add(kind, prefixOf(k).String(), fmt.Sprintf("%s %s %s", name, k.proto, k.dst))
+}
+
+func sortedKeys(m map[serverKey]dataplane.VirtualServer) []serverKey {
+	keys := slices.Collect(maps.Keys(m))
+	slices.SortFunc(keys, func(a, b serverKey) int {
+		if c := a.dst.Compare(b.dst); c != 0 {
+			return c
+		}
+		return int(a.proto) - int(b.proto)
+	})
+	return keys
+}
+
+func list(m map[netip.Prefix]bgp.Announcement) []bgp.Announcement {
+	out := slices.Collect(maps.Values(m))
+	slices.SortFunc(out, func(a, b bgp.Announcement) int { return a.Prefix.Compare(b.Prefix) })
+	return out
+}
+
+// draining is the virtual server with all members draining.
+func draining(vs dataplane.VirtualServer) dataplane.VirtualServer {
+	vs.Members = slices.Clone(vs.Members)
+	for i := range vs.Members {
+		vs.Members[i].Draining = true
+	}
+	return vs
+}
+
+// retire forgets leaving virtual servers that are wanted again or whose time is over.
+func (r *reconciler) retire(d Desired) {
+	for i := range d.State.VirtualServers {
+		delete(r.leaving, keyOf(&d.State.VirtualServers[i]))
+	}
+	maps.DeleteFunc(r.leaving, func(_ serverKey, l leaving) bool { return !r.now().Before(l.until) })
+}
+
+// effective is the wanted state with what is leaving.
+func (r *reconciler) effective(s dataplane.State) dataplane.State {
+	s.VirtualServers = slices.Clone(s.VirtualServers)
+	for _, l := range r.leaving {
+		s.VirtualServers = append(s.VirtualServers, l.server)
+	}
+	return s.Canonical()
+}
+
+// program makes the maps hold the state and reads them back.
+func (r *reconciler) program(s dataplane.State) error {
+	var errs []error
+	if d := r.desired.Interfaces; !slices.Equal(d, r.interfaces) {
+		if err := r.plane.SetInterfaces(d); err != nil {
+			errs = append(errs, err)
+		} else {
+			r.interfaces = slices.Clone(d)
+		}
+	}
+	if _, err := r.plane.Apply(s); err != nil {
+		errs = append(errs, err)
+	}
+	held, err := r.plane.Read()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	r.compare(s, held)
+	return errors.Join(errs...)
+}
+
+// compare takes what the maps hold, and tells what has come and gone.
+func (r *reconciler) compare(want, held dataplane.State) {
+	wanted := map[serverKey]dataplane.VirtualServer{}
+	for i := range want.VirtualServers {
+		wanted[keyOf(&want.VirtualServers[i])] = want.VirtualServers[i]
+	}
+	programmed := map[serverKey]dataplane.VirtualServer{}
+	held = held.Canonical()
+	for i := range held.VirtualServers {
+		vs := held.VirtualServers[i]
+		if w, ok := wanted[keyOf(&vs)]; ok && reflect.DeepEqual(w, vs) {
+			programmed[keyOf(&vs)] = vs
+		}
+	}
+	egresses := map[string]bool{}
+	for _, e := range held.Egresses {
+		egresses[e.Name] = true
+	}
+	for _, k := range sortedKeys(r.programmed) {
+		if _, ok := programmed[k]; !ok {
+			r.event(EventUnprogrammed, k, r.programmed[k].Name)
+		}
+	}
+	for _, k := range sortedKeys(programmed) {
+		if _, ok := r.programmed[k]; !ok {
+			r.event(EventProgrammed, k, programmed[k].Name)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.programmed, r.egresses = programmed, egresses
+}
+
+// announce announces what is wanted and serves: at least one of the address's virtual servers
+// is in the maps with a member that is ready.
+func (r *reconciler) announce(ctx context.Context, d Desired) error {
+	if r.speaker == nil {
+		return nil
+	}
+	serves := map[netip.Prefix]bool{}
+	for k, vs := range r.programmed {
+		if slices.ContainsFunc(vs.Members, func(m dataplane.Member) bool { return !m.Draining }) {
+			serves[prefixOf(k)] = true
+		}
+	}
+	next := map[netip.Prefix]bgp.Announcement{}
+	for _, a := range d.Announce {
+		if serves[a.Prefix] {
+			next[a.Prefix] = a
+		}
+	}
+	if reflect.DeepEqual(next, r.last) {
+		return nil
+	}
+	if err := r.speaker.Set(ctx, list(next)); err != nil {
+		return fmt.Errorf("announce: %w", err)
+	}
+	before := r.last
+	r.setAnnounced(next)
+	r.tell(EventAnnounced, func(p netip.Prefix) bool {
+		_, was := before[p]
+		_, is := next[p]
+		return is && !was
+	})
+	return nil
+}
+
+// finish keeps what went wrong for the status and says when to come again.
+func (r *reconciler) finish(err error) time.Time {
+	var trouble []Condition
+	var next time.Time
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			trouble = append(trouble, Condition{Severity: api.SeverityError, Reason: ReasonKernel, Object: api.KindPod, Message: line})
+		}
+		next = r.now().Add(retryAfter)
+	}
+	for _, l := range r.leaving {
+		if next.IsZero() || l.until.Before(next) {
+			next = l.until
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trouble = trouble
+	return next
+}
+
+// shutdown withdraws everything, lets it drain, and takes it out of the maps.
+func (r *reconciler) shutdown(ctx context.Context) error {
+	errs := []error{r.withdraw(ctx, nil)}
+	if len(r.leaving) > 0 {
+		timer := time.NewTimer(r.drain)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+	clear(r.leaving)
+	errs = append(errs, r.program(dataplane.State{}.Canonical()))
+	if r.speaker != nil {
+		errs = append(errs, r.speaker.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,134 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spklab/spklab/dataplane/api"
+)
+
+// routes lists the connected networks, the pods behind their nodes, and the static routes. The
+// first route to a destination counts.
+func (p *planner) routes() {
+	for i := range p.vlans {
+		for _, prefix := range p.vlans[i].prefixes {
+			p.route(Route{To: prefix.Masked(), Link: p.vlans[i].link})
+		}
+	}
+	for i := range p.res.Nodes {
+		p.nodeRoutes(&p.res.Nodes[i])
+	}
+	for i := range p.res.StaticRoutes {
+		s := &p.res.StaticRoutes[i]
+		ref := api.Ref(api.KindStaticRoute, s)
+		p.staticRoute(ref, s.Spec.Destination, s.Spec.PrefixLen, s.Spec.Gateway)
+		p.staticRoute(ref, s.Spec.DestinationV6, s.Spec.PrefixLenV6, s.Spec.GatewayV6)
+	}
+}
+
+func (p *planner) route(r Route) bool {
+	if slices.ContainsFunc(p.out.Network.Routes, func(have Route) bool { return have.To == r.To }) {
+		return false
+	}
+	p.out.Network.Routes = append(p.out.Network.Routes, r)
+	return true
+}
+
+// nodeRoutes leads to a node's pods by the node's address on the internal VLAN.
+func (p *planner) nodeRoutes(n *corev1.Node) {
+	cidrs := n.Spec.PodCIDRs
+	if len(cidrs) == 0 && n.Spec.PodCIDR != "" {
+		cidrs = []string{n.Spec.PodCIDR}
+	}
+	for _, text := range cidrs {
+		cidr, err := netip.ParsePrefix(text)
+		if err != nil {
+			p.warn(ReasonInput, api.KindNode+" "+n.Name, fmt.Sprintf("pod CIDR %q is no prefix", text))
+			continue
+		}
+		for _, via := range internalIPs(n) {
+			if v := p.internalVLANOf(via); v != nil && via.Is4() == cidr.Addr().Is4() {
+				p.route(Route{To: cidr.Masked(), Via: via, Link: v.link})
+			}
+		}
+	}
+}
+
+// internalIPs are the node's addresses of type InternalIP.
+func internalIPs(n *corev1.Node) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range n.Status.Addresses {
+		if a.Type != corev1.NodeInternalIP {
+			continue
+		}
+		if ip, err := netip.ParseAddr(a.Address); err == nil {
+			out = append(out, ip)
+		}
+	}
+	return out
+}
+
+func (p *planner) internalVLANOf(a netip.Addr) *vlanOnLink {
+	for i := range p.vlans {
+		if v := &p.vlans[i]; v.spec.Internal && v.holds(a) {
+			return v
+		}
+	}
+	return nil
+}
+
+// vlanOf is the VLAN whose prefix holds the address, nil when none does.
+func (p *planner) vlanOf(a netip.Addr) *vlanOnLink {
+	for i := range p.vlans {
+		if v := &p.vlans[i]; v.holds(a) {
+			return v
+		}
+	}
+	return nil
+}
+
+func (p *planner) staticRoute(ref string, dst netip.Addr, bits int, via netip.Addr) {
+	if !dst.IsValid() {
+		return
+	}
+	v := p.vlanOf(via)
+	if v == nil {
+		if !p.lacks[via.Is4()] { // else the missing self-IP has been told
+			p.warn(ReasonInput, ref, fmt.Sprintf("gateway %s lies in no VLAN of this TMM: the route is left out", via))
+		}
+		return
+	}
+	to := netip.PrefixFrom(dst, bits).Masked()
+	if !p.route(Route{To: to, Via: via, Link: v.link}) {
+		p.warn(ReasonInput, ref, fmt.Sprintf("there is a route to %s already: this one is left out", to))
+	}
+}
+
+// probes lists the IPv4 addresses that tell whether each VLAN's interface leads where it
+// should: nodes, gateways and BGP neighbors in its prefix.
+func (p *planner) probes() {
+	add := func(a netip.Addr, what string) {
+		if v := p.vlanOf(a); v != nil && a.Is4() && v.spec.Tag == 0 {
+			pr := Probe{Number: v.iface.Number, VLAN: v.name, Target: a, What: what}
+			if !slices.ContainsFunc(p.out.Probes, func(have Probe) bool { return have.Target == a }) {
+				p.out.Probes = append(p.out.Probes, pr)
+			}
+		}
+	}
+	for i := range p.res.Nodes {
+		for _, a := range internalIPs(&p.res.Nodes[i]) {
+			add(a, "node "+p.res.Nodes[i].Name)
+		}
+	}
+	for i := range p.res.StaticRoutes {
+		add(p.res.StaticRoutes[i].Spec.Gateway, "gateway of "+api.Ref(api.KindStaticRoute, &p.res.StaticRoutes[i]))
+	}
+	if p.out.Speaker != nil {
+		for _, n := range p.out.Speaker.Neighbors {
+			add(n.Addr, "BGP neighbor")
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane"
+	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/dataplane/bgp"
+)
+
+// DefaultDrain is how long a withdrawn virtual server goes on serving.
+const DefaultDrain = 300 * time.Millisecond
+
+// Config says which TMM to run.
+type Config struct {
+	Manifests       string // directory of resources
+	Namespace, Name string // the TMM's own pod
+	Pins            string // directory for BPF pins
+	Socket          string // control socket
+	// Drain is how long a withdrawn virtual server stays programmed, 0 = not at all.
+	Drain time.Duration
+	Log   *ctl.Log
+}
+
+// awaitInterfaces is how often to look again for interfaces that are not there.
+const awaitInterfaces = 250 * time.Millisecond
+
+// Run runs one TMM in the process's network namespace until ctx ends. Then it withdraws
+// everything, waits for the drain time, takes its programs off the interfaces and removes its
+// pins. A process that is killed instead leaves its programs at work; the next one takes over.
+func Run(ctx context.Context, c Config) error {
+	p := &proxy{cfg: c, updates: make(chan update, 1)}
+	p.prober = newProber(p.setProbed)
+	plane, err := dataplane.Open(dataplane.Config{PinDir: c.Pins, Log: c.Log})
+	if err != nil {
+		return err
+	}
+	p.plane = plane
+	p.rec = newReconciler(effects{
+		plane: plane, network: syncNetwork, now: time.Now,
+		speak: func(ctx context.Context, cfg bgp.SpeakerConfig) (speaker, error) {
+			cfg.Log = c.Log
+			return bgp.NewSpeaker(ctx, cfg)
+		},
+	}, c.Log, c.Drain)
+
+	// What serves outlives ctx until everything has been withdrawn.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, serving := errgroup.WithContext(serving)
+	g.Go(func() error { return plane.Run(serving) })
+	g.Go(func() error {
+		s := ctl.Server{State: p.status, Ready: p.isReady, Log: c.Log}
+		return s.Serve(serving, c.Socket)
+	})
+	g.Go(func() error {
+		defer stop()
+		return p.control(ctx, serving)
+	})
+	err = g.Wait()
+	return errors.Join(err, plane.Remove())
+}
+
+// update is the newest content of the manifests.
+type update struct {
+	res      api.Resources
+	warnings []api.Warning
+}
+
+// proxy is one running TMM.
+type proxy struct {
+	cfg     Config
+	plane   *dataplane.Dataplane
+	rec     *reconciler
+	prober  *prober
+	updates chan update // holds the newest only
+
+	mu      sync.Mutex
+	ready   bool
+	self    Self
+	input   []Condition // about the manifests
+	missing []Condition // about interfaces
+	probed  []Condition
+	told    []Condition // conditions whose event has been written
+}
+
+// control watches and reconciles until ctx or serving ends, then shuts down.
+func (p *proxy) control(ctx, serving context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(serving, cancel)
+	defer stop()
+	g, watching := errgroup.WithContext(ctx)
+	g.Go(func() error { return api.Watch(watching, p.cfg.Manifests, p.setResources) })
+	g.Go(func() error { return p.prober.run(watching) })
+	g.Go(func() error { return p.loop(watching) })
+	err := g.Wait()
+	end, done := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.Drain+5*time.Second)
+	defer done()
+	return errors.Join(err, p.rec.shutdown(end))
+}
+
+func (p *proxy) setResources(res api.Resources, warnings []api.Warning) {
+	select {
+	case <-p.updates:
+	default:
+	}
+	p.updates <- update{res, warnings}
+}
+
+func (p *proxy) setProbed(c []Condition) {
+	p.mu.Lock()
+	p.probed = c
+	p.mu.Unlock()
+	p.tellConditions()
+}
+
+// loop reconciles after each change and when the reconciler or a missing interface wants it.
+func (p *proxy) loop(ctx context.Context) error {
+	var res api.Resources
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case u := <-p.updates:
+			res = u.res
+			p.setInput(u.warnings)
+			p.cfg.Log.Add(EventResourcesChanged, "", fmt.Sprintf("%d virtual server resources, %d warnings", len(res.IngressTCPs)+len(res.IngressUDPs), len(u.warnings)))
+		case <-timer.C:
+		}
+		timer.Stop()
+		if next := p.step(ctx, &res); !next.IsZero() {
+			timer.Reset(max(time.Until(next), time.Millisecond))
+		}
+	}
+}
+
+// step reconciles once and says when to come again.
+func (p *proxy) step(ctx context.Context, res *api.Resources) time.Time {
+	self := Self{Namespace: p.cfg.Namespace, Name: p.cfg.Name}
+	found, err := discover(res, self.Namespace, self.Name)
+	self.Interfaces = found
+	p.setSelf(self, err)
+	d := Compute(*res, self)
+	next := p.rec.reconcile(ctx, d)
+	p.prober.ask(probing{probes: d.Probes, interfaces: self.Interfaces, vlans: d.VLANs})
+	complete := err == nil && len(found) > 0 && len(found) == len(res.Values.Networks())
+	if complete && !p.rec.troubled() {
+		p.setReady()
+	}
+	p.tellConditions()
+	if !complete {
+		if again := time.Now().Add(awaitInterfaces); next.IsZero() || again.Before(next) {
+			next = again
+		}
+	}
+	return next
+}
+
+func (p *proxy) setInput(warnings []api.Warning) {
+	var out []Condition
+	for _, w := range warnings {
+		out = append(out, Condition{Severity: api.SeverityWarning, Reason: ReasonInput, Object: w.Object, Message: w.String()})
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.input = out
+}
+
+func (p *proxy) setSelf(self Self, err error) {
+	var missing []Condition
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			missing = append(missing, Condition{Severity: api.SeverityError, Reason: ReasonInterfaceMissing, Object: api.KindPod + " " + self.String(), Message: line})
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.self, p.missing = self, missing
+}
+
+func (p *proxy) setReady() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ready = true
+}
+
+func (p *proxy) isReady() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ready
+}
+
+// conditions are all there are now, sorted.
+func (p *proxy) conditions() []Condition {
+	fromLoop := p.rec.conditions()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := slices.Concat(fromLoop, p.input, p.missing, p.probed)
+	sortConditions(out)
+	return slices.Compact(out)
+}
+
+// tellConditions writes an event for each condition that has come or gone.
+func (p *proxy) tellConditions() {
+	now := p.conditions()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range now {
+		if !slices.Contains(p.told, c) {
+			p.cfg.Log.Add(EventCondition, c.Object, c.Reason+": "+c.Message)
+		}
+	}
+	for _, c := range p.told {
+		if !slices.Contains(now, c) {
+			p.cfg.Log.Add(EventConditionGone, c.Object, c.Reason+": "+c.Message)
+		}
+	}
+	p.told = now
+}
