@@ -33,8 +33,14 @@ func applied(t testing.TB, d *Dataplane, s State) Changes {
 	return changes
 }
 
-func TestApply(t *testing.T) {
-	r := newRig(t, State{})
+// applyStep is one state after another, and what applying it is to change.
+type applyStep struct {
+	name  string
+	state State
+	want  Changes
+}
+
+func applySteps() []applyStep {
 	full := labState()
 	full.VirtualServers[0].IdleTimeout = 5*time.Second + 3
 	full.VirtualServers[0].Members = append(full.VirtualServers[0].Members, Member{Addr: ap("10.131.1.102:8080"), Draining: true})
@@ -49,11 +55,7 @@ func TestApply(t *testing.T) {
 	altered.Egresses[0].Sources[0] = netip.MustParsePrefix("10.131.1.0/25")
 	altered.Egresses[1].SNAT = SNATAutomap
 	altered.SelfIPs[0].Addr = netip.MustParseAddr("10.144.100.18")
-	steps := []struct {
-		name  string
-		state State
-		want  Changes
-	}{
+	return []applyStep{
 		{"nothing", State{}, Changes{}},
 		{"all", full, Changes{Added: []string{
 			"self-IP 10.144.100.16 of 1.1", "self-IP 198.51.100.16 of 1.2",
@@ -87,7 +89,11 @@ func TestApply(t *testing.T) {
 		}},
 		{"nothing again", State{}, Changes{}},
 	}
-	for _, step := range steps {
+}
+
+func TestApply(t *testing.T) {
+	r := newRig(t, State{})
+	for _, step := range applySteps() {
 		t.Run(step.name, func(t *testing.T) {
 			got := applied(t, r.d, step.state)
 			if step.name == "nothing again" {

@@ -95,7 +95,7 @@ func TestSetInterfaces(t *testing.T) {
 	})
 }
 
-// TestPins: pins that are of no use are replaced; a directory that cannot hold pins is refused.
+// TestPins: pins that are of no use are replaced.
 func TestPins(t *testing.T) {
 	n := newNetwork(t)
 	n.config.PinDir = filepath.Join(bpffs(t), "tmm")
@@ -144,31 +144,39 @@ func TestPins(t *testing.T) {
 			t.Errorf("%d programs attached", got)
 		}
 	})
-	t.Run("interface gone", func(t *testing.T) {
-		d := n.open(t)
-		must(t, d.Close())
-		must(t, n.tmm.links.LinkDel(n.tmm.link(t, "net2")))
-		n.config.Interfaces = n.config.Interfaces[:1]
-		d = n.open(t)
-		links, err := d.pins.links()
-		must(t, err)
-		if len(links) != 1 {
-			t.Errorf("links %v", links)
+}
+
+// TestPinsOfGoneInterface: the attachment to an interface that is no more is let go.
+func TestPinsOfGoneInterface(t *testing.T) {
+	n := newNetwork(t)
+	n.config.PinDir = filepath.Join(bpffs(t), "tmm")
+	d := n.open(t)
+	must(t, d.Close())
+	must(t, n.tmm.links.LinkDel(n.tmm.link(t, "net2")))
+	n.config.Interfaces = n.config.Interfaces[:1]
+	d = n.open(t)
+	links, err := d.pins.links()
+	must(t, err)
+	if len(links) != 1 {
+		t.Errorf("links %v", links)
+	}
+	must(t, d.Close())
+	must(t, d.Remove()) // also after Close
+	mustBeEmpty(t, n.config.PinDir)
+}
+
+// TestPinsElsewhere: a directory that cannot hold pins is refused, and nothing is left there.
+func TestPinsElsewhere(t *testing.T) {
+	n := newNetwork(t)
+	n.config.PinDir = filepath.Join(t.TempDir(), "tmm")
+	n.tmm.do(t, func() error {
+		_, err := Open(n.config)
+		if err == nil || !strings.Contains(err.Error(), "not on a BPF filesystem") {
+			t.Errorf("error %v", err)
 		}
-		must(t, d.Close())
-		must(t, d.Remove()) // also after Close
-		mustBeEmpty(t, n.config.PinDir)
+		return nil
 	})
-	t.Run("no BPF filesystem", func(t *testing.T) {
-		n.config.PinDir = filepath.Join(t.TempDir(), "tmm")
-		n.tmm.do(t, func() error {
-			_, err := Open(n.config)
-			if err == nil || !strings.Contains(err.Error(), "not on a BPF filesystem") {
-				t.Errorf("error %v", err)
-			}
-			return nil
-		})
-	})
+	mustBeEmpty(t, n.config.PinDir)
 }
 
 func TestClosed(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"fmt"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -198,7 +198,6 @@ func TestBulk(t *testing.T) {
 	d := n.start(t, waysState("80", "5300"))
 	data := make([]byte, 24<<20)
 	_, _ = rand.Read(data)
-	want := sha256.Sum256(data)
 	for _, w := range ways("80", "5300", TCP) {
 		t.Run(w.name, func(t *testing.T) {
 			from, at := n.client, n.host
@@ -214,26 +213,7 @@ func TestBulk(t *testing.T) {
 			if got := s.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().String(); got != w.seenSource {
 				t.Errorf("the server sees %s, want %s", got, w.seenSource)
 			}
-			var g errgroup.Group
-			for _, ends := range [][2]net.Conn{{c, s}, {s, c}} {
-				g.Go(func() error {
-					if _, err := ends[0].Write(data); err != nil {
-						return err
-					}
-					return ends[0].(*net.TCPConn).CloseWrite()
-				})
-				g.Go(func() error {
-					h := sha256.New()
-					if _, err := io.Copy(h, ends[1]); err != nil {
-						return err
-					}
-					if !bytes.Equal(h.Sum(nil), want[:]) {
-						return fmt.Errorf("the data was altered on the way")
-					}
-					return nil
-				})
-			}
-			must(t, g.Wait())
+			bothWays(t, c, s, data)
 		})
 	}
 	stats, err := d.MemberStats()
@@ -253,6 +233,32 @@ func TestBulk(t *testing.T) {
 	if counters["hops_unresolved"] == 0 {
 		t.Error("no neighbour was ever unresolved")
 	}
+}
+
+// bothWays sends data from either end to the other at the same time.
+func bothWays(t testing.TB, a, b net.Conn, data []byte) {
+	t.Helper()
+	want := sha256.Sum256(data)
+	var g errgroup.Group
+	for _, ends := range [][2]net.Conn{{a, b}, {b, a}} {
+		g.Go(func() error {
+			if _, err := ends[0].Write(data); err != nil {
+				return err
+			}
+			return ends[0].(*net.TCPConn).CloseWrite()
+		})
+		g.Go(func() error {
+			h := sha256.New()
+			if _, err := io.Copy(h, ends[1]); err != nil {
+				return err
+			}
+			if !bytes.Equal(h.Sum(nil), want[:]) {
+				return errors.New("the data was altered on the way")
+			}
+			return nil
+		})
+	}
+	must(t, g.Wait())
 }
 
 // TestDatagrams sends datagrams, single ones and a batch that the kernel segments on its way,

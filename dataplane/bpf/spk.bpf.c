@@ -5,7 +5,6 @@
 /* Entry points. spk_internal and spk_external sit at tcx ingress of the interfaces of a TMM;
  * the rest is tail-called. What is not for the TMM itself never reaches its kernel. */
 #include <linux/bpf.h>
-#include <linux/errno.h>
 #include <linux/if_packet.h>
 
 #include "spk_fast.h"

@@ -3,6 +3,8 @@
 /* Starting a connection: translate, find the way, take both conntrack keys. */
 #pragma once
 
+#include <linux/errno.h>
+
 #include "spk_classify.h"
 #include "spk_nexthop.h"
 
