@@ -36,6 +36,23 @@ func (r *Runtime) token(name string) string { return filepath.Join(r.dir, name) 
 // Pids lists the processes that carry the mark of a process of the lab; empty when it has ended.
 func (r *Runtime) Pids(process string) []int { return findProcesses(r.token(process)) }
 
+// Kill ends a process of the lab at once, as a crash would. One that has ended is killed.
+func (r *Runtime) Kill(ctx context.Context, process string) error {
+	token := r.token(process)
+	for deadline := time.Now().Add(killTimeout); len(findProcesses(token)) > 0; {
+		if err := signalAll(token, syscall.SIGKILL, deadline); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("process %s does not end after SIGKILL", process)
+		}
+	}
+	return nil
+}
+
 // LogPath is the file that a process of the lab writes its output to.
 func (r *Runtime) LogPath(process string) string { return filepath.Join(r.dir, "log", process+".log") }
 

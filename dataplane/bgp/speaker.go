@@ -19,9 +19,9 @@ import (
 
 // States of a neighbor without a session.
 const (
-	// stateNoFamily: its configuration accepts no address family (acceptsIPv4 and acceptsIPv6
+	// StateNoFamily: its configuration accepts no address family (acceptsIPv4 and acceptsIPv6
 	// are false, their default), so no session is opened.
-	stateNoFamily = "NO_FAMILY"
+	StateNoFamily = "NO_FAMILY"
 	stateConnect  = "CONNECT" // dialing (RFC 4271, 8.2.2)
 )
 
@@ -294,7 +294,7 @@ func (s *Speaker) Peers(ctx context.Context) ([]Peer, error) {
 	for _, n := range s.neighbors {
 		p := Peer{Addr: n.Addr, ASN: n.ASN, State: stateConnect}
 		if !n.AcceptV4 && !n.AcceptV6 {
-			p.State = stateNoFamily
+			p.State = StateNoFamily
 		}
 		if i := slices.IndexFunc(sessions, func(p Peer) bool { return p.Addr == n.Addr }); i >= 0 {
 			p = sessions[i]

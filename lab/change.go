@@ -1,0 +1,281 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/kubesim"
+)
+
+// Apply creates or changes objects, as `kubectl apply` does; Helm values upgrade the release. It
+// returns when the lab has followed. Objects with mistakes are refused before anything changes.
+func (l *Lab) Apply(ctx context.Context, objs []api.Object) ([]api.Finding, error) {
+	unlock, err := l.rt.Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := l.checkMasters(objs); err != nil {
+		return nil, err
+	}
+	if err := l.putObjects(objs); err != nil {
+		return nil, err
+	}
+	findings, err := l.converge(ctx)
+	if err != nil {
+		return findings, err
+	}
+	res, err := l.store.read()
+	return append(findings, api.Check(res)...), err
+}
+
+// putObjects stores objects. Those that controllers own keep what the controllers wrote.
+func (l *Lab) putObjects(objs []api.Object) error {
+	res, err := l.store.read()
+	if err != nil {
+		return err
+	}
+	for _, o := range objs {
+		var err error
+		switch o.Kind {
+		case api.KindPod:
+			err = l.putPod(o, &res)
+		case api.KindNode, api.KindEndpointSlice:
+			err = fmt.Errorf("%s: the lab makes this kind of object itself", o)
+		default:
+			err = l.store.putRaw(o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putPod stores a pod. One that exists keeps its status and the annotations of the controllers;
+// what a pod runs cannot change, as in Kubernetes.
+func (l *Lab) putPod(o api.Object, res *api.Resources) error {
+	old := res.Pod(o.Namespace, o.Name)
+	if old == nil {
+		return l.store.putRaw(o)
+	}
+	decoded, _, err := api.Decode([]api.Object{o})
+	if err != nil || len(decoded.Pods) != 1 {
+		return err
+	}
+	merged := old.DeepCopy()
+	merged.Labels = decoded.Pods[0].Labels
+	if merged.Annotations == nil {
+		merged.Annotations = map[string]string{}
+	}
+	for k, v := range decoded.Pods[0].Annotations {
+		if _, written := merged.Annotations[k]; !written || k != api.AnnotationPodNetworks {
+			merged.Annotations[k] = v
+		}
+	}
+	return l.store.put(api.KindPod, merged, merged)
+}
+
+// Delete removes an object and returns when the lab has followed. A pod is given its grace
+// period: graceSeconds below 0 is the pod's own, 0 kills it at once, as a crash would.
+func (l *Lab) Delete(ctx context.Context, kind, namespace, name string, graceSeconds int64) error {
+	unlock, err := l.rt.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	kind, err = l.kind(kind)
+	if err != nil {
+		return err
+	}
+	if api.ClusterScoped(kind) {
+		namespace = ""
+	}
+	switch kind {
+	case api.KindPod:
+		err = l.terminate(ctx, namespace, name, graceSeconds)
+	default:
+		err = l.store.remove(kind, namespace, name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", api.Object{Kind: kind, Namespace: namespace, Name: name}, ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = l.converge(ctx)
+	return err
+}
+
+// ErrNotFound says that there is no such object in the lab.
+var ErrNotFound = errors.New("not found")
+
+// terminate marks a pod as on its way out.
+func (l *Lab) terminate(ctx context.Context, namespace, name string, graceSeconds int64) error {
+	res, err := l.store.read()
+	if err != nil {
+		return err
+	}
+	p := res.Pod(namespace, name)
+	if p == nil {
+		return fs.ErrNotExist
+	}
+	if graceSeconds < 0 {
+		graceSeconds = int64(grace(p))
+	}
+	if graceSeconds == 0 {
+		if err := l.rt.Kill(ctx, p.Name); err != nil {
+			return err
+		}
+	}
+	p = p.DeepCopy()
+	kubesim.Terminate(p, time.Now(), graceSeconds)
+	return l.store.put(api.KindPod, p, p)
+}
+
+// SetReady sets a pod's readiness, as its kubelet would after a failed or passed probe.
+func (l *Lab) SetReady(ctx context.Context, namespace, name string, ready bool) error {
+	unlock, err := l.rt.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	res, err := l.store.read()
+	if err != nil {
+		return err
+	}
+	p := res.Pod(namespace, name)
+	if p == nil {
+		return fmt.Errorf("Pod %s/%s: %w", namespace, name, ErrNotFound)
+	}
+	p = p.DeepCopy()
+	kubesim.SetReady(p, ready, time.Now())
+	if err := l.store.put(api.KindPod, p, p); err != nil {
+		return err
+	}
+	_, err = l.converge(ctx)
+	return err
+}
+
+// Scale sets the replicas of a deployment (tmm means f5-tmm) and returns when the lab has
+// followed and is ready again.
+func (l *Lab) Scale(ctx context.Context, deployment string, replicas int) ([]api.Finding, error) {
+	if replicas < 0 {
+		return nil, &api.InputError{Text: fmt.Sprint(replicas), File: "scale", Message: "want 0 or more replicas"}
+	}
+	unlock, err := l.rt.Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	name := strings.TrimPrefix(deployment, "deployment/")
+	if name == "tmm" {
+		name = kubesim.TMMName
+	}
+	res, err := l.store.read()
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(res.Deployments, func(d appsv1.Deployment) bool { return d.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("Deployment %s: %w", name, ErrNotFound)
+	}
+	d := res.Deployments[i].DeepCopy()
+	n := int32(replicas)
+	d.Spec.Replicas = &n
+	if err := l.store.put(api.KindDeployment, d, d); err != nil {
+		return nil, err
+	}
+	findings, err := l.converge(ctx)
+	if err != nil {
+		return findings, err
+	}
+	if res, err = l.store.read(); err != nil {
+		return findings, err
+	}
+	return append(findings, api.Check(res)...), l.awaitReady(ctx)
+}
+
+// Get lists the objects of a kind, sorted; an empty name or namespace means all.
+func (l *Lab) Get(kind, namespace, name string) ([]api.Object, error) {
+	kind, err := l.kind(kind)
+	if err != nil {
+		return nil, err
+	}
+	all, err := l.store.objects()
+	if err != nil {
+		return nil, err
+	}
+	var out []api.Object
+	for _, o := range all {
+		if o.Kind == kind && (namespace == "" || o.Namespace == namespace || o.Namespace == "") && (name == "" || o.Name == name) {
+			out = append(out, o)
+		}
+	}
+	slices.SortFunc(out, func(a, b api.Object) int { return strings.Compare(a.String(), b.String()) })
+	return out, nil
+}
+
+// kind is the kind that a user's word means: the kind itself, its plural, its short name or the
+// name of its CRD.
+func (l *Lab) kind(word string) (string, error) {
+	w := strings.ToLower(word)
+	w, _, _ = strings.Cut(w, ".")
+	names := kindNames()
+	if k, ok := names[w]; ok {
+		return k, nil
+	}
+	all, err := l.store.objects()
+	if err != nil {
+		return "", err
+	}
+	for _, o := range all {
+		if k := strings.ToLower(o.Kind); w == k || w == k+"s" {
+			return o.Kind, nil
+		}
+	}
+	known := slices.Sorted(maps.Values(names))
+	return "", &api.InputError{File: "kind", Text: word, Message: "no such kind here; known: " + strings.Join(slices.Compact(known), ", ")}
+}
+
+// kindNames are the words for the kinds, as kubectl knows them.
+func kindNames() map[string]string {
+	out := map[string]string{
+		"ns": api.KindNamespace, "no": api.KindNode, "po": api.KindPod, "svc": api.KindService, "deploy": api.KindDeployment,
+		"net-attach-def": api.KindNAD, "network-attachment-definitions": api.KindNAD, "nad": api.KindNAD,
+		"intcp": api.KindIngressTCP, "f5-spk-ingresstcps": api.KindIngressTCP, "f5-spk-ingressudps": api.KindIngressUDP,
+		"f5-spk-vlans": api.KindVLAN, "f5-spk-egresses": api.KindEgress, "f5-spk-snatpools": api.KindSnatpool,
+		"f5-spk-staticroutes": api.KindStaticRoute, "values": api.KindValues,
+	}
+	for _, k := range []string{
+		api.KindNamespace, api.KindNode, api.KindPod, api.KindService, api.KindEndpointSlice, api.KindDeployment, api.KindNAD,
+		api.KindVLAN, api.KindIngressTCP, api.KindIngressUDP, api.KindEgress, api.KindSnatpool, api.KindStaticRoute, api.KindValues,
+	} {
+		w := strings.ToLower(k)
+		out[w], out[w+"s"] = k, k
+	}
+	return out
+}
+
+// podNode is a pod as a node of the lab.
+func podNode(p *corev1.Pod) Node {
+	n := Node{Name: p.Name, Kind: KindPod, Worker: p.Spec.NodeName}
+	if kubesim.IsTMM(p) {
+		n.Kind = KindTMM
+	}
+	return n
+}
+
+// Manifests is the directory of the object store.
+func (l *Lab) Manifests() string { return filepath.Clean(l.store.dir) }

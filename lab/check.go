@@ -1,0 +1,224 @@
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/kubesim"
+	"github.com/spklab/spklab/topo"
+)
+
+// Check looks at a source as a whole without making anything. What cannot work is the error,
+// joined InputErrors; what deserves a look is a finding.
+func Check(src *Source) ([]api.Finding, error) {
+	res, _, err := api.Decode(src.Objects)
+	if err != nil {
+		return nil, err
+	}
+	errs := []error{checkNADs(src.Spec, src.Objects)}
+	res, findings := settled(src.Spec, res)
+	findings = slices.Concat(findings, api.Check(res), checkSelfIPs(src.Spec, res), checkImages(res))
+	var warnings []api.Finding
+	for _, f := range findings {
+		if f.Severity != api.SeverityError {
+			warnings = append(warnings, f)
+			continue
+		}
+		errs = append(errs, locate(src, f))
+	}
+	return warnings, errors.Join(errs...)
+}
+
+// settled is what the cluster will hold once every pod runs.
+func settled(spec *topo.Lab, res api.Resources) (api.Resources, []api.Finding) {
+	opt := kubesim.Options{Now: time.Unix(0, 0), OVN: isOVN(spec)}
+	res.Nodes = machines(spec)
+	res, _ = kubesim.Reconcile(res, opt)
+	for i := range res.Pods {
+		if p := &res.Pods[i]; kubesim.Runnable(p) {
+			kubesim.Run(p, node(res.Nodes, p.Spec.NodeName), opt.Now)
+		}
+	}
+	return kubesim.Reconcile(res, opt)
+}
+
+// locate gives a finding the place of the object it speaks of.
+func locate(src *Source, f api.Finding) error {
+	e := &api.InputError{File: src.File, Message: f.Object + ": " + f.Message}
+	if f.Hint != "" {
+		e.Message += "; " + f.Hint
+	}
+	for _, o := range src.Objects {
+		if o.String() == f.Object {
+			e.File, e.Line, e.Column = o.File, o.Line, 1
+		}
+	}
+	return e
+}
+
+// checkMasters is checkNADs for objects that are applied to a running lab.
+func (l *Lab) checkMasters(objs []api.Object) error { return checkNADs(l.Spec, objs) }
+
+// checkNADs asks that the master of each NetworkAttachmentDefinition is a NIC of every worker and
+// carries its MTU.
+func checkNADs(spec *topo.Lab, objs []api.Object) error {
+	var errs []error
+	for _, o := range objs {
+		if o.Kind != api.KindNAD {
+			continue
+		}
+		res, _, err := api.Decode([]api.Object{o})
+		if err != nil || len(res.NADs) != 1 {
+			continue // said already
+		}
+		c, err := res.NADs[0].Config()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, checkNAD(spec, o, c))
+	}
+	return errors.Join(errs...)
+}
+
+func checkNAD(spec *topo.Lab, o api.Object, c api.NADConfig) error {
+	if c.Type != "macvlan" {
+		return at(o, c.Type, fmt.Sprintf("%s: this lab attaches networks of type macvlan only; write macvlan", o))
+	}
+	for _, w := range spec.Workers {
+		i := slices.IndexFunc(w.NICs, func(n topo.NIC) bool { return n.Name == c.Master })
+		if i < 0 {
+			return at(o, c.Master, fmt.Sprintf("%s: master is no NIC of %s; it has %s", o, w.Name, strings.Join(nicNames(w), ", ")))
+		}
+		if mtu := networkMTU(spec, w.NICs[i].Network); c.MTU > mtu {
+			return at(o, fmt.Sprint(c.MTU), fmt.Sprintf("%s: mtu is above the %d of its master %s; write at most that", o, mtu, c.Master))
+		}
+	}
+	return nil
+}
+
+// at is an InputError at the first place in an object where text stands.
+func at(o api.Object, text, message string) error {
+	e := &api.InputError{File: o.File, Line: o.Line, Column: 1, Text: text, Message: message}
+	before, _, found := bytes.Cut(o.Raw, []byte(`"`+text+`"`))
+	if !found {
+		before, _, found = bytes.Cut(o.Raw, []byte(text))
+	}
+	if found {
+		e.Line += bytes.Count(before, []byte("\n"))
+		e.Column = len(before) - bytes.LastIndexByte(before, '\n')
+	}
+	return e
+}
+
+func nicNames(w topo.Worker) []string {
+	var names []string
+	for _, n := range w.NICs {
+		names = append(names, n.Name)
+	}
+	return names
+}
+
+// networkMTU is in bytes.
+func networkMTU(spec *topo.Lab, network string) int {
+	for _, n := range spec.Networks {
+		if n.Name == network && n.MTU != 0 {
+			return n.MTU
+		}
+	}
+	return 1500
+}
+
+// checkSelfIPs asks that each self-IP lies in the network that its VLAN's interface is cabled to.
+// Where it lies in another interface's network, the order of the networks is likely swapped.
+func checkSelfIPs(spec *topo.Lab, res api.Resources) []api.Finding {
+	if res.Values == nil || len(spec.Workers) == 0 {
+		return nil
+	}
+	var cabled []topo.Network // of interface 1.1, 1.2, …
+	for _, name := range res.Values.Networks() {
+		cabled = append(cabled, cabledTo(spec, res, name))
+	}
+	var out []api.Finding
+	for i := range res.VLANs {
+		v := &res.VLANs[i]
+		for _, number := range v.Spec.Interfaces {
+			var n int
+			if _, err := fmt.Sscanf(number, "1.%d", &n); err != nil || n < 1 || n > len(cabled) {
+				continue // api.Check says so
+			}
+			for _, ip := range slices.Concat(v.Spec.SelfIPv4s, v.Spec.SelfIPv6s) {
+				if f, bad := checkSelfIP(v, number, ip, n-1, cabled); bad {
+					return append(out, f) // one is enough: the others are wrong with it
+				}
+			}
+		}
+	}
+	return out
+}
+
+func checkSelfIP(v *api.F5SPKVlan, number string, ip netip.Addr, at int, cabled []topo.Network) (api.Finding, bool) {
+	if len(cabled[at].Subnets) == 0 || holds(cabled[at], ip) {
+		return api.Finding{}, false
+	}
+	f := api.Finding{
+		Severity: api.SeverityError, Object: api.Ref(api.KindVLAN, v),
+		Message: fmt.Sprintf("self-IP %s is outside of network %s, to which interface %s is cabled", ip, cabled[at].Name, number),
+		Hint:    "write an address of that network",
+	}
+	for other, n := range cabled {
+		if other != at && holds(n, ip) {
+			f.Hint = fmt.Sprintf("it belongs to network %s of interface 1.%d: swap the order of tmm.cniNetworks, or the interfaces of the VLANs", n.Name, other+1)
+		}
+	}
+	return f, true
+}
+
+func holds(n topo.Network, ip netip.Addr) bool {
+	return slices.ContainsFunc(n.Subnets, func(s netip.Prefix) bool { return s.Contains(ip) })
+}
+
+// cabledTo is the network of the NIC that a NetworkAttachmentDefinition names as its master.
+func cabledTo(spec *topo.Lab, res api.Resources, nad string) topo.Network {
+	def := res.NAD(nad)
+	if def == nil {
+		return topo.Network{}
+	}
+	c, err := def.Config()
+	if err != nil {
+		return topo.Network{}
+	}
+	for _, nic := range spec.Workers[0].NICs {
+		if nic.Name != c.Master {
+			continue
+		}
+		for _, n := range spec.Networks {
+			if n.Name == nic.Network {
+				return n
+			}
+		}
+	}
+	return topo.Network{}
+}
+
+// checkImages names the pods in which nothing will run.
+func checkImages(res api.Resources) []api.Finding {
+	var out []api.Finding
+	for i := range res.Pods {
+		p := &res.Pods[i]
+		if imageless(p) && len(p.Spec.Containers) > 0 {
+			out = append(out, api.Finding{
+				Severity: api.SeverityWarning, Object: api.Ref(api.KindPod, p),
+				Message: fmt.Sprintf("nothing runs in it and it does not become ready: the lab has no image %s", p.Spec.Containers[0].Image),
+				Hint:    "use " + imageApp,
+			})
+		}
+	}
+	return out
+}

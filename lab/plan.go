@@ -1,0 +1,225 @@
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/kubesim"
+	"github.com/spklab/spklab/topo"
+	"github.com/spklab/spklab/topo/fabric"
+)
+
+// imageApp is the application that ships with spklab (package traffic).
+const imageApp = "spklab/app"
+
+// Orders of the processes beside the fabric's own: routers and applications need nobody, TMMs
+// dial routers.
+const (
+	orderRouter = 0
+	orderApp    = 0
+	orderTMM    = 1
+)
+
+// Env is what a plan needs to know of the machine.
+type Env struct {
+	Spklab   string // absolute path of the program
+	Spkproxy string // absolute path of the program
+	StateDir string // of the lab
+	PinDir   string // of the lab
+}
+
+func (e Env) socket(process string) string { return socketPath(e.StateDir, process) }
+
+func socketPath(stateDir, process string) string {
+	return filepath.Join(stateDir, "ctl", process+".sock")
+}
+
+// Plan computes everything a lab consists of at one moment. It is pure. Pods that are on their
+// way out or cannot start yet are not part of it.
+func Plan(spec *topo.Lab, res api.Resources, env Env) (topo.Plan, error) {
+	driver, ok := fabric.Drivers()[spec.Fabric.Driver]
+	if !ok {
+		return topo.Plan{}, fmt.Errorf("fabric %q: no such driver", spec.Fabric.Driver)
+	}
+	fenv := fabric.Env{Spklab: env.Spklab, StateDir: env.StateDir}
+	steps := slices.Concat(topo.Base(spec), driver.Cluster(spec, fenv))
+	for _, w := range spec.Workers {
+		steps = append(steps, driver.Node(spec, w, fenv)...)
+	}
+	for _, r := range spec.Routers {
+		more, err := routerSteps(spec, r, env)
+		if err != nil {
+			return topo.Plan{}, err
+		}
+		steps = append(steps, more...)
+	}
+	for i := range res.Pods {
+		p := &res.Pods[i]
+		if p.DeletionTimestamp != nil || !kubesim.Runnable(p) {
+			continue
+		}
+		w, ok := worker(spec, p.Spec.NodeName)
+		if !ok {
+			continue // the scheduler's finding says so
+		}
+		wired, err := wire(p, &res)
+		if err != nil {
+			return topo.Plan{}, err
+		}
+		steps = append(steps, topo.PodBase(spec, wired)...)
+		steps = append(steps, driver.Pod(spec, w, wired)...)
+		steps = append(steps, podProcess(spec, p, env)...)
+	}
+	return topo.NewPlan(steps), nil
+}
+
+func worker(spec *topo.Lab, name string) (topo.Worker, bool) {
+	for _, w := range spec.Workers {
+		if w.Name == name {
+			return w, true
+		}
+	}
+	return topo.Worker{}, false
+}
+
+// wire is a pod as topo knows it: the addresses and networks that its annotations hold.
+func wire(p *corev1.Pod, res *api.Resources) (topo.Pod, error) {
+	out := topo.Pod{Namespace: p.Namespace, Name: p.Name, Worker: p.Spec.NodeName, IPs: kubesim.PodIPs(p), MAC: kubesim.PodMAC(p)}
+	status, err := api.NetworkStatuses(p)
+	if err != nil {
+		return out, err
+	}
+	for _, s := range status {
+		nad := res.NAD(s.Name)
+		if s.Default || nad == nil {
+			continue
+		}
+		c, err := nad.Config()
+		if err != nil {
+			return out, err
+		}
+		out.Attachments = append(out.Attachments, topo.Attachment{
+			Network: s.Name, Type: c.Type, Interface: s.Interface, Master: c.Master, Mode: c.Mode, MTU: c.MTU, MAC: s.MAC,
+		})
+	}
+	return out, nil
+}
+
+// podProcess is what runs in a pod: the proxy in a TMM, the application in a pod of that image.
+func podProcess(spec *topo.Lab, p *corev1.Pod, env Env) []topo.Step {
+	id := p.Namespace + "/" + p.Name
+	step := &topo.ProcessStep{Name: p.Name, Netns: topo.NetnsName(spec.Name, p.Name), Ready: env.socket(p.Name), GraceSeconds: grace(p)}
+	for _, c := range p.Spec.Containers {
+		switch c.Image {
+		case kubesim.ImageTMM:
+			step.Order = orderTMM
+			step.Argv = []string{env.Spkproxy, "--manifests", filepath.Join(env.StateDir, "manifests"), "--pod", id,
+				"--pins", filepath.Join(env.PinDir, p.Name), "--ctl", env.socket(p.Name)}
+			return []topo.Step{{Pins: &topo.PinsStep{Dir: p.Name}}, {Process: step}}
+		case imageApp:
+			step.Order = orderApp
+			step.Argv = []string{env.Spklab, "run", "app", "--pod", id}
+			for _, port := range c.Ports {
+				proto := "--tcp"
+				if port.Protocol == corev1.ProtocolUDP {
+					proto = "--udp"
+				}
+				step.Argv = append(step.Argv, proto, strconv.Itoa(int(port.ContainerPort)))
+			}
+			step.Argv = append(step.Argv, "--ctl", env.socket(p.Name))
+			return []topo.Step{{Process: step}}
+		}
+	}
+	return nil
+}
+
+// imageless says whether nothing runs in the pod because the lab has none of its images.
+func imageless(p *corev1.Pod) bool {
+	return !slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool {
+		return c.Image == kubesim.ImageTMM || c.Image == imageApp
+	})
+}
+
+func grace(p *corev1.Pod) int {
+	if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
+		return int(*s)
+	}
+	return kubesim.DefaultGraceSeconds
+}
+
+// routerSteps are a router's configuration and process.
+func routerSteps(spec *topo.Lab, r topo.Router, env Env) ([]topo.Step, error) {
+	cfg := bgp.RouterConfig{Name: r.Name, ASN: r.ASN, RouterID: routerID(r)}
+	for _, n := range r.Neighbors {
+		cfg.Ranges = append(cfg.Ranges, bgp.PeerRange{Prefix: n.Range, ASN: n.ASN})
+	}
+	data, err := json.MarshalIndent(cfg, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode configuration of router %s: %w", r.Name, err)
+	}
+	file := filepath.Join("conf", "router-"+r.Name+".json")
+	return []topo.Step{
+		{File: &topo.FileStep{Path: file, Content: string(data) + "\n"}},
+		{Process: &topo.ProcessStep{
+			Name: r.Name, Netns: topo.NetnsName(spec.Name, r.Name), Ready: env.socket(r.Name), Order: orderRouter,
+			Argv: []string{env.Spklab, "run", "router", "--config", filepath.Join(env.StateDir, file), "--ctl", env.socket(r.Name)},
+		}},
+	}, nil
+}
+
+// routerID is the router's first IPv4 address; a router without one takes its ASN's bytes.
+func routerID(r topo.Router) netip.Addr {
+	for _, nic := range r.NICs {
+		for _, a := range nic.Addresses {
+			if a.Is4() {
+				return a
+			}
+		}
+	}
+	return netip.AddrFrom4([4]byte{byte(r.ASN >> 24), byte(r.ASN >> 16), byte(r.ASN >> 8), byte(r.ASN) | 1})
+}
+
+// machines are the workers as Kubernetes' nodes.
+func machines(spec *topo.Lab) []corev1.Node {
+	var nodes []corev1.Node
+	for _, w := range spec.Workers {
+		m := kubesim.Machine{Name: w.Name, PodCIDRs: w.PodCIDRs}
+		for _, nic := range w.NICs {
+			if nic.Network != spec.Fabric.Network {
+				continue
+			}
+			for _, a := range nic.Addresses {
+				m.Addresses = append(m.Addresses, netip.PrefixFrom(a, prefixLen(spec, nic.Network, a)))
+			}
+		}
+		nodes = append(nodes, kubesim.Node(m))
+	}
+	return nodes
+}
+
+// prefixLen is the length of the subnet of a network that holds an address.
+func prefixLen(spec *topo.Lab, network string, a netip.Addr) int {
+	for _, n := range spec.Networks {
+		if n.Name != network {
+			continue
+		}
+		for _, s := range n.Subnets {
+			if s.Contains(a) {
+				return s.Bits()
+			}
+		}
+	}
+	return a.BitLen()
+}
+
+// isOVN says whether the fabric is OVN-Kubernetes, whose annotations the pods then carry.
+func isOVN(spec *topo.Lab) bool { return strings.HasPrefix(spec.Fabric.Driver, "ovn") }

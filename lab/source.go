@@ -1,0 +1,176 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/lab/topologies"
+	"github.com/spklab/spklab/topo"
+	"github.com/spklab/spklab/topo/fabric"
+)
+
+// suffix is how the names of lab files end.
+const suffix = ".spklab.yml"
+
+// Source is a lab file with the manifests that it names, read and decoded.
+type Source struct {
+	File     string // as messages name it
+	Spec     *topo.Lab
+	Objects  []api.Object
+	Warnings []api.Warning
+}
+
+// Shipped lists the topologies that ship with the binary, sorted.
+func Shipped() ([]string, error) {
+	entries, err := topologies.FS.ReadDir(".")
+	if err != nil {
+		return nil, fmt.Errorf("list shipped topologies: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, nil
+}
+
+// Load finds the lab file that arg means and reads it with its manifests: a file, a directory
+// with one lab file, NAME for NAME.spklab.yml in dir, or a topology that ships with the binary.
+// An empty arg means the one lab file in dir. Mistakes in the files are joined InputErrors of
+// topo or api.
+func Load(dir, arg string) (*Source, error) {
+	fsys, file, label, err := find(dir, arg)
+	if err != nil {
+		return nil, err
+	}
+	data, err := fs.ReadFile(fsys, file)
+	if err != nil {
+		return nil, fmt.Errorf("read lab file: %w", err)
+	}
+	spec, err := fabric.Parse(label, data)
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{File: label, Spec: spec}
+	return s, s.readManifests(fsys, label)
+}
+
+// find returns the file system and path of the lab file, and its name for messages.
+func find(dir, arg string) (fsys fs.FS, file, label string, err error) {
+	if arg == "" {
+		file, err := only(dir)
+		return os.DirFS(dir), file, filepath.Join(dir, file), err
+	}
+	full := arg
+	if !filepath.IsAbs(arg) {
+		full = filepath.Join(dir, arg)
+	}
+	if fi, err := os.Stat(full); err == nil {
+		if !fi.IsDir() {
+			return os.DirFS(filepath.Dir(full)), filepath.Base(full), arg, nil
+		}
+		file, err := only(full)
+		return os.DirFS(full), file, filepath.Join(arg, file), err
+	}
+	if _, err := os.Stat(full + suffix); err == nil {
+		return os.DirFS(filepath.Dir(full)), filepath.Base(full) + suffix, arg + suffix, nil
+	}
+	name := strings.TrimSuffix(arg, suffix)
+	sub, err := fs.Sub(topologies.FS, name)
+	if err == nil {
+		if _, err = fs.Stat(sub, name+suffix); err == nil {
+			return sub, name + suffix, "shipped:" + name + "/" + name + suffix, nil
+		}
+	}
+	shipped, err := Shipped()
+	if err != nil {
+		return nil, "", "", err
+	}
+	return nil, "", "", &topo.InputError{
+		File: arg, Message: fmt.Sprintf("no such lab file, directory or topology; topologies that ship with spklab: %s", strings.Join(shipped, ", ")),
+	}
+}
+
+// only is the one lab file of a directory.
+func only(dir string) (string, error) {
+	files, err := fs.Glob(os.DirFS(dir), "*"+suffix)
+	if err != nil {
+		return "", fmt.Errorf("look for lab files: %w", err)
+	}
+	switch len(files) {
+	case 1:
+		return files[0], nil
+	case 0:
+		return "", &topo.InputError{File: dir, Message: "no lab file (NAME" + suffix + ") here; name a file, a directory or a topology such as spk"}
+	}
+	return "", &topo.InputError{File: dir, Message: "several lab files here: " + strings.Join(files, ", ") + "; name one"}
+}
+
+// readManifests reads what the lab file names, in the order of the names.
+func (s *Source) readManifests(fsys fs.FS, label string) error {
+	var files []string
+	for i, glob := range s.Spec.Manifests {
+		matches, err := fs.Glob(fsys, path.Clean(glob))
+		if err != nil || len(matches) == 0 {
+			return &topo.InputError{File: label, Path: fmt.Sprintf("manifests[%d]", i), Text: glob, Message: "matches no file beside the lab file; mend the path or leave it out"}
+		}
+		files = append(files, matches...)
+	}
+	slices.Sort(files)
+	files = slices.Compact(files)
+	if s.Spec.Values != "" {
+		files = append(files, path.Clean(s.Spec.Values))
+	}
+	var errs []error
+	for _, f := range files {
+		data, err := fs.ReadFile(fsys, f)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read manifest: %w", err))
+			continue
+		}
+		objs, err := api.Split(path.Join(path.Dir(label), f), data)
+		s.Objects = append(s.Objects, objs...)
+		errs = append(errs, err)
+	}
+	_, warnings, err := api.Decode(s.Objects)
+	s.Warnings = warnings
+	return errors.Join(append(errs, err)...)
+}
+
+// ReadFiles reads manifests for Apply; the path - is standard input.
+func ReadFiles(paths []string, stdin func() ([]byte, error)) ([]api.Object, []api.Warning, error) {
+	var objs []api.Object
+	for _, p := range paths {
+		data, err := readFile(p, stdin)
+		if err != nil {
+			return nil, nil, err
+		}
+		more, err := api.Split(p, data)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(more) == 0 {
+			return nil, nil, &api.InputError{File: p, Message: "holds no object; write apiVersion, kind and metadata"}
+		}
+		objs = append(objs, more...)
+	}
+	_, warnings, err := api.Decode(objs)
+	return objs, warnings, err
+}
+
+func readFile(p string, stdin func() ([]byte, error)) ([]byte, error) {
+	if p == "-" {
+		return stdin()
+	}
+	data, err := os.ReadFile(p)
+	if err != nil {
+		return nil, &api.InputError{File: p, Message: err.Error()}
+	}
+	return data, nil
+}
