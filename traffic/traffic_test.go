@@ -1,0 +1,185 @@
+package traffic
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/spklab/spklab/ctl"
+)
+
+// listen serves on ports that the kernel chooses.
+func listen(t *testing.T) (s *Server, tcp, udp uint16) {
+	t.Helper()
+	s, err := Listen("spk-apps/app-1", []uint16{0}, []uint16{0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s, addrPort(s.streams[0].Addr()).Port(), localPort(s.packets[0])
+}
+
+func TestEcho(t *testing.T) {
+	s, tcp, udp := listen(t)
+	// 127.0.0.2 tells an answer from the address that was asked from one of the kernel's choice.
+	for _, tc := range []struct {
+		name string
+		dial func(context.Context, netip.AddrPort, netip.AddrPort) (*Conn, error)
+		to   netip.AddrPort
+	}{
+		{"TCP over IPv4", Dialer{}.TCP, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), tcp)},
+		{"TCP over IPv6", Dialer{}.TCP, netip.AddrPortFrom(netip.IPv6Loopback(), tcp)},
+		{"UDP over IPv4", Dialer{}.UDP, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), udp)},
+		{"UDP over IPv6", Dialer{}.UDP, netip.AddrPortFrom(netip.IPv6Loopback(), udp)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c, err := tc.dial(t.Context(), netip.AddrPort{}, tc.to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for _, payload := range [][]byte{[]byte("one"), bytes.Repeat([]byte("x"), 30000)} {
+				if err := c.Echo(payload); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := Greeting{Pod: "spk-apps/app-1", Local: tc.to, Remote: c.Local()}
+			if diff := cmp.Diff(want, c.Greeting, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+				t.Errorf("greeting (-want +got):\n%s", diff)
+			}
+		})
+	}
+	got := s.State()
+	if got.Accepted != 2 || got.Datagrams != 4 {
+		t.Errorf("State() = %+v, want 2 connections and 4 datagrams", got)
+	}
+}
+
+func TestDialErrors(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel, never greets
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	closed, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := addrPort(closed.LocalAddr())
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := Dialer{Timeout: 50 * time.Millisecond}
+	for _, tc := range []struct {
+		name string
+		try  func() (*Conn, error)
+	}{
+		{"no greeting", func() (*Conn, error) { return d.TCP(t.Context(), netip.AddrPort{}, addrPort(silent.Addr())) }},
+		{"refused", func() (*Conn, error) { return d.TCP(t.Context(), netip.AddrPort{}, nobody) }},
+		{"no namespace", func() (*Conn, error) { return Dialer{Netns: "no-such-netns"}.TCP(t.Context(), netip.AddrPort{}, nobody) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if c, err := tc.try(); err == nil {
+				t.Errorf("dial succeeded: %+v", c.Greeting)
+			}
+		})
+	}
+	t.Run("UDP without answer", func(t *testing.T) {
+		c, err := d.UDP(t.Context(), netip.AddrPort{}, nobody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.Echo([]byte("x")); err == nil {
+			t.Error("echo from a closed port succeeded")
+		}
+	})
+}
+
+func TestListenRefusesTakenPort(t *testing.T) {
+	_, tcp, _ := listen(t)
+	if s, err := Listen("x/y", []uint16{tcp}, nil); err == nil {
+		t.Errorf("a second server took the port; close: %v", s.Close())
+	}
+}
+
+// TestRunLingers holds that an application that was asked to stop still takes new connections
+// and keeps old ones until its linger is over.
+func TestRunLingers(t *testing.T) {
+	port := freePort(t)
+	to := netip.AddrPortFrom(netip.IPv6Loopback(), port)
+	socket := filepath.Join(t.TempDir(), "app.sock")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- Run(ctx, Config{Pod: "a/b", TCP: []uint16{port}, Ctl: socket, Linger: 2 * time.Second})
+	}()
+	for ctl.Get(ctx, socket, ctl.PathReady, nil) != nil {
+		select {
+		case err := <-done:
+			t.Fatalf("Run returned early: %v", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	old, err := Dialer{}.TCP(t.Context(), netip.AddrPort{}, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	cancel()
+	fresh, err := Dialer{}.TCP(t.Context(), netip.AddrPort{}, to)
+	if err != nil {
+		t.Fatalf("a new connection while lingering: %v", err)
+	}
+	defer fresh.Close()
+	if err := old.Echo([]byte("still there")); err != nil {
+		t.Errorf("an old connection while lingering: %v", err)
+	}
+	var st State
+	if err := ctl.Get(t.Context(), socket, ctl.PathState, &st); err != nil || st.Open != 2 {
+		t.Errorf("state while lingering: %+v, %v; want 2 open connections", st, err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if err := old.Echo([]byte("gone")); err == nil {
+		t.Error("a connection outlived the application")
+	}
+}
+
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	l, err := net.Listen("tcp", "[::]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return addrPort(l.Addr()).Port()
+}
+
+func FuzzParseGreeting(f *testing.F) {
+	g := Greeting{Pod: "a/b", Local: netip.MustParseAddrPort("10.131.1.100:8080"), Remote: netip.MustParseAddrPort("[fd01::1]:9")}
+	f.Add(append(g.line(), "payload"...))
+	f.Add([]byte("{}\n"))
+	f.Add([]byte("no line"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		got, rest, err := ParseGreeting(in)
+		if err != nil {
+			return
+		}
+		again, rest2, err := ParseGreeting(append(got.line(), rest...))
+		if err != nil || again != got || !bytes.Equal(rest, rest2) {
+			t.Errorf("greeting %+v does not survive a round trip: %+v, %v", got, again, err)
+		}
+	})
+}
