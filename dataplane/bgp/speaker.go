@@ -44,7 +44,7 @@ type Neighbor struct {
 	ASN      uint32
 	AcceptV4 bool
 	AcceptV6 bool
-	Password string // TCP MD5 (RFC 2385), empty for none; never logged
+	Password string `json:"-"` // TCP MD5 (RFC 2385), empty for none; never logged
 	Multihop uint8  // TTL of an eBGP session over several hops, 0 = directly connected
 
 	ttl int // of the connection, 0 = the kernel's

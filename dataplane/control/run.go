@@ -38,7 +38,7 @@ const awaitInterfaces = 250 * time.Millisecond
 // everything, waits for the drain time, takes its programs off the interfaces and removes its
 // pins. A process that is killed instead leaves its programs at work; the next one takes over.
 func Run(ctx context.Context, c Config) error {
-	p := &proxy{cfg: c, updates: make(chan update, 1)}
+	p := &proxy{cfg: c, updates: make(chan content, 1)}
 	p.prober = newProber(p.setProbed)
 	plane, err := dataplane.Open(dataplane.Config{PinDir: c.Pins, Log: c.Log})
 	if err != nil {
@@ -70,8 +70,8 @@ func Run(ctx context.Context, c Config) error {
 	return errors.Join(err, plane.Remove())
 }
 
-// update is the newest content of the manifests.
-type update struct {
+// content is the newest content of the manifests.
+type content struct {
 	res      api.Resources
 	warnings []api.Warning
 }
@@ -82,7 +82,7 @@ type proxy struct {
 	plane   *dataplane.Dataplane
 	rec     *reconciler
 	prober  *prober
-	updates chan update // holds the newest only
+	updates chan content // holds the newest only
 
 	mu      sync.Mutex
 	ready   bool
@@ -114,7 +114,7 @@ func (p *proxy) setResources(res api.Resources, warnings []api.Warning) {
 	case <-p.updates:
 	default:
 	}
-	p.updates <- update{res, warnings}
+	p.updates <- content{res, warnings}
 }
 
 func (p *proxy) setProbed(c []Condition) {

@@ -24,6 +24,7 @@ func (p *planner) index() {
 		return
 	}
 	p.out.Blocked = true
+	p.lacks[true], p.lacks[false] = true, true
 	p.fail(ReasonNoSelfIP, p.podRef(), fmt.Sprintf("the pod has no annotation %s, and there are several TMMs: which self-IPs are its own is unknown", api.AnnotationTMMIndex))
 }
 

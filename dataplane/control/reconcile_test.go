@@ -1,0 +1,245 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane"
+	"github.com/spklab/spklab/dataplane/bgp"
+)
+
+// world is a fake of every effect; it writes down in which order they come.
+type world struct {
+	t       *testing.T
+	calls   []string
+	state   dataplane.State
+	now     time.Time
+	lossy   bool // the maps do not take virtual servers
+	failing error
+}
+
+func (w *world) call(format string, args ...any) {
+	w.calls = append(w.calls, fmt.Sprintf(format, args...))
+}
+
+// take returns the calls since the last take.
+func (w *world) take() string {
+	out := strings.Join(w.calls, "; ")
+	w.calls = nil
+	return out
+}
+
+func (w *world) SetInterfaces(i []dataplane.Interface) error {
+	w.call("interfaces %d", len(i))
+	return nil
+}
+
+func (w *world) Apply(s dataplane.State) (dataplane.Changes, error) {
+	if w.failing != nil {
+		return dataplane.Changes{}, w.failing
+	}
+	if w.lossy {
+		s.VirtualServers = nil
+	}
+	var names []string
+	for _, vs := range s.VirtualServers {
+		mark := ""
+		for _, m := range vs.Members {
+			if m.Draining {
+				mark += "~"
+			} else {
+				mark += "+"
+			}
+		}
+		names = append(names, vs.Destination.String()+mark)
+	}
+	w.call("program [%s]", strings.Join(names, " "))
+	w.state = s.Canonical()
+	return dataplane.Changes{}, nil
+}
+
+func (w *world) Read() (dataplane.State, error) { return w.state, nil }
+
+func (w *world) Set(_ context.Context, want []bgp.Announcement) error {
+	var names []string
+	for _, a := range want {
+		names = append(names, a.Prefix.String())
+		held := false
+		for _, vs := range w.state.VirtualServers {
+			held = held || vs.Destination.Addr() == a.Prefix.Addr()
+		}
+		if !held {
+			w.t.Errorf("%s is announced and not programmed", a.Prefix)
+		}
+	}
+	w.call("announce [%s]", strings.Join(names, " "))
+	return nil
+}
+
+func (w *world) Peers(context.Context) ([]bgp.Peer, error) { return nil, nil }
+
+func (w *world) Close() error {
+	w.call("close speaker")
+	return nil
+}
+
+func newWorld(t *testing.T) (*world, *reconciler, *ctl.Log) {
+	w := &world{t: t, now: time.Unix(1000, 0)}
+	log := ctl.NewLog("tmm")
+	e := effects{
+		plane:   w,
+		network: func(Network) error { w.call("network"); return nil },
+		now:     func() time.Time { return w.now },
+		speak: func(_ context.Context, c bgp.SpeakerConfig) (speaker, error) {
+			w.call("open speaker %d", c.ASN)
+			return w, nil
+		},
+	}
+	return w, newReconciler(e, log, 300*time.Millisecond), log
+}
+
+// want makes a Desired with virtual servers: "192.0.2.10:80+" has a ready member, "~" a
+// draining one.
+func want(servers ...string) Desired {
+	d := Desired{Speaker: &bgp.SpeakerConfig{ASN: 65001}}
+	for _, s := range servers {
+		dst := netip.MustParseAddrPort(strings.TrimRight(s, "+~"))
+		vs := dataplane.VirtualServer{Name: "apps/web", Protocol: dataplane.TCP, Destination: dst}
+		ready := false
+		for i, mark := range strings.TrimLeft(s, "0123456789.:") {
+			m := dataplane.Member{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 8080), Draining: mark == '~'}
+			ready = ready || !m.Draining
+			vs.Members = append(vs.Members, m)
+		}
+		d.State.VirtualServers = append(d.State.VirtualServers, vs)
+		if ready {
+			p := netip.PrefixFrom(dst.Addr(), 32)
+			d.Announce = append(d.Announce, bgp.Announcement{Prefix: p, NextHop: netip.MustParseAddr("198.51.100.16")})
+		}
+	}
+	d.State = d.State.Canonical()
+	return d
+}
+
+func kinds(log *ctl.Log) string {
+	var out []string
+	for _, e := range log.Events() {
+		out = append(out, strings.TrimPrefix(e.Kind, "vs-")+" "+e.Object)
+	}
+	return strings.Join(out, "; ")
+}
+
+func equal(t *testing.T, want, got string) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestOrderComingAndGoing(t *testing.T) {
+	w, r, log := newWorld(t)
+	r.reconcile(t.Context(), want("192.0.2.10:80+"))
+	equal(t, "open speaker 65001; network; program [192.0.2.10:80+]; announce [192.0.2.10/32]", w.take())
+
+	r.reconcile(t.Context(), want("192.0.2.10:80+"))
+	equal(t, "network; program [192.0.2.10:80+]", w.take())
+
+	next := r.reconcile(t.Context(), want()) // the last endpoint is gone: its members drain
+	equal(t, "announce []; network; program [192.0.2.10:80~]", w.take())
+	if got := next.Sub(w.now); got != 300*time.Millisecond {
+		t.Errorf("comes again in %s", got)
+	}
+	w.now = w.now.Add(299 * time.Millisecond)
+	r.reconcile(t.Context(), want())
+	equal(t, "network; program [192.0.2.10:80~]", w.take())
+	w.now = w.now.Add(time.Millisecond)
+	if next := r.reconcile(t.Context(), want()); !next.IsZero() {
+		t.Errorf("comes again at %s", next)
+	}
+	equal(t, "network; program []", w.take())
+	equal(t, "programmed 192.0.2.10/32; announced 192.0.2.10/32; withdrawn 192.0.2.10/32; unprogrammed 192.0.2.10/32", kinds(log))
+}
+
+func TestOnlyDrainingMembersAreKeptAndNotAnnounced(t *testing.T) {
+	w, r, _ := newWorld(t)
+	r.reconcile(t.Context(), want("192.0.2.10:80++"))
+	w.take()
+	r.reconcile(t.Context(), want("192.0.2.10:80~~"))
+	equal(t, "announce []; network; program [192.0.2.10:80~~]", w.take())
+	w.now = w.now.Add(time.Hour)
+	r.reconcile(t.Context(), want("192.0.2.10:80~~"))
+	equal(t, "network; program [192.0.2.10:80~~]", w.take())
+	r.reconcile(t.Context(), want("192.0.2.10:80~+"))
+	equal(t, "network; program [192.0.2.10:80~+]; announce [192.0.2.10/32]", w.take())
+}
+
+func TestComesBackWhileDraining(t *testing.T) {
+	w, r, _ := newWorld(t)
+	r.reconcile(t.Context(), want("192.0.2.10:80+"))
+	r.reconcile(t.Context(), want())
+	w.take()
+	r.reconcile(t.Context(), want("192.0.2.10:80+"))
+	equal(t, "network; program [192.0.2.10:80+]; announce [192.0.2.10/32]", w.take())
+}
+
+func TestAddressSharedByTwoVirtualServers(t *testing.T) {
+	w, r, _ := newWorld(t)
+	d := want("192.0.2.10:80+", "192.0.2.10:81+")
+	d.Announce = d.Announce[:1]
+	r.reconcile(t.Context(), d)
+	w.take()
+	r.reconcile(t.Context(), want("192.0.2.10:81+")) // the address stays announced
+	equal(t, "network; program [192.0.2.10:81+]", w.take())
+}
+
+func TestNotProgrammedIsNotAnnounced(t *testing.T) {
+	w, r, _ := newWorld(t)
+	w.lossy = true
+	r.reconcile(t.Context(), want("192.0.2.10:80+"))
+	equal(t, "open speaker 65001; network; program []", w.take())
+	w.lossy, w.failing = false, errors.New("no room")
+	next := r.reconcile(t.Context(), want("192.0.2.10:80+"))
+	if next.IsZero() || !r.troubled() {
+		t.Error("a refused state is not tried again")
+	}
+	w.failing = nil
+	r.reconcile(t.Context(), want("192.0.2.10:80+"))
+	equal(t, "network; network; program [192.0.2.10:80+]; announce [192.0.2.10/32]", w.take())
+	if r.troubled() {
+		t.Error("still in trouble")
+	}
+}
+
+func TestSpeakerReplaced(t *testing.T) {
+	w, r, log := newWorld(t)
+	r.reconcile(t.Context(), want("192.0.2.10:80+"))
+	w.take()
+	d := want("192.0.2.10:80+")
+	d.Speaker = &bgp.SpeakerConfig{ASN: 65002}
+	r.reconcile(t.Context(), d)
+	equal(t, "announce []; close speaker; open speaker 65002; network; program [192.0.2.10:80+]; announce [192.0.2.10/32]", w.take())
+	d.Speaker, d.Announce = nil, nil
+	r.reconcile(t.Context(), d)
+	equal(t, "announce []; close speaker; network; program [192.0.2.10:80+]", w.take())
+	equal(t, "programmed 192.0.2.10/32; announced 192.0.2.10/32; withdrawn 192.0.2.10/32; announced 192.0.2.10/32; withdrawn 192.0.2.10/32", kinds(log))
+}
+
+func TestShutdown(t *testing.T) {
+	w, r, log := newWorld(t)
+	r.drain = time.Millisecond
+	r.reconcile(t.Context(), want("192.0.2.10:80+"))
+	w.take()
+	if err := r.shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "announce []; program []; close speaker", w.take())
+	equal(t, "programmed 192.0.2.10/32; announced 192.0.2.10/32; withdrawn 192.0.2.10/32; unprogrammed 192.0.2.10/32", kinds(log))
+}
