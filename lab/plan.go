@@ -223,3 +223,20 @@ func prefixLen(spec *topo.Lab, network string, a netip.Addr) int {
 
 // isOVN says whether the fabric is OVN-Kubernetes, whose annotations the pods then carry.
 func isOVN(spec *topo.Lab) bool { return strings.HasPrefix(spec.Fabric.Driver, "ovn") }
+
+// Preview is the plan that Up would follow for a lab that does not run yet.
+func Preview(src *Source, opt Options) (topo.Plan, []api.Finding, error) {
+	findings, err := Check(src)
+	if err != nil {
+		return topo.Plan{}, findings, err
+	}
+	res, _, err := api.Decode(src.Objects)
+	if err != nil {
+		return topo.Plan{}, findings, err
+	}
+	res, _ = settled(src.Spec, res)
+	rt := opt.Host.Open(src.Spec.Name)
+	// The programs stand by their names: a plan reads the same wherever they are installed.
+	plan, err := Plan(src.Spec, res, Env{Spklab: "spklab", Spkproxy: "spkproxy", StateDir: rt.Dir(), PinDir: rt.PinDir()})
+	return plan, findings, err
+}

@@ -48,7 +48,7 @@ func (h Host) Labs() ([]string, error) {
 	}
 	var labs []string
 	for _, e := range entries {
-		if e.IsDir() && validName(e.Name()) {
+		if e.IsDir() && ValidName(e.Name()) {
 			labs = append(labs, e.Name())
 		}
 	}

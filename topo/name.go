@@ -13,8 +13,8 @@ const Switch = "lan"
 // maxLabName keeps namespaces' names readable and link names derivable.
 const maxLabName = 15
 
-// validName says whether s is a lower-case DNS label short enough for a lab.
-func validName(s string) bool { return len(s) <= maxLabName && dnsLabel(s) }
+// ValidName says whether s is a lower-case DNS label short enough for a lab.
+func ValidName(s string) bool { return len(s) <= maxLabName && dnsLabel(s) }
 
 // dnsLabel says whether s is a lower-case label of RFC 1123.
 func dnsLabel(s string) bool {

@@ -207,7 +207,7 @@ func (s Step) brief() string {
 
 // checkName refuses a lab name that could lead out of the state directory.
 func (r *Runtime) checkName() error {
-	if !validName(r.lab) {
+	if !ValidName(r.lab) {
 		return fmt.Errorf("lab name %q: %w", r.lab, errLabName)
 	}
 	return nil

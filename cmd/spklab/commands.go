@@ -2,9 +2,11 @@ package main
 
 import "github.com/spf13/cobra"
 
-// commands are all the words of the command line, in the order that the help shows.
+// commands are all the words of the command line.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		newDoctor(), newSchema(), newVersion(), newRun(),
+		newUp(), newDown(), newPlan(), newValidate(), newPrune(), newDoctor(),
+		newInspect(), newApply(), newDelete(), newGet(), newScale(), newExec(),
+		newSchema(), newVersion(), newRun(),
 	}
 }

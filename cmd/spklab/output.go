@@ -100,9 +100,12 @@ func cells(in []string) table.Row {
 }
 
 // colourful says whether w is a terminal on which colours are welcome (https://no-color.org).
-func colourful(w io.Writer) bool {
+func colourful(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
+
+// isTerminal says whether w is a terminal that understands more than plain lines.
+func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if !ok || os.Getenv("TERM") == "dumb" {
 		return false
 	}
 	fi, err := f.Stat()
