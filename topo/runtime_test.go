@@ -354,3 +354,32 @@ func TestLock(t *testing.T) {
 		t.Error("a lab name that leads out of the state directory was accepted")
 	}
 }
+
+// TestPins mounts the BPF file system in a directory of its own and sees it unmounted with the
+// last lab.
+func TestPins(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	host := topo.Host{Run: filepath.Join(dir, "run"), BPF: filepath.Join(dir, "bpf")}
+	if err := os.Mkdir(host.BPF, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := host.Open("tpins")
+	lock(t, r)
+	plan := topo.NewPlan([]topo.Step{{Netns: &topo.NetnsStep{Name: r.Netns("p")}}, {Pins: &topo.PinsStep{Dir: "p"}}})
+	if err := r.Converge(t.Context(), plan, nil); err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := os.Stat(filepath.Join(r.PinDir(), "p")); err != nil || fi.Mode().Perm() != 0o700 {
+		t.Errorf("pin directory: %v, %v; want mode 0700", fi, err)
+	}
+	if err := r.Down(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if mounts, err := os.ReadFile("/proc/mounts"); err != nil || strings.Contains(string(mounts), host.BPF) {
+		t.Errorf("the BPF file system is still mounted (%v)", err)
+	}
+	if _, err := os.Stat(host.Run); !os.IsNotExist(err) {
+		t.Errorf("state is left: %v", err)
+	}
+}
