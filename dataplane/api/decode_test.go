@@ -257,31 +257,3 @@ func FuzzSplitDecode(f *testing.F) {
 		Check(res)
 	})
 }
-
-// FuzzAgainstKubernetes holds our reading of YAML against the one of kubectl for documents
-// that both accept.
-func FuzzAgainstKubernetes(f *testing.F) {
-	f.Add([]byte("a: 'x\n  y'\nb: [1, \"2\", {c: d}]\ne: |\n  lines\n  more\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		n, err := parseNode(data)
-		if err != nil || n == nil {
-			return
-		}
-		want, err := sigsyaml.YAMLToJSON(data)
-		if err != nil {
-			return
-		}
-		fit := fitter{doc: &Object{}, budget: maxNodes}
-		got, err := json.Marshal(fit.generic(n))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var a, b any
-		if json.Unmarshal(want, &a) != nil || json.Unmarshal(got, &b) != nil {
-			return
-		}
-		if diff := cmp.Diff(a, b); diff != "" {
-			t.Skipf("differs: %q %s", data, diff)
-		}
-	})
-}

@@ -30,18 +30,18 @@ type instance struct {
 	// changed is told, without blocking, whenever a session or a received path changes.
 	changed chan struct{}
 
-	// real maps the address that a session seems to come from to the neighbor's own, nil where
+	// neighbors maps the address that a session seems to come from to the neighbor's own, nil where
 	// they are the same; not changed after start.
-	real map[netip.Addr]netip.Addr
+	neighbors map[netip.Addr]netip.Addr
 
 	mu sync.Mutex
 	up map[netip.Addr]time.Time // peers with an established session, and since when
 }
 
 // start brings up a server. A port of -1 does not listen.
-func start(ctx context.Context, asn uint32, id netip.Addr, port int32, listen []netip.Addr, real map[netip.Addr]netip.Addr, log *ctl.Log) (*instance, error) {
+func start(ctx context.Context, asn uint32, id netip.Addr, port int32, listen []netip.Addr, neighbors map[netip.Addr]netip.Addr, log *ctl.Log) (*instance, error) {
 	in := &instance{
-		srv: server.NewBgpServer(server.LoggerOption(quietLogger{})), log: log, real: real,
+		srv: server.NewBgpServer(server.LoggerOption(quietLogger{})), log: log, neighbors: neighbors,
 		changed: make(chan struct{}, 1), up: map[netip.Addr]time.Time{},
 	}
 	go in.srv.Serve()
@@ -101,7 +101,7 @@ func (in *instance) onPeer(p *api.Peer) {
 
 // peer is the neighbor's own address.
 func (in *instance) peer(seen netip.Addr) netip.Addr {
-	if a, ok := in.real[seen]; ok {
+	if a, ok := in.neighbors[seen]; ok {
 		return a
 	}
 	return seen

@@ -84,9 +84,9 @@ func NewSpeaker(ctx context.Context, cfg SpeakerConfig) (*Speaker, error) {
 	}
 	s := &Speaker{neighbors: cfg.Neighbors, announced: map[netip.Prefix]Announcement{}}
 	s.makeTransports(cfg)
-	real := map[netip.Addr]netip.Addr{}
+	neighbors := map[netip.Addr]netip.Addr{}
 	for _, t := range s.transports {
-		real[t.alias] = t.neighbor.Addr
+		neighbors[t.alias] = t.neighbor.Addr
 	}
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	port, err := freePort(loopback)
@@ -97,7 +97,7 @@ func NewSpeaker(ctx context.Context, cfg SpeakerConfig) (*Speaker, error) {
 	dialCtx, stopDial := context.WithCancel(ctx)
 	killCtx, kill := context.WithCancel(ctx)
 	s.stopDial, s.kill = stopDial, kill
-	if s.in, err = start(killCtx, cfg.ASN, cfg.RouterID, int32(port), []netip.Addr{loopback}, real, cfg.Log); err != nil {
+	if s.in, err = start(killCtx, cfg.ASN, cfg.RouterID, int32(port), []netip.Addr{loopback}, neighbors, cfg.Log); err != nil {
 		stopDial()
 		kill()
 		return nil, err

@@ -59,7 +59,7 @@ func (p *proxy) status() (any, error) {
 		Conditions: append([]Condition{}, p.conditions()...), Counters: counters,
 	}
 	for _, f := range self.Interfaces {
-		st.Interfaces = append(st.Interfaces, InterfaceStatus{Number: f.Number, Name: f.Name, Network: f.Network, MAC: f.MAC, MTU: f.MTU, Mode: f.Mode})
+		st.Interfaces = append(st.Interfaces, InterfaceStatus(f))
 	}
 	st.BGP, err = snap.bgp()
 	return st, err
