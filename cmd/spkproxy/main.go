@@ -1,3 +1,7 @@
+// Multipath TCP listeners know neither TTL security nor MD5, which BGP needs.
+//
+//go:debug multipathtcp=0
+
 // Spkproxy is the proxy of one TMM pod: it reads the resources, programs the eBPF dataplane on
 // the pod's interfaces and announces the virtual servers by BGP. It runs inside the pod's
 // network namespace and knows nothing of a lab.

@@ -4,13 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,9 +26,11 @@ import (
 // The test binary runs itself as the router and as the speakers, each in a network namespace of
 // its own that ends with the process.
 const (
-	roleEnv   = "BGP_TEST_ROLE"   // router | speaker
+	roleEnv   = "BGP_TEST_ROLE"   // router | speaker | signed
 	socketEnv = "BGP_TEST_SOCKET" // control socket
 	configEnv = "BGP_TEST_CONFIG" // JSON
+	// passwordEnv signs the speaker's sessions: passwords are not part of the JSON.
+	passwordEnv = "BGP_TEST_PASSWORD"
 )
 
 func TestMain(m *testing.M) {
@@ -58,6 +57,9 @@ func play(role string) error {
 		}
 		return bgp.RunRouter(ctx, cfg, os.Getenv(socketEnv))
 	}
+	if role == "signed" {
+		return signed(ctx)
+	}
 	return speak(ctx)
 }
 
@@ -65,6 +67,9 @@ func speak(ctx context.Context) error {
 	var cfg bgp.SpeakerConfig
 	if err := json.Unmarshal([]byte(os.Getenv(configEnv)), &cfg); err != nil {
 		return err
+	}
+	for i := range cfg.Neighbors {
+		cfg.Neighbors[i].Password = os.Getenv(passwordEnv)
 	}
 	s, err := bgp.NewSpeaker(ctx, cfg)
 	if err != nil {
@@ -93,123 +98,6 @@ func speak(ctx context.Context) error {
 		return err
 	}
 	return s.Close()
-}
-
-// host is a process in a namespace of its own.
-type host struct {
-	cmd    *exec.Cmd
-	socket string
-	goOn   func() error
-}
-
-func spawn(t *testing.T, role string, config any) *host {
-	t.Helper()
-	return spawnIn(t, "", role, config)
-}
-
-// spawnIn starts the process in an existing namespace; none makes a new one.
-func spawnIn(t *testing.T, ns, role string, config any) *host {
-	t.Helper()
-	data, err := json.Marshal(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &host{cmd: exec.Command("/proc/self/exe"), socket: filepath.Join(t.TempDir(), "ctl.sock")}
-	flags := uintptr(unix.CLONE_NEWNET)
-	if ns != "" {
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.cmd, flags = exec.Command("nsenter", "--net="+ns, self), 0
-	}
-	h.cmd.Env = append(os.Environ(), roleEnv+"="+role, socketEnv+"="+h.socket, configEnv+"="+string(data))
-	h.cmd.Stderr = os.Stderr
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL}
-	in, err := h.cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.goOn = func() error { _, err := in.Write([]byte{1}); return err }
-	if err := h.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.end(t, syscall.SIGKILL) })
-	return h
-}
-
-func (h *host) end(t *testing.T, sig syscall.Signal) {
-	t.Helper()
-	if h.cmd.ProcessState != nil {
-		return
-	}
-	if err := h.cmd.Process.Signal(sig); err != nil {
-		t.Errorf("signal: %v", err)
-	}
-	_ = h.cmd.Wait() // a killed process has no good exit status
-}
-
-// handle is a netlink handle in the host's namespace.
-func (h *host) handle(t *testing.T) *netlink.Handle {
-	t.Helper()
-	ns, err := netns.GetFromPid(h.cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	nl, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nl.Close)
-	return nl
-}
-
-// cable joins a speaker to the router's bridge and gives it addresses.
-func cable(t *testing.T, router, speaker *host, n int, addrs ...string) {
-	t.Helper()
-	r, s := router.handle(t), speaker.handle(t)
-	br, err := r.LinkByName("br0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MasterIndex = fmt.Sprintf("port%d", n), br.Attrs().Index
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(speaker.cmd.Process.Pid)}
-	if err := r.LinkAdd(veth); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.LinkSetUp(veth); err != nil {
-		t.Fatal(err)
-	}
-	address(t, s, "eth0", addrs...)
-}
-
-func address(t *testing.T, nl *netlink.Handle, name string, addrs ...string) {
-	t.Helper()
-	link, err := nl.LinkByName(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addrs {
-		p := netip.MustParsePrefix(a)
-		ip := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}, Flags: unix.IFA_F_NODAD}
-		if p.Addr().Is4() {
-			ip.Flags = 0
-		}
-		if err := nl.AddrAdd(link, ip); err != nil {
-			t.Fatalf("address %s: %v", a, err)
-		}
-	}
-	for _, l := range []string{"lo", name} {
-		link, err := nl.LinkByName(l)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := nl.LinkSetUp(link); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // eventually polls the router until its routes equal want, both in its state and in its kernel.
@@ -280,24 +168,17 @@ func upstream() bgp.RouterConfig {
 // lab is a router with two speakers on one segment.
 func lab(t *testing.T) (router *host, speakers [2]*host) {
 	t.Helper()
+	return labOf(t, upstream())
+}
+
+func labOf(t *testing.T, cfg bgp.RouterConfig) (router *host, speakers [2]*host) {
+	t.Helper()
 	needRoot(t)
-	router = spawn(t, "router", upstream())
-	nl := router.handle(t)
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = "br0"
-	if err := nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
-		t.Fatal(err)
-	}
-	address(t, nl, "br0", "198.51.100.1/24", "2001:db8:51::1/64")
+	router = spawn(t, "router", cfg)
+	bridge(t, router)
 	for i := range speakers {
 		v4, v6 := fmt.Sprintf("198.51.100.%d", 16+i), fmt.Sprintf("2001:db8:51::%d", 16+i)
-		speakers[i] = spawn(t, "speaker", bgp.SpeakerConfig{
-			ASN: 65001, RouterID: netip.MustParseAddr(v4),
-			Neighbors: []bgp.Neighbor{
-				{Addr: netip.MustParseAddr("198.51.100.1"), Local: netip.MustParseAddr(v4), ASN: 65000, AcceptV4: true},
-				{Addr: netip.MustParseAddr("2001:db8:51::1"), Local: netip.MustParseAddr(v6), ASN: 65000, AcceptV6: true},
-			},
-		})
+		speakers[i] = spawn(t, "speaker", speakerConfig(v4, v6))
 		cable(t, router, speakers[i], i, v4+"/24", v6+"/64")
 	}
 	for _, h := range append([]*host{router}, speakers[:]...) {

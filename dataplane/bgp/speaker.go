@@ -299,6 +299,11 @@ func (s *Speaker) Peers(ctx context.Context) ([]Peer, error) {
 		if i := slices.IndexFunc(sessions, func(p Peer) bool { return p.Addr == n.Addr }); i >= 0 {
 			p = sessions[i]
 		}
+		for _, t := range s.transports {
+			if text := t.failure.Load(); t.neighbor.Addr == n.Addr && text != nil && !p.Established() {
+				p.Error = *text
+			}
+		}
 		out = append(out, p)
 	}
 	slices.SortFunc(out, func(a, b Peer) int { return a.Addr.Compare(b.Addr) })

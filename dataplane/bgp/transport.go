@@ -33,6 +33,7 @@ type transport struct {
 	instance netip.AddrPort // where the BGP instance listens
 	incoming chan net.Conn  // connections that the neighbor opened
 	busy     atomic.Bool    // carries a connection
+	failure  atomic.Pointer[string]
 }
 
 // run dials, or takes what the neighbor opened, until ctx ends; a connection that is carried
@@ -41,6 +42,7 @@ func (t *transport) run(ctx, kill context.Context) {
 	wait := firstRetry
 	for ctx.Err() == nil {
 		conn, err := t.connect(ctx)
+		t.note(err)
 		if err == nil {
 			began := time.Now()
 			t.carry(kill, conn)
@@ -56,6 +58,15 @@ func (t *transport) run(ctx, kill context.Context) {
 		timer.Stop()
 		wait = min(2*wait, lastRetry)
 	}
+}
+
+// note keeps why the last attempt failed.
+func (t *transport) note(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	t.failure.Store(&text)
 }
 
 // connect returns the first connection there is: dialed or incoming.
@@ -160,6 +171,7 @@ func (n *Neighbor) sign(fd int) error {
 // from anybody else, or beside one that is carried already, is closed.
 func listen(ctx context.Context, local netip.AddrPort, transports []*transport) (io.Closer, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return listenOptions(c, local, transports) }}
+	lc.SetMultipathTCP(false) // it knows neither TTL nor MD5
 	l, err := lc.Listen(ctx, "tcp", local.String())
 	if err != nil {
 		return nil, fmt.Errorf("listen for BGP: %w", err)

@@ -18,6 +18,8 @@ type Peer struct {
 	State string     `json:"state"` // StateEstablished, or where the state machine of RFC 4271 stands
 	// Uptime is how long the session has been established, 0 when it is not.
 	Uptime time.Duration `json:"uptime_ns"`
+	// Error is why the last attempt to connect failed, empty when there is a connection.
+	Error string `json:"error,omitempty"`
 }
 
 // Established says whether the session exchanges routes.

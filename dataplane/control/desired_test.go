@@ -125,6 +125,8 @@ func TestComputeConditions(t *testing.T) {
 		{name: "SNAT pool", replace: []string{"dualStackEnabled: true", "snatType: SRC_TRANS_SNATPOOL"}, want: []string{"NotSupported F5SPKEgress default/egress"}, announce: both},
 		{name: "egress not on the internal VLAN", replace: []string{"dualStackEnabled: true", "vlans: {vlanList: [external]}"}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
 		{name: "BFD", replace: []string{"acceptsIPv4: true", "acceptsIPv4: true, fallover: true"}, want: []string{"NotSupported HelmValues spk"}, announce: both},
+		{name: "one self-IP on two VLANs", replace: []string{"selfip_v6s: [\"fd00:10:144:100::16\"", "selfip_v6s: [\"2001:db8:51::16\""},
+			want: []string{"Conflict F5SPKVlan default/internal"}, announce: both},
 		{name: "two untagged VLANs", more: "apiVersion: k8s.f5net.com/v1\nkind: F5SPKVlan\nmetadata: {name: x}\nspec: {interfaces: ['1.2'], selfip_v4s: [10.9.0.1, 10.9.0.2], prefixlen_v4: 24}\n",
 			want: []string{"NotSupported F5SPKVlan default/x"}, announce: both},
 	}

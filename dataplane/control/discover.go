@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -74,6 +75,29 @@ func find(a attachment) (Interface, error) {
 		i.Mode = strings.ToLower(link.Type())
 	}
 	return i, nil
+}
+
+// watchLinks wakes the loop, without blocking, when an interface of the network namespace comes,
+// goes or changes, until ctx ends.
+func watchLinks(ctx context.Context, wake chan<- struct{}) error {
+	updates := make(chan netlink.LinkUpdate)
+	if err := netlink.LinkSubscribe(updates, ctx.Done()); err != nil {
+		return fmt.Errorf("watch interfaces: %w", err)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-updates:
+			if !ok && ctx.Err() == nil {
+				return errors.New("watch interfaces: the kernel's messages ended")
+			}
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+	}
 }
 
 func macvlanMode(m netlink.MacvlanMode) string {

@@ -38,7 +38,7 @@ const awaitInterfaces = 250 * time.Millisecond
 // everything, waits for the drain time, takes its programs off the interfaces and removes its
 // pins. A process that is killed instead leaves its programs at work; the next one takes over.
 func Run(ctx context.Context, c Config) error {
-	p := &proxy{cfg: c, updates: make(chan content, 1)}
+	p := &proxy{cfg: c, updates: make(chan content, 1), wake: make(chan struct{}, 1)}
 	p.prober = newProber(p.setProbed)
 	plane, err := dataplane.Open(dataplane.Config{PinDir: c.Pins, Log: c.Log})
 	if err != nil {
@@ -82,7 +82,8 @@ type proxy struct {
 	plane   *dataplane.Dataplane
 	rec     *reconciler
 	prober  *prober
-	updates chan content // holds the newest only
+	updates chan content  // holds the newest only
+	wake    chan struct{} // a link has changed
 
 	mu      sync.Mutex
 	ready   bool
@@ -102,6 +103,7 @@ func (p *proxy) control(ctx, serving context.Context) error {
 	g, watching := errgroup.WithContext(ctx)
 	g.Go(func() error { return api.Watch(watching, p.cfg.Manifests, p.setResources) })
 	g.Go(func() error { return p.prober.run(watching) })
+	g.Go(func() error { return watchLinks(watching, p.wake) })
 	g.Go(func() error { return p.loop(watching) })
 	err := g.Wait()
 	end, done := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.Drain+5*time.Second)
@@ -137,6 +139,7 @@ func (p *proxy) loop(ctx context.Context) error {
 			res = u.res
 			p.setInput(u.warnings)
 			p.cfg.Log.Add(EventResourcesChanged, "", fmt.Sprintf("%d virtual server resources, %d warnings", len(res.IngressTCPs)+len(res.IngressUDPs), len(u.warnings)))
+		case <-p.wake:
 		case <-timer.C:
 		}
 		timer.Stop()

@@ -79,7 +79,7 @@ func (p *planner) place(ref string, v *api.F5SPKVlan, f Interface) {
 	}
 	p.out.Network.Links = append(p.out.Network.Links, link)
 	p.out.Interfaces = append(p.out.Interfaces, dataplane.Interface{Number: on.number, Name: on.link, Internal: v.Spec.Internal})
-	on.prefixes = p.selfIPs(ref, &v.Spec)
+	on.prefixes = slices.DeleteFunc(p.selfIPs(ref, &v.Spec), func(prefix netip.Prefix) bool { return p.taken(ref, prefix.Addr()) })
 	p.vlans = append(p.vlans, on)
 }
 
@@ -110,6 +110,17 @@ func (p *planner) selfIPs(ref string, s *api.VLANSpec) []netip.Prefix {
 		}
 	}
 	return out
+}
+
+// taken says whether a VLAN placed before has the address; the first one keeps it.
+func (p *planner) taken(ref string, a netip.Addr) bool {
+	for i := range p.vlans {
+		if p.vlans[i].addr(a.Is4()) == a {
+			p.fail(ReasonConflict, ref, fmt.Sprintf("self-IP %s belongs to %s already", a, p.vlans[i].ref))
+			return true
+		}
+	}
+	return false
 }
 
 // addresses lists the self-IPs for the kernel, the dataplane and the status.
