@@ -29,6 +29,12 @@ type bed struct {
 
 func newBed(t *testing.T) *bed {
 	t.Helper()
+	return newBedOn(t, 0)
+}
+
+// newBedOn puts the external segment on an 802.1Q tag; 0 is untagged.
+func newBedOn(t *testing.T, tag int) *bed {
+	t.Helper()
 	needRoot(t)
 	b := &bed{dir: t.TempDir(), tmm: newSpace(t)}
 	b.pins = filepath.Join(os.Getenv("BPFFS"), "tmm")
@@ -38,7 +44,11 @@ func newBed(t *testing.T) *bed {
 	cable(t, b.router, "eth0", b.tmm, "net2")
 	b.node.address(t, "ens192", "10.144.100.11/24", "fd00:10:144:100::11/64")
 	b.node.address(t, "lo", "10.131.1.100/32", "fd01:0:0:1::100/128")
-	b.router.address(t, "eth0", "198.51.100.1/24", "2001:db8:51::1/64")
+	external := "eth0"
+	if tag != 0 {
+		external = b.router.vlan(t, "eth0", tag)
+	}
+	b.router.address(t, external, "198.51.100.1/24", "2001:db8:51::1/64")
 	b.internalMAC = b.tmm.link(t, "net1").Attrs().HardwareAddr.String()
 	b.externMAC = b.tmm.link(t, "net2").Attrs().HardwareAddr.String()
 	cfg, err := json.Marshal(bgp.RouterConfig{Name: "upstream", ASN: 65000, RouterID: netip.MustParseAddr("198.51.100.1"), Ranges: []bgp.PeerRange{

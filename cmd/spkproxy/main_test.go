@@ -168,6 +168,24 @@ func TestSwapped(t *testing.T) {
 	b.learned(t, route4, route6)
 }
 
+// TestTagged has the external VLAN on a tag.
+func TestTagged(t *testing.T) {
+	b := newBedOn(t, 100)
+	b.manifests(t, `interfaces: ["1.2"]`, "interfaces: [\"1.2\"]\n  tag: 100")
+	b.start(t)
+	b.learned(t, route4, route6)
+	for _, vip := range []string{"192.0.2.10:80", "[2001:db8:2::10]:80"} {
+		c, err := b.router.dial(vip)
+		if err != nil {
+			t.Fatalf("%v\n%v", err, b.status(t).Counters)
+		}
+		if err := talk(c, "through the tagged segment"); err != nil {
+			t.Errorf("%s: %v", vip, err)
+		}
+		_ = c.Close()
+	}
+}
+
 func TestFlags(t *testing.T) {
 	tests := []struct {
 		name string

@@ -116,6 +116,22 @@ func cable(t *testing.T, a *space, nameA string, b *space, nameB string) {
 	b.up(t, nameB)
 }
 
+// vlan makes an 802.1Q subinterface and returns its name.
+func (s *space) vlan(t *testing.T, parent string, tag int) string {
+	t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.ParentIndex = fmt.Sprintf("%s.%d", parent, tag), s.link(t, parent).Attrs().Index
+	err := s.nl.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: tag, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		t.Skip("the kernel has no 802.1Q (CONFIG_VLAN_8021Q)")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.up(t, attrs.Name)
+	return attrs.Name
+}
+
 // process is one of the test's roles inside a space.
 func (s *space) process(t *testing.T, role string, args ...string) *exec.Cmd {
 	t.Helper()
