@@ -34,7 +34,7 @@ func (r Run) WriteHTML(w io.Writer) error {
 		"round":   round,
 		"percent": percent,
 		"stamp":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"anchor":  func(s Scenario) string { return "s-" + slug(s.Group+" "+s.Name) },
+		"anchor":  func(s Scenario) string { return "s-" + Slug(s.Group+" "+s.Name) },
 	}).Parse(page)
 	if err != nil {
 		return fmt.Errorf("parse report page: %w", err)
@@ -68,8 +68,8 @@ func percent(a, b time.Duration) int {
 	return max(1, int(100*a/b))
 }
 
-// slug makes an anchor out of a name: letters and digits, the rest one dash.
-func slug(s string) string {
+// Slug makes a name for anchors and files: letters and digits, the rest one dash.
+func Slug(s string) string {
 	out := make([]rune, 0, len(s))
 	for _, r := range s {
 		switch {

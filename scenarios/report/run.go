@@ -49,6 +49,7 @@ type Scenario struct {
 	Attempts  int           `json:"attempts"`
 	Message   string        `json:"message,omitempty"`  // why it failed or was skipped
 	Location  string        `json:"location,omitempty"` // file:line of the failed check
+	Missing   []string      `json:"missing,omitempty"`  // capabilities it was skipped or failed for
 	Figures   []Figure      `json:"figures,omitempty"`
 	Evidence  []Evidence    `json:"evidence,omitempty"`
 	Artifacts []string      `json:"artifacts,omitempty"` // paths relative to run.json

@@ -1,0 +1,67 @@
+package scenarios
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+)
+
+// limit bounds one scenario. The longest recreates every TMM twice.
+const limit = 3 * time.Minute
+
+// spec is one scenario before Ginkgo knows it.
+type spec struct {
+	name   string
+	labels []string
+	needs  []Capability
+	body   func(*scene)
+}
+
+// chapter is a group of scenarios.
+type chapter struct {
+	name  string
+	specs []spec
+}
+
+// chapters is the list of everything that must hold.
+func chapters() []chapter {
+	return []chapter{
+		{"Ingress", ingress()},
+		{"Egress", egress()},
+		{"OVN routes", ovnRoutes()},
+		{"BGP gate", bgpGate()},
+		{"macvlan", macvlan()},
+		{"Diagnosis", diagnosis()},
+		{"Throughput", throughput()},
+		{"Flannel host-gw", flannel()},
+	}
+}
+
+// define hands Ginkgo the scenarios that concern the environment's lab.
+func define(env Env) {
+	for _, c := range chapters() {
+		ginkgo.Describe(c.name, func() {
+			for _, s := range c.specs {
+				if env.concerns(s.needs) {
+					it(env, s)
+				}
+			}
+		})
+	}
+}
+
+func it(env Env, s spec) {
+	ginkgo.It(s.name, ginkgo.Label(s.labels...), ginkgo.SpecTimeout(limit), func(ctx ginkgo.SpecContext) {
+		if lacks := env.missing(s.needs); len(lacks) > 0 {
+			ginkgo.AddReportEntry("missing", ginkgo.ReportEntryVisibilityNever, missing(lacks))
+			text := fmt.Sprintf("needs %s, which this machine lacks (`spklab doctor` says how to get it)", strings.Join(names(lacks), ", "))
+			if env.Strict {
+				ginkgo.Fail(text)
+			}
+			ginkgo.Skip(text)
+		}
+		s.body(newScene(ctx, env))
+	})
+}

@@ -1,0 +1,106 @@
+package scenarios
+
+import (
+	"os/exec"
+	"slices"
+
+	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/topo"
+)
+
+// Capability is something that a scenario needs of the lab or of the machine.
+type Capability string
+
+// The capabilities.
+const (
+	SimOVN        Capability = "sim-ovn"        // simulated OVN forwarding, profile spk
+	RealOVN       Capability = "real-ovn"       // ovn-northd and ovn-controller
+	FlannelHostGW Capability = "flannel-hostgw" // plain routes between nodes
+	Macvlan       Capability = "macvlan"        // TMM's interfaces are macvlan
+	BGP           Capability = "bgp"            // an upstream router that learns by BGP
+	IPv6          Capability = "ipv6"           // the cluster network carries IPv6
+	NBCtl         Capability = "ovn-nbctl"      // Debian's ovn-nbctl is installed
+	Iperf3        Capability = "iperf3"         // iperf3 is installed
+)
+
+// Env is what the scenarios run against.
+type Env struct {
+	Lab *lab.Lab
+	// Has lists the capabilities, see Capabilities.
+	Has []Capability
+	// Strict makes a missing capability a failure instead of a skip, as in CI.
+	Strict bool
+	// Artifacts is the directory for captures; empty keeps none.
+	Artifacts string
+	// Pcap says which captures are kept, the zero value means PcapOnFailure.
+	Pcap Pcap
+}
+
+// Pcap says when a scenario's capture is kept.
+type Pcap string
+
+// The values of Pcap.
+const (
+	PcapOnFailure Pcap = "on-failure"
+	PcapAlways    Pcap = "always"
+	PcapOff       Pcap = "off"
+)
+
+// Capabilities are those of a lab on this machine, sorted.
+func Capabilities(l *lab.Lab) ([]Capability, error) {
+	var has []Capability
+	switch {
+	case l.Spec.Fabric.Driver == "ovn" && l.Spec.Fabric.Backend == "real":
+		has = append(has, RealOVN)
+	case l.Spec.Fabric.Driver == "ovn":
+		has = append(has, SimOVN)
+	case l.Spec.Fabric.Driver == "flannel-hostgw":
+		has = append(has, FlannelHostGW)
+	}
+	if slices.ContainsFunc(l.Spec.Routers, func(r topo.Router) bool { return len(r.Neighbors) > 0 }) {
+		has = append(has, BGP)
+	}
+	for _, p := range l.Spec.Fabric.ClusterCIDRs {
+		if p.Addr().Is6() {
+			has = append(has, IPv6)
+			break
+		}
+	}
+	res, err := l.Resources()
+	if err != nil {
+		return nil, err
+	}
+	for i := range res.NADs {
+		if c, err := res.NADs[i].Config(); err == nil && c.Type == "macvlan" {
+			has = append(has, Macvlan)
+			break
+		}
+	}
+	for tool, c := range map[string]Capability{"ovn-nbctl": NBCtl, "iperf3": Iperf3} {
+		if _, err := exec.LookPath(tool); err == nil {
+			has = append(has, c)
+		}
+	}
+	slices.Sort(has)
+	return has, nil
+}
+
+// missing are the capabilities of needs that the environment lacks.
+func (e Env) missing(needs []Capability) []Capability {
+	var out []Capability
+	for _, c := range needs {
+		if !slices.Contains(e.Has, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// tools are capabilities of the machine; all others are properties of the lab itself.
+func tools() []Capability { return []Capability{NBCtl, Iperf3} }
+
+// concerns says whether a scenario with these needs is about labs of this kind at all: a lab
+// with flannel owes nobody OVN's routes, but every machine can be given ovn-nbctl.
+func (e Env) concerns(needs []Capability) bool {
+	return !slices.ContainsFunc(e.missing(needs), func(c Capability) bool { return !slices.Contains(tools(), c) })
+}

@@ -1,0 +1,222 @@
+package scenarios
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+
+	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/dataplane/control"
+	"github.com/spklab/spklab/scenarios/report"
+)
+
+// gateName names what the scenarios about the gate make.
+const gateName = "gate"
+
+// bgpGate is when a virtual server is announced and when it is not.
+func bgpGate() []spec {
+	needs := []Capability{SimOVN, BGP, IPv6}
+	return []spec{{
+		name:   "the last endpoint goes and comes back: withdrawn, announced, and never a packet to a TMM that could not serve it",
+		labels: []string{"bgp", "gate", "ipv4", "ipv6"}, needs: needs,
+		body: func(s *scene) { s.gateBothWays() },
+	}, {
+		name:   "one of two endpoints goes: the virtual server stays and no connection fails",
+		labels: []string{"bgp", "gate", "ipv4", "ipv6"}, needs: needs,
+		body: func(s *scene) { s.gateStays() },
+	}, {
+		name:   "an endpoint that is not ready counts for none",
+		labels: []string{"bgp", "gate", "readiness", "ipv4", "ipv6"}, needs: needs,
+		body: func(s *scene) { s.gateReadiness() },
+	}, {
+		name:   "every TMM announces: the router has one equal-cost path to each",
+		labels: []string{"bgp", "ecmp", "ipv4", "ipv6"}, needs: needs,
+		body: func(s *scene) { s.pathsToEachTMM() },
+	}}
+}
+
+// gateVIPs are the addresses of the gate's virtual server.
+func gateVIPs() []netip.AddrPort {
+	return []netip.AddrPort{
+		netip.AddrPortFrom(netip.MustParseAddr(gateVIP4), 80),
+		netip.AddrPortFrom(netip.MustParseAddr(gateVIP6), 80),
+	}
+}
+
+// hostPrefix is the prefix that a virtual server is announced as.
+func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// nextHops are the paths that a router has to a virtual server.
+func (s *scene) nextHops(router string, vip netip.Addr) ([]netip.Addr, error) {
+	var st bgp.RouterState
+	if err := ctl.Get(s.ctx, s.lab.Socket(router), ctl.PathState, &st); err != nil {
+		return nil, err
+	}
+	for _, r := range st.Routes {
+		if r.Prefix == hostPrefix(vip) {
+			return r.NextHops, nil
+		}
+	}
+	return nil, nil
+}
+
+// awaitPaths waits until the router has n paths to each of the gate's addresses.
+func (s *scene) awaitPaths(router string, n int) {
+	ginkgo.GinkgoHelper()
+	for _, vip := range gateVIPs() {
+		s.eventually(fmt.Sprintf("%d paths to %s in %s", n, vip.Addr(), router), func() error {
+			hops, err := s.nextHops(router, vip.Addr())
+			if err == nil && len(hops) != n {
+				err = fmt.Errorf("%s has %d paths to %s: %v", router, len(hops), vip.Addr(), hops)
+			}
+			return err
+		})
+	}
+}
+
+// openGate makes a virtual server of its own with the given endpoints and waits until it is
+// known everywhere.
+func (s *scene) openGate(w *world, pods ...string) (namespace string) {
+	ginkgo.GinkgoHelper()
+	namespace = w.served(s, v4).namespace
+	manifest := gateService(namespace, gateName, gateVIP4, gateVIP6)
+	for _, p := range pods {
+		manifest += "---\n" + gatePod(namespace, gateName, p)
+	}
+	s.apply(manifest)
+	s.awaitPaths(w.client().router, len(w.tmms))
+	return namespace
+}
+
+// events are those since a moment, with the source a TMM or the router.
+func (s *scene) events(since int64) []ctl.Event {
+	ginkgo.GinkgoHelper()
+	all := must(s.lab.Events(s.ctx))
+	return slices.DeleteFunc(all, func(e ctl.Event) bool { return e.At < since })
+}
+
+// when is the first moment of an event; the scenario fails where there was none.
+func when(events []ctl.Event, source, kind, object string) int64 {
+	ginkgo.GinkgoHelper()
+	for _, e := range events {
+		if e.Source == source && e.Kind == kind && e.Object == object {
+			return e.At
+		}
+	}
+	ginkgo.Fail(fmt.Sprintf("%s had no event %s of %s", source, kind, object))
+	return 0
+}
+
+func (s *scene) gateBothWays() {
+	w := s.world()
+	c := w.client()
+	namespace := s.openGate(w, "gate-1")
+	capture := s.capture(w)
+	prober := s.probe(c.name, gateVIPs()...)
+
+	removed := ctl.Now()
+	check(s.lab.Delete(s.ctx, "pod", namespace, "gate-1", -1), "delete the last endpoint")
+	s.awaitPaths(c.router, 0)
+	s.eventually("the virtual server is unprogrammed", func() error { return s.unprogrammed() })
+	down := s.events(removed)
+	s.closedInOrder(w, down, removed)
+
+	ready := ctl.Now()
+	must(s.lab.Apply(s.ctx, parse(gatePod(namespace, gateName, "gate-1"))))
+	s.awaitPaths(c.router, len(w.tmms))
+	s.eventually("the first client is served again", func() error { return s.servedAgain(c.name) })
+	attempts := prober.stop()
+	up := s.events(ready)
+	s.openedInOrder(w, up)
+
+	served, unroutable, bad := tally(attempts)
+	s.figure(report.Figure{Name: "attempts served", Value: float64(served), Note: fmt.Sprintf("%d answered by the router: no way", unroutable)})
+	gomega.Expect(bad).To(gomega.BeEmpty(), "attempts that were neither served nor told that there is no way")
+	gomega.Expect(served).To(gomega.BeNumerically(">", 0))
+	gomega.Expect(unroutable).To(gomega.BeNumerically(">", 0))
+	s.noneUnserved(w, complete(capture), slices.Concat(down, up))
+}
+
+func (s *scene) unprogrammed() error {
+	in, err := s.lab.Inspect(s.ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range in.TMMs {
+		for _, vs := range t.VirtualServers {
+			if vs.Programmed && slices.Contains(gateVIPs(), vs.Destination) {
+				return fmt.Errorf("%s still serves %s", t.Pod, vs.Destination)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *scene) servedAgain(from string) error {
+	for _, vip := range gateVIPs() {
+		conn, err := s.tryDial(from, "tcp", vip)
+		if err != nil {
+			return err
+		}
+		_ = conn.Close() // the dial is what counts
+	}
+	return nil
+}
+
+// closedInOrder holds that each TMM withdrew before it stopped to serve, and that the router
+// had taken the route out by then.
+func (s *scene) closedInOrder(w *world, events []ctl.Event, removed int64) {
+	ginkgo.GinkgoHelper()
+	router := w.client().router
+	for _, vip := range gateVIPs() {
+		prefix := hostPrefix(vip.Addr()).String()
+		gone := when(events, router, bgp.EventFIBRemoved, prefix)
+		withdrawn := when(events, router, bgp.EventRouteWithdrawn, prefix)
+		for _, t := range w.tmms {
+			said, stopped := when(events, t.name, control.EventWithdrawn, prefix), when(events, t.name, control.EventUnprogrammed, prefix)
+			gomega.Expect(said).To(gomega.BeNumerically("<", stopped), "%s withdraws %s before it stops to serve it", t.name, prefix)
+			gomega.Expect(gone).To(gomega.BeNumerically("<", stopped), "%s has no route to %s when %s stops to serve it", router, prefix, t.name)
+		}
+		f := familyOf(vip.Addr())
+		s.figure(report.Figure{Name: f.String() + " removal to withdrawal at the peer", Value: float64(withdrawn-removed) / 1e6, Unit: "ms"})
+		s.figure(report.Figure{Name: f.String() + " removal to the route gone from the peer's kernel", Value: float64(gone-removed) / 1e6, Unit: "ms"})
+	}
+	s.evidence(report.Evidence{Title: "events while the gate closed", Text: lines(events)})
+}
+
+// openedInOrder holds that each TMM served before it announced, and that the router learned
+// only then.
+func (s *scene) openedInOrder(w *world, events []ctl.Event) {
+	ginkgo.GinkgoHelper()
+	router := w.client().router
+	for _, vip := range gateVIPs() {
+		prefix := hostPrefix(vip.Addr()).String()
+		learned := when(events, router, bgp.EventFIBInstalled, prefix)
+		first := int64(0)
+		for _, t := range w.tmms {
+			serves, says := when(events, t.name, control.EventProgrammed, prefix), when(events, t.name, control.EventAnnounced, prefix)
+			gomega.Expect(serves).To(gomega.BeNumerically("<", says), "%s serves %s before it announces it", t.name, prefix)
+			if first == 0 || serves < first {
+				first = serves
+			}
+		}
+		gomega.Expect(first).To(gomega.BeNumerically("<", learned), "someone serves %s before %s has a route", prefix, router)
+		s.figure(report.Figure{Name: familyOf(vip.Addr()).String() + " programmed to route at the peer", Value: float64(learned-first) / 1e6, Unit: "ms"})
+	}
+	s.evidence(report.Evidence{Title: "events while the gate opened", Text: lines(events)})
+}
+
+func lines(events []ctl.Event) string {
+	var b strings.Builder
+	for _, e := range events {
+		if e.Object == hostPrefix(gateVIPs()[0].Addr()).String() || e.Object == hostPrefix(gateVIPs()[1].Addr()).String() {
+			fmt.Fprintf(&b, "%12.3f ms  %-12s %-18s %s %s\n", float64(e.At-events[0].At)/1e6, e.Source, e.Kind, e.Object, e.Detail)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,206 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+
+	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/scenarios/evidence"
+	"github.com/spklab/spklab/scenarios/report"
+	"github.com/spklab/spklab/topo"
+	"github.com/spklab/spklab/traffic"
+)
+
+// What scenarios attach to their Ginkgo reports beside figures and evidence.
+type (
+	artifact string       // path relative to the artefact directory
+	missing  []Capability // that the scenario lacked
+)
+
+// patience bounds every wait for the lab to follow a change.
+const patience = 20 * time.Second
+
+// poll is how often a wait looks.
+const poll = 20 * time.Millisecond
+
+// scene is one run of one scenario. Its methods fail the scenario; they return no errors.
+type scene struct {
+	ctx   context.Context
+	env   Env
+	lab   *lab.Lab
+	marks atomic.Int64
+}
+
+func newScene(ctx context.Context, env Env) *scene {
+	return &scene{ctx: ctx, env: env, lab: env.Lab}
+}
+
+// must returns v, or fails the scenario.
+func must[T any](v T, err error) T {
+	ginkgo.GinkgoHelper()
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	return v
+}
+
+// check fails the scenario on an error; what says what was being done.
+func check(err error, what string) {
+	ginkgo.GinkgoHelper()
+	gomega.Expect(err).NotTo(gomega.HaveOccurred(), what)
+}
+
+// figure attaches a number to the verdict.
+func (s *scene) figure(f report.Figure) {
+	ginkgo.AddReportEntry("figure", ginkgo.ReportEntryVisibilityNever, f)
+}
+
+// evidence attaches what was seen.
+func (s *scene) evidence(e report.Evidence) {
+	ginkgo.AddReportEntry("evidence", ginkgo.ReportEntryVisibilityNever, e)
+}
+
+// marker is a payload that nothing else on the wire carries.
+func (s *scene) marker() []byte {
+	return fmt.Appendf(nil, "<spklab %s %d>", time.Now().Format("150405.000000"), s.marks.Add(1))
+}
+
+// eventually waits until f returns nil, and fails the scenario with f's last error otherwise.
+func (s *scene) eventually(what string, f func() error) {
+	ginkgo.GinkgoHelper()
+	gomega.Eventually(f).WithContext(s.ctx).WithTimeout(patience).WithPolling(poll).Should(gomega.Succeed(), what)
+}
+
+// cleanup runs f when the scenario has ended, however it ended, with a context of its own.
+func (s *scene) cleanup(what string, f func(context.Context) error) {
+	ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) {
+		check(f(ctx), what)
+	}, ginkgo.NodeTimeout(limit))
+}
+
+// ready waits until the lab lacks nothing.
+func (s *scene) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		lacks, err := s.lab.Missing(ctx)
+		if err == nil && len(lacks) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the lab does not become ready: it lacks %s (%v)", strings.Join(lacks, "; "), err)
+		case <-time.After(poll):
+		}
+	}
+}
+
+// capture starts a capture on every interface of interest. It ends with the scenario and is
+// kept as Env.Pcap says.
+func (s *scene) capture(w *world) *evidence.Capture {
+	ginkgo.GinkgoHelper()
+	c := must(evidence.Start(w.points(), 0))
+	stopped := false
+	ginkgo.DeferCleanup(func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		trace, err := c.Stop()
+		check(err, "stop capture")
+		s.keep(trace)
+	})
+	return c
+}
+
+// keep writes a trace where it is wanted.
+func (s *scene) keep(trace *evidence.Trace) {
+	r := ginkgo.CurrentSpecReport()
+	if s.env.Artifacts == "" || s.env.Pcap == PcapOff || s.env.Pcap != PcapAlways && !r.Failed() {
+		return
+	}
+	name := artifact(filepath.Join("pcap", report.Slug(group(r)+" "+r.LeafNodeText)+".pcapng"))
+	check(trace.SavePcapng(filepath.Join(s.env.Artifacts, string(name))), "keep capture")
+	ginkgo.AddReportEntry("artifact", ginkgo.ReportEntryVisibilityNever, name)
+}
+
+// complete is what the capture has seen so far; a trace with losses proves nothing.
+func complete(c *evidence.Capture) *evidence.Trace {
+	ginkgo.GinkgoHelper()
+	t := c.Trace()
+	gomega.Expect(t.Lost).To(gomega.BeZero(), "packets that the capture lost")
+	return t
+}
+
+// serve runs the application in a node of the lab until the scenario ends.
+func (s *scene) serve(node string, tcp, udp []uint16) {
+	ginkgo.GinkgoHelper()
+	var srv *traffic.Server
+	check(topo.Do(s.netns(node), func() (err error) {
+		srv, err = traffic.Listen("outside/"+node, tcp, udp)
+		return err
+	}), "serve in "+node)
+	ginkgo.DeferCleanup(func() { check(srv.Close(), "close the server in "+node) })
+}
+
+// netns is the namespace of a node.
+func (s *scene) netns(node string) string { return s.lab.Runtime().Netns(node) }
+
+// dialer dials from a node.
+func (s *scene) dialer(node string) traffic.Dialer { return traffic.Dialer{Netns: s.netns(node)} }
+
+// dial opens a connection over tcp or udp and, for both, has one marker echoed, so that the
+// greeting is known and the way is warm.
+func (s *scene) dial(from, proto string, to netip.AddrPort) *traffic.Conn {
+	ginkgo.GinkgoHelper()
+	c, err := s.tryDial(from, proto, to)
+	check(err, fmt.Sprintf("%s to %s over %s", from, to, proto))
+	ginkgo.DeferCleanup(func() { _ = c.Close() }) // a scenario may have closed it itself
+	return c
+}
+
+// tryDial is dial for connections that may fail; the caller closes what it gets.
+func (s *scene) tryDial(from, proto string, to netip.AddrPort) (*traffic.Conn, error) {
+	d := s.dialer(from)
+	open := d.TCP
+	if proto == "udp" {
+		open = d.UDP
+	}
+	c, err := open(s.ctx, netip.AddrPort{}, to)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Echo(s.marker()); err != nil {
+		_ = c.Close() // the echo's error says more
+		return nil, err
+	}
+	return c, nil
+}
+
+// run runs a command in a node and returns its standard output; any failure fails the scenario.
+func (s *scene) run(node string, argv ...string) string {
+	ginkgo.GinkgoHelper()
+	out, err := s.output(s.ctx, node, argv...)
+	check(err, "in "+node)
+	return out
+}
+
+func (s *scene) output(ctx context.Context, node string, argv ...string) (string, error) {
+	cmd, err := s.lab.Exec(ctx, node, argv)
+	if err != nil {
+		return "", err
+	}
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	code, err := cmd.Run()
+	if err != nil || code != 0 {
+		return out.String(), fmt.Errorf("%s in %s: exit code %d, %v: %s%s", strings.Join(argv, " "), node, code, err, errs.String(), out.String())
+	}
+	return out.String(), nil
+}
