@@ -6,7 +6,7 @@ import "github.com/spf13/cobra"
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newUp(), newDown(), newPlan(), newValidate(), newPrune(), newDoctor(),
-		newInspect(), newApply(), newDelete(), newGet(), newScale(), newExec(),
+		newInspect(), newApply(), newDelete(), newGet(), newScale(), newExec(), newTest(),
 		newSchema(), newVersion(), newRun(),
 	}
 }
