@@ -1,5 +1,7 @@
 // Command spklab builds a service-proxy network from one file, runs the proxy in it, sends real
 // packets through it and says which scenarios hold.
+//
+//go:debug multipathtcp=0
 package main
 
 import (

@@ -3,8 +3,21 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/ovnsim/forward/bpf"
 )
 
 // Feature is a behaviour that can be switched off to show that a check notices.
@@ -16,6 +29,9 @@ const (
 	Pinning    Feature = "pinning"
 	RoundRobin Feature = "round-robin"
 )
+
+// ProfileSPK is the forwarding that the SPK documents describe.
+const ProfileSPK = "spk"
 
 // Config is what a node's datapath needs to know. Run has to be called in the node's network
 // namespace.
@@ -30,5 +46,288 @@ type Config struct {
 	Log     *ctl.Log  // nil: a log of its own
 }
 
+// PathConns serves []Conn on the control socket.
+const PathConns = "/v1/conns"
+
+// Kinds of events. Object is the pod's address, Detail its gateways.
+const (
+	EventGateways = "gateways-programmed"
+	EventFlushed  = "flows-flushed"
+	EventError    = "error"
+)
+
+// collectEvery is how often conntrack is looked through for idle entries.
+const collectEvery = 5 * time.Second
+
 // Run forwards until ctx ends.
-func Run(ctx context.Context, cfg Config) error { return errors.New("being written") }
+func Run(ctx context.Context, cfg Config) error {
+	disable, err := cfg.check()
+	if err != nil {
+		return err
+	}
+	if cfg.Log == nil {
+		cfg.Log = ctl.NewLog("ovn-node-" + cfg.Node)
+	}
+	bridge, err := net.InterfaceByName(cfg.Bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", cfg.Bridge, err)
+	}
+	uplink, err := net.InterfaceByName(cfg.Uplink)
+	if err != nil {
+		return fmt.Errorf("find uplink %s: %w", cfg.Uplink, err)
+	}
+	dp, err := load(bridge, uplink, disable)
+	if err != nil {
+		return err
+	}
+	a := &agent{cfg: cfg, dp: dp, log: cfg.Log, neigh: newNeighbours(uplink.Index)}
+	return errors.Join(a.run(ctx, bridge, uplink), dp.close())
+}
+
+// check returns the switched-off features as the programs know them.
+func (c *Config) check() (uint32, error) {
+	if c.Profile != "" && c.Profile != ProfileSPK {
+		return 0, fmt.Errorf("profile %q: this sim knows %s", c.Profile, ProfileSPK)
+	}
+	bits := map[Feature]uint32{Symmetry: uint32(bpf.NoSymmetry), Pinning: uint32(bpf.NoPinning), RoundRobin: uint32(bpf.NoRoundRobin)}
+	var out uint32
+	for _, f := range c.Disable {
+		bit, ok := bits[f]
+		if !ok {
+			return 0, fmt.Errorf("feature %q: want symmetry, pinning or round-robin", f)
+		}
+		out |= bit
+	}
+	return out, nil
+}
+
+// agent keeps a datapath equal to the database.
+type agent struct {
+	cfg   Config
+	log   *ctl.Log
+	dp    *datapath
+	neigh *neighbours
+	ready atomic.Bool
+
+	mu     sync.Mutex
+	groups map[netip.Addr]group // as programmed
+	errs   []string             // of the last synchronisation
+}
+
+func (a *agent) run(ctx context.Context, bridge, uplink *net.Interface) error {
+	own, err := ownAddresses(bridge, uplink)
+	if err != nil {
+		return err
+	}
+	if err := a.dp.own(own); err != nil {
+		return err
+	}
+	nb, err := dial(ctx, a.cfg.NB)
+	if err != nil {
+		return err
+	}
+	defer nb.client.Close()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.follow(ctx, nb) })
+	if a.cfg.Ctl != "" {
+		g.Go(func() error { return a.server().Serve(ctx, a.cfg.Ctl) })
+	}
+	return g.Wait()
+}
+
+// follow synchronises after each change and looks after conntrack until ctx ends.
+func (a *agent) follow(ctx context.Context, nb *northbound) error {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		if err := a.sync(ctx, nb); err != nil && ctx.Err() == nil {
+			a.log.Add(EventError, a.cfg.Node, err.Error())
+			return err
+		}
+		a.ready.Store(true)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-nb.changed:
+		case <-tick.C:
+			if err := errors.Join(a.dp.collect(), a.neigh.refresh()); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// sync programs what the database says and flushes the connections of gateways that are gone.
+func (a *agent) sync(ctx context.Context, nb *northbound) error {
+	s, err := nb.read(ctx)
+	if err != nil {
+		return err
+	}
+	want, problems := desire(a.cfg.Node, s)
+	for _, g := range want.Groups {
+		for _, hop := range g.Hops {
+			if err := a.neigh.probe(hop); err != nil {
+				problems = append(problems, err)
+			}
+		}
+	}
+	if err := a.neigh.refresh(); err != nil {
+		return err
+	}
+	old := a.dp.have.Groups
+	if err := a.dp.apply(want); err != nil {
+		return err
+	}
+	a.note(want.Groups, problems)
+	return a.settle(old, want.Groups)
+}
+
+func (a *agent) note(groups map[netip.Addr]group, problems []error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.groups, a.errs = groups, nil
+	for _, err := range problems {
+		a.errs = append(a.errs, err.Error())
+	}
+}
+
+// settle tells what changed and flushes the connections by gateways that a pod has no more.
+func (a *agent) settle(old, now map[netip.Addr]group) error {
+	for pod, g := range now {
+		if !slices.Equal(old[pod].Hops, g.Hops) {
+			a.log.Add(EventGateways, pod.String(), join(g.Hops))
+		}
+	}
+	for pod, g := range old {
+		for _, hop := range g.Hops {
+			if slices.Contains(now[pod].Hops, hop) {
+				continue
+			}
+			n, err := a.dp.flush(pod, hop, a.neigh.macs[hop])
+			if err != nil {
+				return err
+			}
+			a.log.Add(EventFlushed, pod.String(), fmt.Sprintf("%d by %s", n, hop))
+		}
+		if _, ok := now[pod]; !ok {
+			a.log.Add(EventGateways, pod.String(), "")
+		}
+	}
+	return nil
+}
+
+// ownAddresses are the node's addresses on the two interfaces.
+func ownAddresses(interfaces ...*net.Interface) ([]netip.Addr, error) {
+	var out []netip.Addr
+	for _, i := range interfaces {
+		addrs, err := i.Addrs()
+		if err != nil {
+			return nil, fmt.Errorf("addresses of %s: %w", i.Name, err)
+		}
+		for _, a := range addrs {
+			p, err := netip.ParsePrefix(a.String())
+			if err != nil {
+				return nil, fmt.Errorf("addresses of %s: %w", i.Name, err)
+			}
+			out = append(out, p.Addr().WithZone(""))
+		}
+	}
+	return out, nil
+}
+
+func join(addrs []netip.Addr) string {
+	s := make([]string, len(addrs))
+	for i, a := range addrs {
+		s[i] = a.String()
+	}
+	return strings.Join(s, ",")
+}
+
+// State is the state document of a node's datapath.
+type State struct {
+	Node        string            `json:"node"`
+	Profile     string            `json:"profile"`
+	Disabled    []Feature         `json:"disabled,omitempty"`
+	Pods        []PodState        `json:"pods"` // those with external gateways
+	Connections int               `json:"connections"`
+	Counters    map[string]uint64 `json:"counters"`
+	Errors      []string          `json:"errors,omitempty"` // rows that make no sense
+}
+
+// PodState is the external gateways of one pod address.
+type PodState struct {
+	Pod       netip.Addr     `json:"pod"`
+	Symmetric bool           `json:"symmetric"`
+	Gateways  []GatewayState `json:"gateways"`
+}
+
+// GatewayState is one gateway with the new connections that were given to it.
+type GatewayState struct {
+	Address     netip.Addr `json:"address"`
+	Connections uint64     `json:"connections"`
+}
+
+func (a *agent) server() *ctl.Server {
+	return &ctl.Server{
+		Log: a.log, Ready: a.ready.Load, State: func() (any, error) { return a.state() },
+		Extra: map[string]http.HandlerFunc{"GET " + PathConns: func(w http.ResponseWriter, _ *http.Request) {
+			conns, err := a.dp.conns()
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			ctl.WriteJSON(w, conns)
+		}},
+	}
+}
+
+func (a *agent) state() (State, error) {
+	a.mu.Lock()
+	groups, errs := a.groups, a.errs
+	a.mu.Unlock()
+	st := State{Node: a.cfg.Node, Profile: ProfileSPK, Disabled: a.cfg.Disable, Pods: []PodState{}, Errors: errs}
+	for _, pod := range slices.SortedFunc(maps.Keys(groups), netip.Addr.Compare) {
+		p := PodState{Pod: pod, Symmetric: groups[pod].Symmetric}
+		for _, hop := range groups[pod].Hops {
+			n, err := a.dp.chosen(pod, hop)
+			if err != nil {
+				return st, err
+			}
+			p.Gateways = append(p.Gateways, GatewayState{hop, n})
+		}
+		st.Pods = append(st.Pods, p)
+	}
+	conns, err := a.dp.conns()
+	if err != nil {
+		return st, err
+	}
+	st.Connections = len(conns)
+	st.Counters, err = a.dp.counters()
+	return st, err
+}
+
+// chosen is how many new connections of a pod a gateway was given.
+func (d *datapath) chosen(pod, hop netip.Addr) (uint64, error) {
+	var n uint64
+	if err := d.objs.LrChosen.Lookup(bpf.ChosenKey{Pod: wire(pod), Hop: wire(hop)}, &n); err != nil {
+		return 0, fmt.Errorf("connections of %s by %s: %w", pod, hop, err)
+	}
+	return n, nil
+}
+
+// counters are the sums over all processors, by name in lower case.
+func (d *datapath) counters() (map[string]uint64, error) {
+	out := map[string]uint64{}
+	for _, c := range bpf.Counters() {
+		var each []uint64
+		if err := d.objs.LrCounters.Lookup(uint32(c), &each); err != nil {
+			return nil, fmt.Errorf("read counter %s: %w", c, err)
+		}
+		name := strings.ToLower(c.String())
+		out[name] = 0
+		for _, n := range each {
+			out[name] += n
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,63 @@
+package forward
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// neighbours knows which MACs the gateways have had: a gateway that is gone is still known by
+// the MAC that conntrack remembers.
+type neighbours struct {
+	uplink int // ifindex
+	macs   map[netip.Addr][]net.HardwareAddr
+}
+
+func newNeighbours(uplink int) *neighbours {
+	return &neighbours{uplink: uplink, macs: map[netip.Addr][]net.HardwareAddr{}}
+}
+
+// probe asks the kernel to resolve a gateway, so that its MAC is known before it is needed.
+func (n *neighbours) probe(hop netip.Addr) error {
+	err := netlink.NeighAdd(&netlink.Neigh{
+		LinkIndex: n.uplink, IP: hop.AsSlice(), State: netlink.NUD_NONE, Flags: netlink.NTF_USE, Family: family(hop),
+	})
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("resolve %s: %w", hop, err)
+	}
+	return nil
+}
+
+// learn remembers a MAC.
+func (n *neighbours) learn(hop netip.Addr, mac net.HardwareAddr) {
+	if len(mac) != 6 || slices.ContainsFunc(n.macs[hop], func(m net.HardwareAddr) bool { return slices.Equal(m, mac) }) {
+		return
+	}
+	n.macs[hop] = append(n.macs[hop], slices.Clone(mac))
+}
+
+// refresh learns what the kernel knows.
+func (n *neighbours) refresh() error {
+	list, err := netlink.NeighList(n.uplink, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list neighbours: %w", err)
+	}
+	for _, e := range list {
+		if a, ok := netip.AddrFromSlice(e.IP); ok {
+			n.learn(a.Unmap(), e.HardwareAddr)
+		}
+	}
+	return nil
+}
+
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return netlink.FAMILY_V4
+	}
+	return netlink.FAMILY_V6
+}
