@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/topo"
+)
+
+// BenchmarkUp measures `spklab up spk` until the lab is ready, a second `up` of it, and, in the
+// same turn, the bare wiring of the same plan by `ip -batch`: no process, no sysctl, no waiting.
+func BenchmarkUp(b *testing.B) {
+	needRoot(b)
+	const name = "e2e-bench"
+	batches := wiring(b, name+"-ip")
+	var first, second, bare time.Duration
+	for b.Loop() {
+		first += timed(func() { mustSpklab(b, "up", "spk", "--name", name) })
+		second += timed(func() { mustSpklab(b, "up", "spk", "--name", name) })
+		mustSpklab(b, "down", name)
+		bare += timed(func() { batches.apply(b) })
+		batches.undo(b)
+	}
+	n := float64(b.N)
+	b.ReportMetric(first.Seconds()/n, "up-s")
+	b.ReportMetric(second.Seconds()/n, "second-up-s")
+	b.ReportMetric(bare.Seconds()/n, "ip-batch-s")
+	b.ReportMetric(first.Seconds()/bare.Seconds(), "up/ip-batch")
+}
+
+func timed(f func()) time.Duration {
+	begun := time.Now()
+	f()
+	return time.Since(begun)
+}
+
+// batches are ip(8) commands: first those of the machine's own namespace, then each other's.
+type batches struct {
+	netns []string
+	lines map[string]*bytes.Buffer
+}
+
+// wiring writes the plan of the spk lab down as ip(8) commands.
+func wiring(b *testing.B, name string) batches {
+	b.Helper()
+	src, err := lab.Load(".", "spk")
+	if err != nil {
+		b.Fatal(err)
+	}
+	src.Spec.Name = name
+	plan, _, err := lab.Preview(src, lab.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	out := batches{lines: map[string]*bytes.Buffer{"": {}}}
+	for _, s := range plan.Steps() {
+		out.add(s)
+	}
+	return out
+}
+
+// in writes a command that runs inside a namespace, or outside where it is empty.
+func (l *batches) in(netns, format string, args ...any) {
+	if l.lines[netns] == nil {
+		l.lines[netns] = &bytes.Buffer{}
+	}
+	fmt.Fprintf(l.lines[netns], format+"\n", args...)
+}
+
+func (l *batches) add(s topo.Step) {
+	switch {
+	case s.Netns != nil:
+		l.netns = append(l.netns, s.Netns.Name)
+		l.in("", "netns add %s", s.Netns.Name)
+		l.in(s.Netns.Name, "link set lo up")
+	case s.Bridge != nil:
+		l.in(s.Bridge.Netns, "link add %s type bridge", s.Bridge.Name)
+		l.in(s.Bridge.Netns, "link set %s up", s.Bridge.Name)
+	case s.Veth != nil:
+		l.in("", "link add %s netns %s type veth peer name %s netns %s", s.Veth.A.Name, s.Veth.A.Netns, s.Veth.B.Name, s.Veth.B.Netns)
+		for _, end := range []topo.VethEnd{s.Veth.A, s.Veth.B} {
+			master := ""
+			if end.Master != "" {
+				master = " master " + end.Master
+			}
+			l.in(end.Netns, "link set %s%s up", end.Name, master)
+		}
+	case s.Macvlan != nil:
+		m := s.Macvlan
+		l.in(m.ParentNetns, "link add %s link %s netns %s type macvlan mode %s", m.Name, m.Parent, m.Netns, m.Mode)
+		l.in(m.Netns, "link set %s up", m.Name)
+	case s.Addr != nil:
+		l.in(s.Addr.Netns, "addr add %s dev %s", s.Addr.Prefix, s.Addr.Link)
+	case s.Link != nil:
+		l.in(s.Link.Netns, "link set %s promisc on", s.Link.Name)
+	case s.Route != nil:
+		l.in(s.Route.Netns, "%s", route(s.Route))
+	}
+}
+
+func route(r *topo.RouteStep) string {
+	words := []string{"route", "add", r.To.String()}
+	if r.Via.IsValid() {
+		words = append(words, "via", r.Via.String())
+	}
+	if r.Link != "" {
+		words = append(words, "dev", r.Link)
+	}
+	if r.Metric != 0 {
+		words = append(words, "metric", fmt.Sprint(r.Metric))
+	}
+	return strings.Join(words, " ")
+}
+
+// apply runs the batches, one ip(8) a namespace: nodes before pods, whose interfaces come from
+// the nodes.
+func (l *batches) apply(b *testing.B) {
+	b.Helper()
+	l.batch(b, "")
+	for _, n := range l.netns {
+		if l.lines[n] != nil {
+			l.batch(b, n)
+		}
+	}
+}
+
+func (l *batches) batch(b *testing.B, netns string) {
+	b.Helper()
+	args := []string{"-batch", "-"}
+	if netns != "" {
+		args = append([]string{"-n", netns}, args...)
+	}
+	cmd := exec.Command("ip", args...)
+	cmd.Stdin = bytes.NewReader(l.lines[netns].Bytes())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("ip -batch in %q: %v: %s\n%s", netns, err, out, l.lines[netns])
+	}
+}
+
+func (l *batches) undo(b *testing.B) {
+	b.Helper()
+	for _, n := range l.netns {
+		if out, err := exec.Command("ip", "netns", "del", n).CombinedOutput(); err != nil {
+			b.Errorf("remove %s: %v: %s", n, err, out)
+		}
+	}
+}
+
+// BenchmarkThroughput is iperf3 through a virtual server beside plain kernel forwarding on the
+// same path, as the scenarios measure it.
+func BenchmarkThroughput(b *testing.B) {
+	needRoot(b)
+	const name = "e2e-iperf"
+	up(b, "spk", name)
+	sums := map[string]float64{}
+	for b.Loop() {
+		code, run := test(b, name, "--label-filter", "throughput")
+		if code != 0 {
+			b.Fatalf("exit code %d: %s", code, run.Counts())
+		}
+		for _, s := range run.Scenarios {
+			for _, f := range s.Figures {
+				unit := strings.ReplaceAll(f.Name, " ", "-")
+				for _, l := range s.Labels {
+					if strings.HasPrefix(l, "ipv") {
+						unit = l + "-" + unit
+					}
+				}
+				sums[unit] += f.Value
+			}
+		}
+	}
+	for unit, sum := range sums {
+		b.ReportMetric(sum/float64(b.N), unit)
+	}
+}

@@ -1,0 +1,141 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spklab/spklab/scenarios/report"
+)
+
+// test runs `spklab test` and reads the run that it prints.
+func test(t testing.TB, lab string, flags ...string) (int, report.Run) {
+	t.Helper()
+	code, out := spklab(t, append([]string{"test", lab, "-o", "json"}, flags...)...)
+	run, err := report.Read(bytes.NewReader(out))
+	if err != nil {
+		t.Fatalf("%v in:\n%s", err, out)
+	}
+	return code, run
+}
+
+// TestScenarios runs everything that must hold against every shipped lab.
+func TestScenarios(t *testing.T) {
+	needRoot(t)
+	for _, tc := range []struct {
+		topology string
+		least    int // scenarios that the lab is known to have
+	}{{"spk", 30}, {"flannel", 3}} {
+		t.Run(tc.topology, func(t *testing.T) {
+			name := "e2e-" + tc.topology
+			up(t, tc.topology, name)
+			artifacts := t.TempDir()
+			code, run := test(t, name, "--artifacts", artifacts)
+			for _, s := range run.Scenarios {
+				t.Run(s.Group+": "+s.Name, func(t *testing.T) { verdict(t, s) })
+			}
+			if code != 0 {
+				t.Errorf("exit code %d: %s", code, run.Counts())
+			}
+			if len(run.Scenarios) < tc.least {
+				t.Errorf("%d scenarios ran, want at least %d", len(run.Scenarios), tc.least)
+			}
+			for _, f := range []string{report.FileRun, report.FileJUnit, report.FileHTML, report.FileSummary} {
+				if st, err := os.Stat(filepath.Join(artifacts, f)); err != nil || st.Size() == 0 {
+					t.Errorf("report %s: %v", f, err)
+				}
+			}
+		})
+	}
+}
+
+func verdict(t *testing.T, s report.Scenario) {
+	for _, f := range s.Figures {
+		t.Log(f)
+	}
+	switch s.State {
+	case report.Passed:
+	case report.Skipped:
+		t.Skip(s.Message)
+	default:
+		t.Errorf("%s at %s\n%s", s.State, s.Location, s.Message)
+	}
+}
+
+// TestNoticesWhatIsBroken switches off one feature after the other in the simulated OVN of a
+// running lab. The scenario that is about the feature has to fail then, and to pass again.
+func TestNoticesWhatIsBroken(t *testing.T) {
+	needRoot(t)
+	const lab = "e2e-broken"
+	up(t, "spk", lab)
+	for _, tc := range []struct{ feature, focus string }{
+		{"symmetry", "a client that comes in by one TMM over IPv4"},
+		{"pinning", "connections stay on their TMM"},
+		{"round-robin", "new connections over TCP and IPv4"},
+	} {
+		t.Run(tc.feature, func(t *testing.T) {
+			p := find(t, filepath.Join(built.state, lab, "ovn-node-worker-1"))
+			broken := p.replace(t, append(p.argv, "--disable", tc.feature))
+			code, run := test(t, lab, "--focus", tc.focus)
+			if code != 1 || run.Counts().Failed != 1 {
+				t.Errorf("without %s: exit code %d, %s; want one failure", tc.feature, code, run.Counts())
+			}
+			for _, s := range run.Scenarios {
+				first, _, _ := strings.Cut(s.Message, "\n")
+				t.Logf("without %s: %s: %s: %s", tc.feature, s.Name, s.State, first)
+			}
+			broken.replace(t, p.argv)
+			if code, run := test(t, lab, "--focus", tc.focus); code != 0 {
+				for _, s := range run.Scenarios {
+					t.Errorf("with %s again: %s: %s\n%s", tc.feature, s.Name, s.State, s.Message)
+				}
+			}
+		})
+	}
+}
+
+// TestSecondUpChangesNothing compares the journal of a lab and its processes before and after.
+func TestSecondUpChangesNothing(t *testing.T) {
+	needRoot(t)
+	const lab = "e2e-twice"
+	up(t, "spk", lab)
+	journal := filepath.Join(built.state, lab, "journal")
+	before, err := os.ReadFile(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	processes := func() string {
+		var doc struct {
+			Nodes []struct {
+				Name      string `json:"name"`
+				Processes []struct {
+					Name string `json:"name"`
+					PIDs []int  `json:"pids"`
+				} `json:"processes"`
+			} `json:"nodes"`
+		}
+		if err := json.Unmarshal(mustSpklab(t, "inspect", "--lab", lab, "-o", "json"), &doc); err != nil {
+			t.Fatalf("inspect prints no JSON: %v", err)
+		}
+		out, err := json.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	was := processes()
+	mustSpklab(t, "up", "spk", "--name", lab)
+	after, err := os.ReadFile(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(before, after) {
+		t.Errorf("the second up wrote to the journal:\n%s", bytes.TrimPrefix(after, before))
+	}
+	if now := processes(); now != was {
+		t.Errorf("the processes changed from\n%s\nto\n%s", was, now)
+	}
+}
