@@ -39,11 +39,18 @@ func timed(f func()) time.Duration {
 	return time.Since(begun)
 }
 
-// batches are ip(8) commands: first those of the machine's own namespace, then each other's.
+// batches are ip(8) commands by phase and namespace, as one `ip -batch` takes them.
 type batches struct {
-	netns []string
-	lines map[string]*bytes.Buffer
+	netns  []string // as they are made; the empty one is the machine's own
+	phases [3]map[string]*bytes.Buffer
 }
+
+// The phases: macvlan children come from the NICs of nodes and go into pods.
+const (
+	phaseNetns = iota
+	phaseMacvlan
+	phaseRest
+)
 
 // wiring writes the plan of the spk lab down as ip(8) commands.
 func wiring(b *testing.B, name string) batches {
@@ -57,49 +64,52 @@ func wiring(b *testing.B, name string) batches {
 	if err != nil {
 		b.Fatal(err)
 	}
-	out := batches{lines: map[string]*bytes.Buffer{"": {}}}
+	out := batches{netns: []string{""}}
 	for _, s := range plan.Steps() {
 		out.add(s)
 	}
 	return out
 }
 
-// in writes a command that runs inside a namespace, or outside where it is empty.
-func (l *batches) in(netns, format string, args ...any) {
-	if l.lines[netns] == nil {
-		l.lines[netns] = &bytes.Buffer{}
+// in writes a command of a phase that runs inside a namespace, or outside where it is empty.
+func (l *batches) in(phase int, netns, format string, args ...any) {
+	if l.phases[phase] == nil {
+		l.phases[phase] = map[string]*bytes.Buffer{}
 	}
-	fmt.Fprintf(l.lines[netns], format+"\n", args...)
+	if l.phases[phase][netns] == nil {
+		l.phases[phase][netns] = &bytes.Buffer{}
+	}
+	fmt.Fprintf(l.phases[phase][netns], format+"\n", args...)
 }
 
 func (l *batches) add(s topo.Step) {
 	switch {
 	case s.Netns != nil:
 		l.netns = append(l.netns, s.Netns.Name)
-		l.in("", "netns add %s", s.Netns.Name)
-		l.in(s.Netns.Name, "link set lo up")
+		l.in(phaseNetns, "", "netns add %s", s.Netns.Name)
+		l.in(phaseRest, s.Netns.Name, "link set lo up")
 	case s.Bridge != nil:
-		l.in(s.Bridge.Netns, "link add %s type bridge", s.Bridge.Name)
-		l.in(s.Bridge.Netns, "link set %s up", s.Bridge.Name)
+		l.in(phaseRest, s.Bridge.Netns, "link add %s type bridge", s.Bridge.Name)
+		l.in(phaseRest, s.Bridge.Netns, "link set %s up", s.Bridge.Name)
 	case s.Veth != nil:
-		l.in("", "link add %s netns %s type veth peer name %s netns %s", s.Veth.A.Name, s.Veth.A.Netns, s.Veth.B.Name, s.Veth.B.Netns)
+		l.in(phaseNetns, "", "link add %s netns %s type veth peer name %s netns %s", s.Veth.A.Name, s.Veth.A.Netns, s.Veth.B.Name, s.Veth.B.Netns)
 		for _, end := range []topo.VethEnd{s.Veth.A, s.Veth.B} {
 			master := ""
 			if end.Master != "" {
 				master = " master " + end.Master
 			}
-			l.in(end.Netns, "link set %s%s up", end.Name, master)
+			l.in(phaseRest, end.Netns, "link set %s%s up", end.Name, master)
 		}
 	case s.Macvlan != nil:
 		m := s.Macvlan
-		l.in(m.ParentNetns, "link add %s link %s netns %s type macvlan mode %s", m.Name, m.Parent, m.Netns, m.Mode)
-		l.in(m.Netns, "link set %s up", m.Name)
+		l.in(phaseMacvlan, m.ParentNetns, "link add %s link %s netns %s type macvlan mode %s", m.Name, m.Parent, m.Netns, m.Mode)
+		l.in(phaseRest, m.Netns, "link set %s up", m.Name)
 	case s.Addr != nil:
-		l.in(s.Addr.Netns, "addr add %s dev %s", s.Addr.Prefix, s.Addr.Link)
+		l.in(phaseRest, s.Addr.Netns, "addr add %s dev %s", s.Addr.Prefix, s.Addr.Link)
 	case s.Link != nil:
-		l.in(s.Link.Netns, "link set %s promisc on", s.Link.Name)
+		l.in(phaseRest, s.Link.Netns, "link set %s promisc on", s.Link.Name)
 	case s.Route != nil:
-		l.in(s.Route.Netns, "%s", route(s.Route))
+		l.in(phaseRest, s.Route.Netns, "%s", route(s.Route))
 	}
 }
 
@@ -117,34 +127,34 @@ func route(r *topo.RouteStep) string {
 	return strings.Join(words, " ")
 }
 
-// apply runs the batches, one ip(8) a namespace: nodes before pods, whose interfaces come from
-// the nodes.
+// apply runs the batches, one ip(8) a phase and namespace.
 func (l *batches) apply(b *testing.B) {
 	b.Helper()
-	l.batch(b, "")
-	for _, n := range l.netns {
-		if l.lines[n] != nil {
-			l.batch(b, n)
+	for _, phase := range l.phases {
+		for _, n := range l.netns {
+			if phase[n] != nil {
+				batch(b, n, phase[n].Bytes())
+			}
 		}
 	}
 }
 
-func (l *batches) batch(b *testing.B, netns string) {
+func batch(b *testing.B, netns string, lines []byte) {
 	b.Helper()
 	args := []string{"-batch", "-"}
 	if netns != "" {
 		args = append([]string{"-n", netns}, args...)
 	}
 	cmd := exec.Command("ip", args...)
-	cmd.Stdin = bytes.NewReader(l.lines[netns].Bytes())
+	cmd.Stdin = bytes.NewReader(lines)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("ip -batch in %q: %v: %s\n%s", netns, err, out, l.lines[netns])
+		b.Fatalf("ip -batch in %q: %v: %s\n%s", netns, err, out, lines)
 	}
 }
 
 func (l *batches) undo(b *testing.B) {
 	b.Helper()
-	for _, n := range l.netns {
+	for _, n := range l.netns[1:] {
 		if out, err := exec.Command("ip", "netns", "del", n).CombinedOutput(); err != nil {
 			b.Errorf("remove %s: %v: %s", n, err, out)
 		}
