@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -25,7 +26,14 @@ OVN's tools find the lab's northbound database by OVN_NB_DB, which is set.`,
 			if err != nil {
 				return err
 			}
-			cmd, err := l.Exec(c.Context(), args[0], args[1:])
+			argv := args[1:]
+			if argv[0] == "--" { // what follows the node is the command's own, flags included
+				argv = argv[1:]
+			}
+			if len(argv) == 0 {
+				return exitWith(codeInput, errors.New("no command: spklab exec NODE -- COMMAND"))
+			}
+			cmd, err := l.Exec(c.Context(), args[0], argv)
 			if err != nil {
 				return fail(err)
 			}
