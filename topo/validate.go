@@ -1,0 +1,238 @@
+package topo
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// FormatVersion is the version of the lab file format.
+const FormatVersion = 1
+
+// validate finds what does not fit together. Errors name fields by their path.
+func validate(l *Lab) error {
+	v := &validator{lab: l, names: map[string]string{}, addrs: map[netip.Addr]string{}}
+	v.head()
+	v.networks()
+	v.fabric()
+	v.workers()
+	v.routers()
+	v.clients()
+	return errors.Join(v.errs...)
+}
+
+type validator struct {
+	lab   *Lab
+	errs  []error
+	names map[string]string     // of nodes, to their paths
+	addrs map[netip.Addr]string // to the NICs that have them
+}
+
+func (v *validator) bad(path, text, format string, args ...any) {
+	v.errs = append(v.errs, &InputError{Path: path, Text: text, Message: fmt.Sprintf(format, args...)})
+}
+
+func (v *validator) head() {
+	if v.lab.Version != FormatVersion {
+		v.bad("spklab", fmt.Sprint(v.lab.Version), "not a version of this format; the file begins with `spklab: %d`", FormatVersion)
+	}
+	if !ValidName(v.lab.Name) {
+		v.bad("name", v.lab.Name, "no name of a lab; %v", errLabName)
+	}
+}
+
+func (v *validator) networks() {
+	seen := map[string]bool{}
+	for i, n := range v.lab.Networks {
+		path := fmt.Sprintf("networks[%d]", i)
+		v.linkName(path+".name", n.Name)
+		if seen[n.Name] {
+			v.bad(path+".name", n.Name, "a network of this name stands above; give each its own")
+		}
+		seen[n.Name] = true
+		if n.MTU != 0 && (n.MTU < 1280 || n.MTU > 9216) {
+			v.bad(path+".mtu", fmt.Sprint(n.MTU), "want 1280 (RFC 8200) to 9216 bytes")
+		}
+	}
+	type entry struct {
+		prefix netip.Prefix
+		name   string
+	}
+	var all []entry
+	for i, n := range v.lab.Networks {
+		for j, s := range n.Subnets {
+			for _, other := range all {
+				if other.prefix.Overlaps(s) {
+					v.bad(fmt.Sprintf("networks[%d].subnets[%d]", i, j), s.String(), "overlaps %s of network %s; choose another", other.prefix, other.name)
+				}
+			}
+			all = append(all, entry{s, n.Name})
+		}
+	}
+}
+
+func (v *validator) fabric() {
+	f := v.lab.Fabric
+	v.oneOf("fabric.driver", f.Driver, "ovn", "flannel-hostgw")
+	v.oneOf("fabric.backend", f.Backend, "", "sim")
+	if f.Driver == "ovn" {
+		v.oneOf("fabric.profile", f.Profile, "", "spk")
+	} else if f.Profile != "" {
+		v.bad("fabric.profile", f.Profile, "profiles belong to the driver ovn; leave it out")
+	}
+	if len(f.ClusterCIDRs) == 0 {
+		v.bad("fabric.clusterCIDRs", "", "missing; write the networks of the pods, e.g. [10.131.0.0/16]")
+	}
+	v.network("fabric.network", f.Network)
+}
+
+// oneOf asks for one of several words; an empty one is allowed where it stands first.
+func (v *validator) oneOf(path, got string, want ...string) {
+	if !slices.Contains(want, got) {
+		words := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return s == "" })
+		v.bad(path, got, "want %s", strings.Join(words, " or "))
+	}
+}
+
+// network asks for the name of a network.
+func (v *validator) network(path, name string) (Network, bool) {
+	n, ok := v.lab.network(name)
+	if !ok {
+		var names []string
+		for _, n := range v.lab.Networks {
+			names = append(names, n.Name)
+		}
+		v.bad(path, name, "no such network; there are %s", strings.Join(names, ", "))
+	}
+	return n, ok
+}
+
+// node checks a node's name.
+func (v *validator) node(path, name string) {
+	path += ".name"
+	switch {
+	case name == Switch:
+		v.bad(path, name, "this name is taken by the lab's switch; choose another")
+	case !dnsLabel(name):
+		v.bad(path, name, "no name of a node; want a lower-case DNS label")
+	case v.names[name] != "":
+		v.bad(path, name, "a node of this name stands at %s; give each its own", v.names[name])
+	}
+	v.names[name] = path
+}
+
+// linkName checks a name that becomes an interface's.
+func (v *validator) linkName(path, name string) {
+	if len(name) == 0 || len(name) > maxLinkName || strings.ContainsAny(name, "/ \t.:") || name == "lo" || name == "all" || name == "default" {
+		v.bad(path, name, "no name of an interface; want 1 to %d letters, digits, - or _", maxLinkName)
+	}
+}
+
+func (v *validator) workers() {
+	if len(v.lab.Workers) == 0 {
+		v.bad("workers", "", "missing; a lab has at least one worker")
+	}
+	type entry struct {
+		prefix netip.Prefix
+		name   string
+	}
+	var all []entry
+	for i, w := range v.lab.Workers {
+		path := fmt.Sprintf("workers[%d]", i)
+		v.node(path, w.Name)
+		v.nics(path, w.NICs)
+		if len(w.PodCIDRs) == 0 {
+			v.bad(path+".podCIDRs", w.Name, "missing; write the network of the worker's pods, out of fabric.clusterCIDRs")
+		}
+		for j, c := range w.PodCIDRs {
+			at := fmt.Sprintf("%s.podCIDRs[%d]", path, j)
+			if !slices.ContainsFunc(v.lab.Fabric.ClusterCIDRs, func(p netip.Prefix) bool { return p.Contains(c.Addr()) && p.Bits() <= c.Bits() }) {
+				v.bad(at, c.String(), "outside of fabric.clusterCIDRs %v; choose one within", v.lab.Fabric.ClusterCIDRs)
+			}
+			for _, other := range all {
+				if other.prefix.Overlaps(c) {
+					v.bad(at, c.String(), "overlaps %s of %s; choose another", other.prefix, other.name)
+				}
+			}
+			all = append(all, entry{c, w.Name})
+		}
+	}
+}
+
+// nics checks a node's NICs: names, networks, addresses.
+func (v *validator) nics(path string, nics []NIC) {
+	seen := map[string]bool{}
+	for i, n := range nics {
+		at := fmt.Sprintf("%s.nics[%d]", path, i)
+		v.linkName(at+".name", n.Name)
+		if seen[n.Name] {
+			v.bad(at+".name", n.Name, "a NIC of this name stands above; give each its own")
+		}
+		seen[n.Name] = true
+		network, ok := v.network(at+".network", n.Network)
+		for j, a := range n.Addresses {
+			where := fmt.Sprintf("%s.addresses[%d]", at, j)
+			if _, in := network.prefix(a); ok && !in {
+				v.bad(where, a.String(), "outside of network %s, which has %v; choose one within", network.Name, network.Subnets)
+			}
+			if other := v.addrs[a]; other != "" {
+				v.bad(where, a.String(), "is also the address of %s; give each its own", other)
+			}
+			v.addrs[a] = at
+		}
+	}
+}
+
+func (v *validator) routers() {
+	for i, r := range v.lab.Routers {
+		path := fmt.Sprintf("routers[%d]", i)
+		v.node(path, r.Name)
+		v.oneOf(path+".kind", r.Kind, "", "embedded")
+		if r.ASN == 0 || r.ASN == 1<<32-1 {
+			v.bad(path+".asn", fmt.Sprint(r.ASN), "want 1 to 4294967294 (RFC 6793, RFC 7300)")
+		}
+		v.nics(path, r.NICs)
+		v.routes(path, r.NICs, r.Routes)
+		for j, n := range r.Neighbors {
+			if n.ASN == 0 || n.ASN == 1<<32-1 {
+				v.bad(fmt.Sprintf("%s.neighbors[%d].asn", path, j), fmt.Sprint(n.ASN), "want 1 to 4294967294 (RFC 6793, RFC 7300)")
+			}
+			if !n.Range.IsValid() {
+				v.bad(fmt.Sprintf("%s.neighbors[%d]", path, j), "", "no range; write the network of the neighbors")
+			}
+		}
+	}
+}
+
+func (v *validator) clients() {
+	for i, c := range v.lab.Clients {
+		path := fmt.Sprintf("clients[%d]", i)
+		v.node(path, c.Name)
+		v.nics(path, c.NICs)
+		v.routes(path, c.NICs, c.Routes)
+	}
+}
+
+// routes asks that each gateway is on a network that the node is cabled to.
+func (v *validator) routes(path string, nics []NIC, routes []Route) {
+	for i, r := range routes {
+		at := fmt.Sprintf("%s.routes[%d]", path, i)
+		if !r.To.IsValid() || !r.Via.IsValid() {
+			v.bad(at, "", "a route has two fields: to, a network, and via, an address")
+			continue
+		}
+		reached := slices.ContainsFunc(nics, func(n NIC) bool {
+			network, _ := v.lab.network(n.Network)
+			_, ok := network.prefix(r.Via)
+			return ok
+		})
+		switch {
+		case r.To.Addr().Is4() != r.Via.Is4():
+			v.bad(at+".via", r.Via.String(), "is of another family than %s", r.To)
+		case !reached:
+			v.bad(at+".via", r.Via.String(), "on no network that the node is cabled to; choose a neighbour")
+		}
+	}
+}
