@@ -27,7 +27,17 @@ func Load(path string) (*Lab, error) {
 
 // Parse reads a lab file strictly: unknown fields, values of the wrong kind and everything that
 // does not fit together are *InputErrors, all of them joined, each with its place in the file.
-func Parse(file string, data []byte) (*Lab, error) {
+func Parse(file string, data []byte) (l *Lab, err error) {
+	defer func() {
+		// A panic of the YAML library on odd input is the input's fault, not the program's.
+		if p := recover(); p != nil {
+			l, err = nil, &InputError{File: file, Line: 1, Column: 1, Message: fmt.Sprintf("no YAML that can be read (%v)", p)}
+		}
+	}()
+	return parse(file, data)
+}
+
+func parse(file string, data []byte) (*Lab, error) {
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return nil, fromYAML(file, err)

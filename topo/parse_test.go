@@ -157,6 +157,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("")
 	f.Add("spklab: 1\n---\n")
 	f.Add("workers: [{nics: [{addresses: [x]}]}]")
+	f.Add("workers: ! ") // the YAML library dereferences nil
 	f.Add("fabric: &a\n  x: *a\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		_, err := topo.Parse("f", []byte(text))
