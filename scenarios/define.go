@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 )
 
 // limit bounds one scenario. The longest recreates every TMM twice.
@@ -39,21 +40,27 @@ func chapters() []chapter {
 	}
 }
 
-// define hands Ginkgo the scenarios that concern the environment's lab.
+// define hands Ginkgo the scenarios that concern the environment's lab. They stand in one
+// container, since Ginkgo shuffles outermost ones, and carry their place in the list as the
+// line of a source file, by which Ginkgo sorts.
 func define(env Env) {
-	for _, c := range chapters() {
-		ginkgo.Describe(c.name, func() {
-			for _, s := range c.specs {
-				if env.concerns(s.needs) {
-					it(env, s)
+	ginkgo.Describe("spklab", func() {
+		for i, c := range chapters() {
+			ginkgo.Describe(c.name, place(i), func() {
+				for j, s := range c.specs {
+					if env.concerns(s.needs) {
+						it(env, s, place(j))
+					}
 				}
-			}
-		})
-	}
+			})
+		}
+	})
 }
 
-func it(env Env, s spec) {
-	ginkgo.It(s.name, ginkgo.Label(s.labels...), ginkgo.SpecTimeout(limit), func(ctx ginkgo.SpecContext) {
+func place(i int) types.CodeLocation { return types.CodeLocation{FileName: "scenarios", LineNumber: i} }
+
+func it(env Env, s spec, where types.CodeLocation) {
+	ginkgo.It(s.name, where, ginkgo.Label(s.labels...), ginkgo.SpecTimeout(limit), func(ctx ginkgo.SpecContext) {
 		if lacks := env.missing(s.needs); len(lacks) > 0 {
 			ginkgo.AddReportEntry("missing", ginkgo.ReportEntryVisibilityNever, missing(lacks))
 			text := fmt.Sprintf("needs %s, which this machine lacks (`spklab doctor` says how to get it)", strings.Join(names(lacks), ", "))

@@ -117,7 +117,7 @@ func (s *scene) gateBothWays() {
 	c := w.client()
 	namespace := s.openGate(w, "gate-1")
 	capture := s.capture(w)
-	prober := s.probe(c.name, gateVIPs()...)
+	prober := s.probe(c, gateVIPs()...)
 
 	removed := ctl.Now()
 	check(s.lab.Delete(s.ctx, "pod", namespace, "gate-1", -1), "delete the last endpoint")

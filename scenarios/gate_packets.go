@@ -76,7 +76,7 @@ func (s *scene) gateStays() {
 	namespace := s.openGate(w, "gate-1", "gate-2")
 	s.eventually("both endpoints are members", func() error { return s.members(2) })
 	capture := s.capture(w)
-	prober := s.probe(c.name, gateVIPs()...)
+	prober := s.probe(c, gateVIPs()...)
 	begun := ctl.Now()
 	check(s.lab.Delete(s.ctx, "pod", namespace, "gate-1", -1), "delete one of two endpoints")
 	s.eventually("one endpoint is left", func() error { return s.members(1) })

@@ -313,7 +313,7 @@ func (s *scene) pinning() {
 	gomega.Expect(must(s.rows(s.ctx, v4.of(extra.internal.self)))).To(gomega.BeEmpty(), "rows by the TMM that is gone")
 	survivors := slices.DeleteFunc(slices.Clone(conns), func(h held) bool { return h.tmm == extra.name })
 	gomega.Expect(len(survivors)).To(gomega.Equal(10*before), "connections on the TMMs that stay")
-	broken := s.broken(w, survivors)
+	broken := s.broken(s.world(), survivors)
 	s.scale(before + 1)
 	s.expectRows(extra, p)
 	broken += s.broken(s.world(), survivors)

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/onsi/ginkgo/v2"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/traffic"
@@ -35,18 +38,21 @@ type prober struct {
 	attempts []attempt
 }
 
-// pace is the pause between two attempts on one address.
-const pace = 2 * time.Millisecond
+// pace is the pause between two attempts on one address: a router sends at most a thousand
+// ICMP errors a second.
+const pace = 5 * time.Millisecond
 
-// probe keeps trying each address from a node.
-func (s *scene) probe(node string, addrs ...netip.AddrPort) *prober {
+// probe keeps trying each address from a client.
+func (s *scene) probe(c client, addrs ...netip.AddrPort) *prober {
+	ginkgo.GinkgoHelper()
+	s.answerAll(c.router)
 	ctx, cancel := context.WithCancel(s.ctx)
 	p := &prober{cancel: cancel}
 	s.cleanup("stop the prober", func(context.Context) error {
 		p.stop()
 		return nil
 	})
-	d := traffic.Dialer{Netns: s.netns(node), Timeout: time.Second}
+	d := traffic.Dialer{Netns: s.netns(c.name), Timeout: time.Second}
 	for _, to := range addrs {
 		p.wg.Go(func() {
 			for ctx.Err() == nil {
@@ -59,6 +65,20 @@ func (s *scene) probe(node string, addrs ...netip.AddrPort) *prober {
 		})
 	}
 	return p
+}
+
+// answerAll makes a router tell every sender that there is no way, until the scenario ends:
+// usually it tells each one once a second, and the others wait in vain.
+func (s *scene) answerAll(router string) {
+	ginkgo.GinkgoHelper()
+	for _, key := range []string{"net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"} {
+		old := strings.TrimSpace(s.run(router, "sysctl", "-n", key))
+		s.run(router, "sysctl", "-qw", key+"=0")
+		s.cleanup("put back "+key, func(ctx context.Context) error {
+			_, err := s.output(ctx, router, "sysctl", "-qw", key+"="+old)
+			return err
+		})
+	}
 }
 
 func (p *prober) try(ctx context.Context, d traffic.Dialer, to netip.AddrPort) {

@@ -88,14 +88,18 @@ func (s *scene) cleanup(what string, f func(context.Context) error) {
 func (s *scene) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	var lacks []string
 	for {
-		lacks, err := s.lab.Missing(ctx)
-		if err == nil && len(lacks) == 0 {
+		now, err := s.lab.Missing(ctx)
+		if err == nil && len(now) == 0 {
 			return nil
+		}
+		if ctx.Err() == nil {
+			lacks = now // an answer that the deadline cut off says less than the one before
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the lab does not become ready: it lacks %s (%v)", strings.Join(lacks, "; "), err)
+			return fmt.Errorf("the lab does not become ready: it lacks %s", strings.Join(lacks, "; "))
 		case <-time.After(poll):
 		}
 	}
@@ -133,7 +137,7 @@ func (s *scene) keep(trace *evidence.Trace) {
 // complete is what the capture has seen so far; a trace with losses proves nothing.
 func complete(c *evidence.Capture) *evidence.Trace {
 	ginkgo.GinkgoHelper()
-	t := c.Trace()
+	t := must(c.Trace())
 	gomega.Expect(t.Lost).To(gomega.BeZero(), "packets that the capture lost")
 	return t
 }

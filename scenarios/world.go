@@ -164,7 +164,8 @@ func parseMAC(s string) evidence.MAC {
 	return evidence.MAC(b)
 }
 
-// points are the interfaces that packets of the lab pass: the NICs of nodes and pods.
+// points are the interfaces that packets of the lab pass: the NICs of nodes, then those of pods,
+// whose macvlan interfaces stand on the nodes'.
 func (w *world) points() []evidence.Point {
 	var out []evidence.Point
 	add := func(node string, links ...string) {

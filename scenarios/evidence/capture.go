@@ -18,12 +18,14 @@ const DefaultSnap = 256
 // maxPackets bounds the memory of one capture; what comes later counts as lost.
 const maxPackets = 1 << 18
 
-// Capture is a running capture. Make one with [Start]; it must be stopped.
+// Capture is a running capture. Make one with [Start]; it must be stopped. Trace and Stop are
+// for one goroutine.
 type Capture struct {
 	points  []Point
 	sockets []*socket
 	readers errgroup.Group
 	offset  int64 // CLOCK_MONOTONIC minus CLOCK_REALTIME, nanoseconds
+	lost    int   // packets that the kernel could not queue
 
 	mu      sync.Mutex
 	packets []Packet
@@ -31,7 +33,9 @@ type Capture struct {
 }
 
 // Start captures on all points; from its return on every frame is seen. snap is the number of
-// octets kept of each frame, 0 = DefaultSnap.
+// octets kept of each frame, 0 = DefaultSnap. Frames with one time stamp are taken to have
+// passed the points in the order given: a frame that comes in by a NIC and by the macvlan child
+// on it is stamped only once, so the NIC has to stand first.
 func Start(points []Point, snap int) (*Capture, error) {
 	if snap == 0 {
 		snap = DefaultSnap
@@ -85,31 +89,39 @@ func (c *Capture) add(p Packet) {
 	c.packets = append(c.packets, p)
 }
 
-// Trace returns what was seen so far. The capture goes on.
-func (c *Capture) Trace() *Trace {
+// Trace returns what was seen so far: every frame that passed before the call. The capture
+// goes on.
+func (c *Capture) Trace() (*Trace, error) {
+	for _, s := range c.sockets {
+		if err := s.flush(c.add); err != nil {
+			return nil, err
+		}
+		n, err := s.lost()
+		if err != nil {
+			return nil, err
+		}
+		c.lost += n
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := &Trace{Points: c.points, Packets: slices.Clone(c.packets), Lost: c.over}
-	slices.SortStableFunc(t.Packets, func(a, b Packet) int { return cmp.Compare(a.Mono, b.Mono) })
-	return t
+	t := &Trace{Points: c.points, Packets: slices.Clone(c.packets), Lost: c.lost + c.over}
+	place := map[Point]int{}
+	for i, p := range c.points {
+		place[p] = i
+	}
+	slices.SortStableFunc(t.Packets, func(a, b Packet) int {
+		return cmp.Or(cmp.Compare(a.Mono, b.Mono), cmp.Compare(place[a.Point], place[b.Point]))
+	})
+	return t, nil
 }
 
-// Stop ends the capture, after reading everything that the kernel had queued, and returns all
-// of it.
+// Stop ends the capture and returns all of it.
 func (c *Capture) Stop() (*Trace, error) {
+	t, err := c.Trace()
 	for _, s := range c.sockets {
-		if err := s.file.SetReadDeadline(time.Unix(1, 0)); err != nil {
-			return nil, errors.Join(fmt.Errorf("stop capture on %s: %w", s.point, err), c.close())
-		}
+		err = errors.Join(err, s.file.SetReadDeadline(time.Unix(1, 0)))
 	}
-	err := c.readers.Wait()
-	t := c.Trace()
-	for _, s := range c.sockets {
-		n, lostErr := s.lost()
-		t.Lost += n
-		err = errors.Join(err, lostErr)
-	}
-	return t, errors.Join(err, c.close())
+	return t, errors.Join(err, c.readers.Wait(), c.close())
 }
 
 func (c *Capture) close() error {

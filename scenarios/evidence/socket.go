@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,8 +22,10 @@ const receiveBuffer = 8 << 20
 type socket struct {
 	point Point
 	file  *os.File
-	buf   []byte
-	oob   []byte
+
+	mu  sync.Mutex // one reads at a time
+	buf []byte
+	oob []byte
 }
 
 // open binds a packet socket to the interface inside its namespace. The socket sees frames
@@ -83,22 +86,34 @@ func bigEndian(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(b[:])
 }
 
-// read hands every frame to f until the socket's deadline has passed, then what is still
-// queued, so that nothing is lost that the kernel had delivered before.
+// read hands frames to f as they come, until the socket's deadline has passed.
 func (s *socket) read(f func(Packet)) error {
 	rc, err := s.file.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("capture on %s: %w", s.point, err)
 	}
 	var failed error
-	drain := func(fd uintptr) { failed = s.drain(int(fd), f) }
 	err = rc.Read(func(fd uintptr) bool {
-		drain(fd)
+		failed = s.drain(int(fd), f)
 		return failed != nil // false: wait for more
 	})
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = rc.Control(drain)
+		err = nil
 	}
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("capture on %s: %w", s.point, err)
+	}
+	return nil
+}
+
+// flush hands every frame to f that the kernel has queued by now.
+func (s *socket) flush(f func(Packet)) error {
+	rc, err := s.file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("capture on %s: %w", s.point, err)
+	}
+	var failed error
+	err = rc.Control(func(fd uintptr) { failed = s.drain(int(fd), f) })
 	if err := errors.Join(err, failed); err != nil {
 		return fmt.Errorf("capture on %s: %w", s.point, err)
 	}
@@ -107,6 +122,8 @@ func (s *socket) read(f func(Packet)) error {
 
 // drain reads until nothing is queued.
 func (s *socket) drain(fd int, f func(Packet)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for {
 		n, oobn, _, from, err := unix.Recvmsg(fd, s.buf, s.oob, unix.MSG_TRUNC)
 		switch {
