@@ -92,11 +92,26 @@ func (in *instance) onPeer(p *api.Peer) {
 	}
 	in.mu.Unlock()
 	switch {
+	case !established && !was && p.GetState().GetSessionState() == api.PeerState_IDLE:
+		go in.forget(addr)
 	case established && !was:
 		in.log.Add(EventSessionUp, addr.String(), fmt.Sprintf("asn %d", p.GetConf().GetPeerAsn()))
 	case !established && was:
 		in.log.Add(EventSessionDown, addr.String(), p.GetState().GetSessionState().String())
 	}
+}
+
+// forget removes a dynamic neighbor whose session ended before it was established. gobgp itself
+// removes only those that had been; it would refuse this one's connections for 5 seconds
+// (holdtimeIdle), and two ends that do so in turns may miss each other for minutes.
+func (in *instance) forget(addr netip.Addr) {
+	for seen, own := range in.neighbors {
+		if own == addr {
+			addr = seen
+		}
+	}
+	// It fails where the neighbor is gone already, which is what is wanted.
+	_ = in.srv.DeletePeer(context.Background(), &api.DeletePeerRequest{Address: addr.String()})
 }
 
 // peer is the neighbor's own address.
