@@ -32,15 +32,19 @@ func (l *Lab) awaitReady(ctx context.Context) error {
 	defer cancel()
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
+	var missing []string
 	for last := ""; ; {
-		missing, err := l.Missing(ctx)
-		if err == nil && len(missing) == 0 {
+		now, err := l.Missing(ctx)
+		if err == nil && len(now) == 0 {
 			return nil
 		}
+		if ctx.Err() == nil {
+			missing = now // an answer that the deadline cut off says less than the one before
+		}
 		if err == nil {
-			if now := "waiting for " + missing[0]; now != last {
-				last = now
-				l.tell(Event{Text: now})
+			if text := "waiting for " + now[0]; text != last {
+				last = text
+				l.tell(Event{Text: text})
 			}
 		}
 		select {
