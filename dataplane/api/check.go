@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -164,8 +165,19 @@ func (c *checker) vlans() {
 	}
 }
 
+// replicas is how many TMMs there are to be, or are: a deployment may have been scaled since.
+func (c *checker) replicas() int {
+	n := c.r.Values.Replicas()
+	for i := range c.r.Pods {
+		if at, err := strconv.Atoi(c.r.Pods[i].Annotations[AnnotationTMMIndex]); err == nil {
+			n = max(n, at+1)
+		}
+	}
+	return n
+}
+
 func (c *checker) selfIPs(object string, s *VLANSpec) {
-	replicas := c.r.Values.Replicas()
+	replicas := c.replicas()
 	if len(s.SelfIPv4s) == 0 && len(s.SelfIPv6s) == 0 {
 		c.add(SeverityError, object, "write selfip_v4s, selfip_v6s or both", "a VLAN without a self-IP")
 	}
