@@ -80,17 +80,20 @@ func (s *scene) gateStays() {
 	begun := ctl.Now()
 	check(s.lab.Delete(s.ctx, "pod", namespace, "gate-1", -1), "delete one of two endpoints")
 	s.eventually("one endpoint is left", func() error { return s.members(1) })
-	served, _, bad := tally(prober.stop())
+	attempts := prober.stop()
+	trace := complete(capture)
+	served, noWay, bad := tally(attempts, forwarded(trace, c))
 	for _, e := range s.events(begun) {
 		gone := e.Kind == control.EventWithdrawn || e.Kind == bgp.EventRouteWithdrawn
 		for _, vip := range gateVIPs() {
 			gomega.Expect(gone && e.Object == hostPrefix(vip.Addr()).String()).To(gomega.BeFalse(), "%s: %s of %s", e.Source, e.Kind, e.Object)
 		}
 	}
-	s.figure(report.Figure{Name: "attempts served", Value: float64(served), Note: fmt.Sprintf("%d failed", len(bad))})
+	s.figure(report.Figure{Name: "attempts served", Value: float64(served), Note: fmt.Sprintf("%d failed", len(bad)+noWay)})
 	gomega.Expect(bad).To(gomega.BeEmpty(), "attempts that failed")
+	gomega.Expect(noWay).To(gomega.BeZero(), "attempts that found no way")
 	gomega.Expect(served).To(gomega.BeNumerically(">", 0))
-	s.noneUnserved(w, complete(capture), nil)
+	s.noneUnserved(w, trace, nil)
 }
 
 // members waits for every TMM to have n members behind each of the gate's addresses.

@@ -5,23 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/onsi/ginkgo/v2"
-
-	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/scenarios/evidence"
 	"github.com/spklab/spklab/traffic"
 )
 
 // attempt is one new connection of a prober.
 type attempt struct {
-	vip  netip.Addr
-	at   int64 // CLOCK_MONOTONIC, nanoseconds
-	err  error
-	took time.Duration
+	vip, local netip.AddrPort
+	err        error
+	took       time.Duration
 }
 
 // unroutable says that the network had no way to the virtual server: the router told so.
@@ -29,7 +25,7 @@ func (a attempt) unroutable() bool {
 	return errors.Is(a.err, syscall.EHOSTUNREACH) || errors.Is(a.err, syscall.ENETUNREACH)
 }
 
-// prober opens one new connection after the other until it is stopped.
+// prober opens new connections at a steady pace until it is stopped.
 type prober struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -38,28 +34,33 @@ type prober struct {
 	attempts []attempt
 }
 
-// pace is the pause between two attempts on one address: a router sends at most a thousand
-// ICMP errors a second.
-const pace = 5 * time.Millisecond
+const (
+	// pace is the time from one attempt on an address to the next.
+	pace = 5 * time.Millisecond
+	// probePort is the first source port of a prober, below the kernel's own choices, so that
+	// an attempt that failed can be found in a capture.
+	probePort = 10000
+)
 
 // probe keeps trying each address from a client.
 func (s *scene) probe(c client, addrs ...netip.AddrPort) *prober {
-	ginkgo.GinkgoHelper()
-	s.answerAll(c.router)
 	ctx, cancel := context.WithCancel(s.ctx)
 	p := &prober{cancel: cancel}
 	s.cleanup("stop the prober", func(context.Context) error {
 		p.stop()
 		return nil
 	})
-	d := traffic.Dialer{Netns: s.netns(c.name), Timeout: time.Second}
+	d := traffic.Dialer{Netns: s.netns(c.name), Timeout: 2 * time.Second}
 	for _, to := range addrs {
+		from := familyOf(to.Addr()).of(c.addrs)
 		p.wg.Go(func() {
-			for ctx.Err() == nil {
-				p.try(ctx, d, to)
+			tick := time.NewTicker(pace)
+			defer tick.Stop()
+			for port := uint16(probePort); ctx.Err() == nil; port++ {
+				p.wg.Go(func() { p.try(ctx, d, netip.AddrPortFrom(from, port), to) })
 				select {
 				case <-ctx.Done():
-				case <-time.After(pace):
+				case <-tick.C:
 				}
 			}
 		})
@@ -67,24 +68,10 @@ func (s *scene) probe(c client, addrs ...netip.AddrPort) *prober {
 	return p
 }
 
-// answerAll makes a router tell every sender that there is no way, until the scenario ends:
-// usually it tells each one once a second, and the others wait in vain.
-func (s *scene) answerAll(router string) {
-	ginkgo.GinkgoHelper()
-	for _, key := range []string{"net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"} {
-		old := strings.TrimSpace(s.run(router, "sysctl", "-n", key))
-		s.run(router, "sysctl", "-qw", key+"=0")
-		s.cleanup("put back "+key, func(ctx context.Context) error {
-			_, err := s.output(ctx, router, "sysctl", "-qw", key+"="+old)
-			return err
-		})
-	}
-}
-
-func (p *prober) try(ctx context.Context, d traffic.Dialer, to netip.AddrPort) {
-	a := attempt{vip: to.Addr(), at: ctl.Now()}
-	conn, err := d.TCP(ctx, netip.AddrPort{}, to)
-	a.err, a.took = err, time.Duration(ctl.Now()-a.at)
+func (p *prober) try(ctx context.Context, d traffic.Dialer, local, to netip.AddrPort) {
+	began := time.Now()
+	conn, err := d.TCP(ctx, local, to)
+	a := attempt{vip: to, local: local, err: err, took: time.Since(began)}
 	if err == nil {
 		a.err = conn.Close()
 	}
@@ -105,18 +92,31 @@ func (p *prober) stop() []attempt {
 	return p.attempts
 }
 
-// tally counts attempts by how they ended; bad lists those that were neither served nor told
-// that there is no way.
-func tally(attempts []attempt) (served, unroutable int, bad []string) {
+// tally counts attempts by how they ended. An attempt found no way when the router said so, or
+// when nothing of it left the router: a router tells each sender only now and then. bad lists
+// those that were forwarded and not served.
+func tally(attempts []attempt, forwarded map[flow]bool) (served, noWay int, bad []string) {
 	for _, a := range attempts {
 		switch {
 		case a.err == nil:
 			served++
-		case a.unroutable():
-			unroutable++
+		case a.unroutable(), !forwarded[flow{a.vip, a.local}]:
+			noWay++
 		default:
-			bad = append(bad, fmt.Sprintf("%s after %s: %v", a.vip, a.took.Round(time.Millisecond), a.err))
+			bad = append(bad, fmt.Sprintf("%s from %s after %s: %v", a.vip, a.local, a.took.Round(time.Millisecond), a.err))
 		}
 	}
-	return served, unroutable, bad
+	return served, noWay, bad
+}
+
+// forwarded are the connections of which something left a router towards the TMMs, as the
+// virtual server and the client that they are between.
+func forwarded(t *evidence.Trace, c client) map[flow]bool {
+	out := map[flow]bool{}
+	for _, p := range t.Packets {
+		if p.Out && p.Point.Node == c.router && p.Point.Interface == c.far {
+			out[flow{p.Dst, p.Src}] = true
+		}
+	}
+	return out
 }

@@ -148,12 +148,18 @@ nexthop             : "fd00:10:144:100::16"
 }
 
 func TestTally(t *testing.T) {
-	served, unroutable, bad := tally([]attempt{
-		{}, {err: fmt.Errorf("dial: %w", syscall.EHOSTUNREACH)}, {err: syscall.ENETUNREACH},
-		{err: syscall.ECONNREFUSED, vip: netip.MustParseAddr(gateVIP4)}, {err: syscall.ETIMEDOUT},
-	})
-	if served != 1 || unroutable != 2 || len(bad) != 2 {
-		t.Errorf("tally = %d served, %d unroutable, bad %q", served, unroutable, bad)
+	vip := gateVIPs()[0]
+	local := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("203.0.113.10"), port) }
+	served, noWay, bad := tally([]attempt{
+		{vip: vip, local: local(1)},
+		{vip: vip, local: local(2), err: fmt.Errorf("dial: %w", syscall.EHOSTUNREACH)},
+		{vip: vip, local: local(3), err: syscall.ENETUNREACH},
+		{vip: vip, local: local(4), err: syscall.ETIMEDOUT}, // never left the router
+		{vip: vip, local: local(5), err: syscall.ETIMEDOUT},
+		{vip: vip, local: local(6), err: syscall.ECONNRESET},
+	}, map[flow]bool{{vip, local(1)}: true, {vip, local(5)}: true, {vip, local(6)}: true})
+	if served != 1 || noWay != 3 || len(bad) != 2 {
+		t.Errorf("tally = %d served, %d without a way, bad %q", served, noWay, bad)
 	}
 }
 
