@@ -157,7 +157,7 @@ func (l *Lab) SetReady(ctx context.Context, namespace, name string, ready bool) 
 	}
 	p := res.Pod(namespace, name)
 	if p == nil {
-		return fmt.Errorf("Pod %s/%s: %w", namespace, name, ErrNotFound)
+		return fmt.Errorf("%s: %w", api.Object{Kind: api.KindPod, Namespace: namespace, Name: name}, ErrNotFound)
 	}
 	p = p.DeepCopy()
 	kubesim.SetReady(p, ready, time.Now())
@@ -189,7 +189,7 @@ func (l *Lab) Scale(ctx context.Context, deployment string, replicas int) ([]api
 	}
 	i := slices.IndexFunc(res.Deployments, func(d appsv1.Deployment) bool { return d.Name == name })
 	if i < 0 {
-		return nil, fmt.Errorf("Deployment %s: %w", name, ErrNotFound)
+		return nil, fmt.Errorf("%s: %w", api.Object{Kind: api.KindDeployment, Name: name}, ErrNotFound)
 	}
 	d := res.Deployments[i].DeepCopy()
 	n := int32(replicas)

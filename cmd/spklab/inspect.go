@@ -79,9 +79,65 @@ func inspectCommand(v view) *cobra.Command {
 func showAll(w io.Writer, in *lab.Inspection) {
 	fmt.Fprintf(w, "%s  (%s, fabric %s, state in %s)\n\n", bold(w, "lab "+in.Lab), in.Source, in.Fabric, in.State)
 	showNodes(w, in)
-	showMaps(w, in)
+	showServers(w, in)
 	showBGP(w, in)
 	showConditions(w, in)
+}
+
+// serverRow is a virtual server over all TMMs.
+type serverRow struct {
+	status                control.VirtualServerStatus
+	programmed, announced int
+	connections           uint64
+}
+
+// showServers is a line a virtual server; `inspect maps` has every TMM and member.
+func showServers(w io.Writer, in *lab.Inspection) {
+	var order []string
+	servers := map[string]*serverRow{}
+	for _, t := range in.TMMs {
+		for _, vs := range t.VirtualServers {
+			key := vs.Name + vs.Protocol + vs.Destination.String()
+			s := servers[key]
+			if s == nil {
+				s = &serverRow{status: vs}
+				servers[key] = s
+				order = append(order, key)
+			}
+			s.add(vs)
+		}
+	}
+	var rows [][]string
+	for _, key := range order {
+		s := servers[key]
+		vs := s.status
+		rows = append(rows, []string{vs.Name, vs.Protocol, vs.Destination.String(), vs.SNAT, fmt.Sprint(readyMembers(vs)),
+			fmt.Sprintf("%d/%d", s.programmed, len(in.TMMs)), fmt.Sprintf("%d/%d", s.announced, len(in.TMMs)), fmt.Sprint(s.connections)})
+	}
+	printTable(w, "VIRTUAL SERVERS", []string{"name", "protocol", "destination", "snat", "ready members", "programmed", "announced", "connections"}, rows)
+	fmt.Fprintln(w)
+}
+
+func (s *serverRow) add(vs control.VirtualServerStatus) {
+	if vs.Programmed {
+		s.programmed++
+	}
+	if vs.Announced {
+		s.announced++
+	}
+	for _, m := range vs.Members {
+		s.connections += m.Connections
+	}
+}
+
+func readyMembers(vs control.VirtualServerStatus) int {
+	n := 0
+	for _, m := range vs.Members {
+		if m.State == control.MemberReady {
+			n++
+		}
+	}
+	return n
 }
 
 func showNodes(w io.Writer, in *lab.Inspection) {
