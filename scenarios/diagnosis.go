@@ -73,11 +73,7 @@ func (s *scene) withoutEndpoints() {
 	}
 	for _, vip := range gateVIPs() {
 		gomega.Expect(must(s.nextHops(c.router, vip.Addr()))).To(gomega.BeEmpty(), "paths to %s in %s", vip.Addr(), c.router)
-		conn, err := s.tryDial(c.name, "tcp", vip)
-		if err == nil {
-			_ = conn.Close() // it should not have opened
-		}
-		gomega.Expect(attempt{err: err}.unroutable()).To(gomega.BeTrue(), "a connection to %s: %v", vip, err)
+		s.expectNoWay(w, c, vip)
 	}
 }
 

@@ -82,7 +82,7 @@ func (s *scene) gateStays() {
 	s.eventually("one endpoint is left", func() error { return s.members(1) })
 	attempts := prober.stop()
 	trace := complete(capture)
-	served, noWay, bad := tally(attempts, forwarded(trace, c))
+	served, noWay, bad := tally(attempts, c.handshakes(trace))
 	for _, e := range s.events(begun) {
 		gone := e.Kind == control.EventWithdrawn || e.Kind == bgp.EventRouteWithdrawn
 		for _, vip := range gateVIPs() {
@@ -128,11 +128,7 @@ func (s *scene) gateReadiness() {
 	check(s.lab.SetReady(s.ctx, namespace, "gate-1", false), "fail the readiness probe")
 	s.awaitPaths(c.router, 0)
 	for _, vip := range gateVIPs() {
-		conn, err := s.tryDial(c.name, "tcp", vip)
-		if err == nil {
-			_ = conn.Close() // it should not have opened
-		}
-		gomega.Expect(attempt{err: err}.unroutable()).To(gomega.BeTrue(), "a connection to %s without a ready endpoint: %v", vip, err)
+		s.expectNoWay(w, c, vip)
 	}
 	check(s.lab.SetReady(s.ctx, namespace, "gate-1", true), "pass the readiness probe")
 	s.awaitPaths(c.router, len(w.tmms))

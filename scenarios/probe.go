@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
 
 	"github.com/spklab/spklab/scenarios/evidence"
 	"github.com/spklab/spklab/traffic"
@@ -25,6 +29,12 @@ func (a attempt) unroutable() bool {
 	return errors.Is(a.err, syscall.EHOSTUNREACH) || errors.Is(a.err, syscall.ENETUNREACH)
 }
 
+// waited says that nobody answered the attempt to connect before its time was up.
+func (a attempt) waited() bool {
+	var op *net.OpError
+	return errors.As(a.err, &op) && op.Op == "dial" && op.Timeout()
+}
+
 // prober opens new connections at a steady pace until it is stopped.
 type prober struct {
 	cancel context.CancelFunc
@@ -34,13 +44,8 @@ type prober struct {
 	attempts []attempt
 }
 
-const (
-	// pace is the time from one attempt on an address to the next.
-	pace = 5 * time.Millisecond
-	// probePort is the first source port of a prober, below the kernel's own choices, so that
-	// an attempt that failed can be found in a capture.
-	probePort = 10000
-)
+// pace is the time from one attempt on an address to the next.
+const pace = 5 * time.Millisecond
 
 // probe keeps trying each address from a client.
 func (s *scene) probe(c client, addrs ...netip.AddrPort) *prober {
@@ -50,14 +55,14 @@ func (s *scene) probe(c client, addrs ...netip.AddrPort) *prober {
 		p.stop()
 		return nil
 	})
-	d := traffic.Dialer{Netns: s.netns(c.name), Timeout: 2 * time.Second}
+	netns := s.netns(c.name)
 	for _, to := range addrs {
 		from := familyOf(to.Addr()).of(c.addrs)
 		p.wg.Go(func() {
 			tick := time.NewTicker(pace)
 			defer tick.Stop()
-			for port := uint16(probePort); ctx.Err() == nil; port++ {
-				p.wg.Go(func() { p.try(ctx, d, netip.AddrPortFrom(from, port), to) })
+			for ctx.Err() == nil {
+				p.wg.Go(func() { p.try(ctx, netns, netip.AddrPortFrom(from, 0), to) })
 				select {
 				case <-ctx.Done():
 				case <-tick.C:
@@ -68,10 +73,12 @@ func (s *scene) probe(c client, addrs ...netip.AddrPort) *prober {
 	return p
 }
 
-func (p *prober) try(ctx context.Context, d traffic.Dialer, local, to netip.AddrPort) {
+func (p *prober) try(ctx context.Context, netns string, local, to netip.AddrPort) {
+	a := attempt{vip: to, local: local}
+	d := traffic.Dialer{Netns: netns, Timeout: time.Second, Bound: func(b netip.AddrPort) { a.local = b }}
 	began := time.Now()
 	conn, err := d.TCP(ctx, local, to)
-	a := attempt{vip: to, local: local, err: err, took: time.Since(began)}
+	a.err, a.took = err, time.Since(began)
 	if err == nil {
 		a.err = conn.Close()
 	}
@@ -92,16 +99,40 @@ func (p *prober) stop() []attempt {
 	return p.attempts
 }
 
+// handshakes are the connections that a router saw between a client and virtual servers, by
+// what became of them.
+type handshakes struct {
+	forwarded map[flow]bool // something of the client's left towards the TMMs
+	answered  map[flow]bool // a SYN with ACK came back from there
+}
+
+// handshakes reads a trace at the router's interface towards the TMMs.
+func (c client) handshakes(t *evidence.Trace) handshakes {
+	h := handshakes{forwarded: map[flow]bool{}, answered: map[flow]bool{}}
+	for _, p := range t.Packets {
+		switch {
+		case p.Point.Node != c.router || p.Point.Interface != c.far:
+		case p.Out:
+			h.forwarded[flow{p.Dst, p.Src}] = true
+		case p.Flags.Has(evidence.SYN | evidence.ACK):
+			h.answered[flow{p.Src, p.Dst}] = true
+		}
+	}
+	return h
+}
+
 // tally counts attempts by how they ended. An attempt found no way when the router said so, or
-// when nothing of it left the router: a router tells each sender only now and then. bad lists
-// those that were forwarded and not served.
-func tally(attempts []attempt, forwarded map[flow]bool) (served, noWay int, bad []string) {
+// when nothing of it left the router: a router tells each sender only now and then. One whose
+// handshake was answered as its time ran out counts for nothing; bad lists all others.
+func tally(attempts []attempt, h handshakes) (served, noWay int, bad []string) {
 	for _, a := range attempts {
+		fl := flow{a.vip, a.local}
 		switch {
 		case a.err == nil:
 			served++
-		case a.unroutable(), !forwarded[flow{a.vip, a.local}]:
+		case a.unroutable(), a.waited() && !h.forwarded[fl]:
 			noWay++
+		case a.waited() && h.answered[fl]:
 		default:
 			bad = append(bad, fmt.Sprintf("%s from %s after %s: %v", a.vip, a.local, a.took.Round(time.Millisecond), a.err))
 		}
@@ -109,14 +140,17 @@ func tally(attempts []attempt, forwarded map[flow]bool) (served, noWay int, bad 
 	return served, noWay, bad
 }
 
-// forwarded are the connections of which something left a router towards the TMMs, as the
-// virtual server and the client that they are between.
-func forwarded(t *evidence.Trace, c client) map[flow]bool {
-	out := map[flow]bool{}
-	for _, p := range t.Packets {
-		if p.Out && p.Point.Node == c.router && p.Point.Interface == c.far {
-			out[flow{p.Dst, p.Src}] = true
-		}
+// expectNoWay tries to connect where there should be no way: the attempt fails, and nothing of
+// it leaves the router towards the TMMs.
+func (s *scene) expectNoWay(w *world, c client, vip netip.AddrPort) {
+	ginkgo.GinkgoHelper()
+	capture := s.capture(w)
+	a := attempt{vip: vip}
+	d := traffic.Dialer{Netns: s.netns(c.name), Timeout: time.Second, Bound: func(b netip.AddrPort) { a.local = b }}
+	conn, err := d.TCP(s.ctx, netip.AddrPortFrom(familyOf(vip.Addr()).of(c.addrs), 0), vip)
+	if err == nil {
+		_ = conn.Close() // it should not have opened
 	}
-	return out
+	gomega.Expect(err).To(gomega.HaveOccurred(), "a connection to %s", vip)
+	gomega.Expect(c.handshakes(complete(capture)).forwarded[flow{vip, a.local}]).To(gomega.BeFalse(), "%s forwards packets to %s: %v", c.router, vip, err)
 }

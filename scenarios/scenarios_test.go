@@ -3,7 +3,9 @@ package scenarios
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -150,15 +152,23 @@ nexthop             : "fd00:10:144:100::16"
 func TestTally(t *testing.T) {
 	vip := gateVIPs()[0]
 	local := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("203.0.113.10"), port) }
+	wait := fmt.Errorf("dial: %w", &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded})
+	greeting := fmt.Errorf("greeting: %w", &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded})
+	reached := map[flow]bool{}
+	for port := uint16(5); port <= 9; port++ {
+		reached[flow{vip, local(port)}] = true
+	}
 	served, noWay, bad := tally([]attempt{
 		{vip: vip, local: local(1)},
 		{vip: vip, local: local(2), err: fmt.Errorf("dial: %w", syscall.EHOSTUNREACH)},
 		{vip: vip, local: local(3), err: syscall.ENETUNREACH},
-		{vip: vip, local: local(4), err: syscall.ETIMEDOUT}, // never left the router
-		{vip: vip, local: local(5), err: syscall.ETIMEDOUT},
-		{vip: vip, local: local(6), err: syscall.ECONNRESET},
-	}, map[flow]bool{{vip, local(1)}: true, {vip, local(5)}: true, {vip, local(6)}: true})
-	if served != 1 || noWay != 3 || len(bad) != 2 {
+		{vip: vip, local: local(4), err: wait},     // never left the router
+		{vip: vip, local: local(5), err: wait},     // forwarded, no answer
+		{vip: vip, local: local(6), err: wait},     // answered as the time ran out
+		{vip: vip, local: local(7), err: greeting}, // connected, and nobody there
+		{vip: vip, local: local(8), err: syscall.ECONNRESET},
+	}, handshakes{forwarded: reached, answered: map[flow]bool{{vip, local(6)}: true, {vip, local(7)}: true}})
+	if served != 1 || noWay != 3 || len(bad) != 3 {
 		t.Errorf("tally = %d served, %d without a way, bad %q", served, noWay, bad)
 	}
 }

@@ -9,7 +9,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/topo"
 )
@@ -22,6 +25,9 @@ const DefaultTimeout = 3 * time.Second
 type Dialer struct {
 	Netns   string        // name as `ip netns` lists it; empty: the process's own
 	Timeout time.Duration // of each dial and each exchange, 0 = DefaultTimeout
+	// Bound is told the source of each connection before it is opened, so that an attempt that
+	// fails can be found on the wire; may be nil. It asks for a local address to dial from.
+	Bound func(netip.AddrPort)
 }
 
 // Conn is an open connection to an application, TCP or UDP. It is not safe for concurrent use.
@@ -38,7 +44,10 @@ type Conn struct {
 func (d Dialer) TCP(ctx context.Context, local, remote netip.AddrPort) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout())
 	defer cancel()
-	c, err := d.dial(ctx, func(nd *net.Dialer) (net.Conn, error) {
+	c, err := d.dial(local, func(nd *net.Dialer, local netip.AddrPort) (net.Conn, error) {
+		if !local.IsValid() { // DialTCP would bind to the unspecified address
+			return nd.DialContext(ctx, "tcp", remote.String())
+		}
 		return nd.DialTCP(ctx, "tcp", local, remote)
 	})
 	if err != nil {
@@ -53,7 +62,10 @@ func (d Dialer) TCP(ctx context.Context, local, remote netip.AddrPort) (*Conn, e
 
 // UDP returns a connected socket; nothing is sent before the first Echo.
 func (d Dialer) UDP(ctx context.Context, local, remote netip.AddrPort) (*Conn, error) {
-	c, err := d.dial(ctx, func(nd *net.Dialer) (net.Conn, error) {
+	c, err := d.dial(local, func(nd *net.Dialer, local netip.AddrPort) (net.Conn, error) {
+		if !local.IsValid() {
+			return nd.DialContext(ctx, "udp", remote.String())
+		}
 		return nd.DialUDP(ctx, "udp", local, remote)
 	})
 	if err != nil {
@@ -63,10 +75,16 @@ func (d Dialer) UDP(ctx context.Context, local, remote netip.AddrPort) (*Conn, e
 }
 
 // dial runs f in the namespace: a socket belongs to the namespace it was made in for good.
-func (d Dialer) dial(_ context.Context, f func(*net.Dialer) (net.Conn, error)) (net.Conn, error) {
+func (d Dialer) dial(local netip.AddrPort, f func(*net.Dialer, netip.AddrPort) (net.Conn, error)) (net.Conn, error) {
+	nd := &net.Dialer{}
+	if d.Bound != nil && local.Addr().IsValid() {
+		from := local
+		nd.Control = func(_, _ string, rc syscall.RawConn) error { return d.bind(rc, from) }
+		local = netip.AddrPort{}
+	}
 	var c net.Conn
 	run := func() (err error) {
-		c, err = f(&net.Dialer{})
+		c, err = f(nd, local)
 		return err
 	}
 	if d.Netns == "" {
@@ -76,6 +94,31 @@ func (d Dialer) dial(_ context.Context, f func(*net.Dialer) (net.Conn, error)) (
 		return nil, err
 	}
 	return c, nil
+}
+
+// bind gives the socket its source and tells which one it became.
+func (d Dialer) bind(rc syscall.RawConn, local netip.AddrPort) error {
+	var bound unix.Sockaddr
+	var failed error
+	err := rc.Control(func(fd uintptr) {
+		var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(local.Port()), Addr: local.Addr().As16()}
+		if local.Addr().Is4() {
+			sa = &unix.SockaddrInet4{Port: int(local.Port()), Addr: local.Addr().As4()}
+		}
+		if failed = unix.Bind(int(fd), sa); failed == nil {
+			bound, failed = unix.Getsockname(int(fd))
+		}
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("bind to %s: %w", local, err)
+	}
+	switch sa := bound.(type) {
+	case *unix.SockaddrInet4:
+		d.Bound(netip.AddrPortFrom(local.Addr(), uint16(sa.Port)))
+	case *unix.SockaddrInet6:
+		d.Bound(netip.AddrPortFrom(local.Addr(), uint16(sa.Port)))
+	}
+	return nil
 }
 
 func (d Dialer) timeout() time.Duration {

@@ -86,7 +86,9 @@ func TestDialErrors(t *testing.T) {
 	}{
 		{"no greeting", func() (*Conn, error) { return d.TCP(t.Context(), netip.AddrPort{}, addrPort(silent.Addr())) }},
 		{"refused", func() (*Conn, error) { return d.TCP(t.Context(), netip.AddrPort{}, nobody) }},
-		{"no namespace", func() (*Conn, error) { return Dialer{Netns: "no-such-netns"}.TCP(t.Context(), netip.AddrPort{}, nobody) }},
+		{"no namespace", func() (*Conn, error) {
+			return Dialer{Netns: "no-such-netns"}.TCP(t.Context(), netip.AddrPort{}, nobody)
+		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if c, err := tc.try(); err == nil {
@@ -104,6 +106,38 @@ func TestDialErrors(t *testing.T) {
 			t.Error("echo from a closed port succeeded")
 		}
 	})
+}
+
+func TestBoundTellsTheSource(t *testing.T) {
+	_, tcp, _ := listen(t)
+	for _, tc := range []struct {
+		name string
+		addr netip.Addr
+		port uint16
+	}{
+		{"IPv4", netip.MustParseAddr("127.0.0.1"), tcp},
+		{"IPv6", netip.IPv6Loopback(), tcp},
+		{"refused", netip.MustParseAddr("127.0.0.1"), 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var bound netip.AddrPort
+			d := Dialer{Bound: func(a netip.AddrPort) { bound = a }}
+			c, err := d.TCP(t.Context(), netip.AddrPortFrom(tc.addr, 0), netip.AddrPortFrom(tc.addr, tc.port))
+			if bound.Addr() != tc.addr || bound.Port() == 0 {
+				t.Errorf("bound to %s, want a port of %s (%v)", bound, tc.addr, err)
+			}
+			if tc.port == 1 {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if c.Local() != bound {
+				t.Errorf("connected from %s, told %s", c.Local(), bound)
+			}
+		})
+	}
 }
 
 func TestListenRefusesTakenPort(t *testing.T) {
