@@ -75,20 +75,32 @@ func (v *validator) networks() {
 
 func (v *validator) fabric() {
 	f := v.lab.Fabric
-	v.oneOf("fabric.driver", f.Driver, "ovn", "flannel-hostgw")
-	v.oneOf("fabric.backend", f.Backend, "", "sim")
+	v.oneOf("fabric.driver", f.Driver, drivers()...)
+	v.oneOf("fabric.backend", f.Backend, append(backends(), "")...)
 	if f.Driver == "ovn" {
-		v.oneOf("fabric.profile", f.Profile, "", "spk")
+		v.oneOf("fabric.profile", f.Profile, append(profiles(), "")...)
 	} else if f.Profile != "" {
 		v.bad("fabric.profile", f.Profile, "profiles belong to the driver ovn; leave it out")
 	}
 	if len(f.ClusterCIDRs) == 0 {
-		v.bad("fabric.clusterCIDRs", "", "missing; write the networks of the pods, e.g. [10.131.0.0/16]")
+		v.bad("fabric.clusterCIDRs", "", "an empty list; write the networks of the pods, e.g. [10.131.0.0/16]")
 	}
 	v.network("fabric.network", f.Network)
 }
 
-// oneOf asks for one of several words; an empty one is allowed where it stands first.
+// drivers are the known cluster networks.
+func drivers() []string { return []string{"ovn", "flannel-hostgw"} }
+
+// backends are the known ways to have a driver's forwarding done; the first is the default.
+func backends() []string { return []string{"sim"} }
+
+// profiles are the known kinds of simulated OVN forwarding; the first is the default.
+func profiles() []string { return []string{"spk"} }
+
+// routerKinds are the known routing daemons; the first is the default.
+func routerKinds() []string { return []string{"embedded"} }
+
+// oneOf asks for one of several words; an empty one among them says that none is needed.
 func (v *validator) oneOf(path, got string, want ...string) {
 	if !slices.Contains(want, got) {
 		words := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return s == "" })
@@ -104,7 +116,10 @@ func (v *validator) network(path, name string) (Network, bool) {
 		for _, n := range v.lab.Networks {
 			names = append(names, n.Name)
 		}
-		v.bad(path, name, "no such network; there are %s", strings.Join(names, ", "))
+		if names == nil {
+			names = []string{"none"}
+		}
+		v.bad(path, name, "no such network; there are: %s", strings.Join(names, ", "))
 	}
 	return n, ok
 }
@@ -116,23 +131,31 @@ func (v *validator) node(path, name string) {
 	case name == Switch:
 		v.bad(path, name, "this name is taken by the lab's switch; choose another")
 	case !dnsLabel(name):
-		v.bad(path, name, "no name of a node; want a lower-case DNS label")
+		v.bad(path, name, "no name of a node; want a lower-case DNS label: at most 63 letters, digits and -, no dot")
 	case v.names[name] != "":
 		v.bad(path, name, "a node of this name stands at %s; give each its own", v.names[name])
 	}
 	v.names[name] = path
 }
 
-// linkName checks a name that becomes an interface's.
+// linkName checks a name that becomes an interface's: plain ASCII, for the kernel fills in a %d,
+// and no dot, which separates the parts of a sysctl's name.
 func (v *validator) linkName(path, name string) {
-	if len(name) == 0 || len(name) > maxLinkName || strings.ContainsAny(name, "/ \t.:") || name == "lo" || name == "all" || name == "default" {
-		v.bad(path, name, "no name of an interface; want 1 to %d letters, digits, - or _", maxLinkName)
+	switch {
+	case name == "lo" || name == "all" || name == "default":
+		v.bad(path, name, "the kernel has this name for itself; choose another")
+	case name == "" || len(name) > maxLinkName || strings.ContainsFunc(name, notInLinkName) || name[0] == '-':
+		v.bad(path, name, "no name of an interface; want 1 to %d letters, digits, _ or -, without a - in front", maxLinkName)
 	}
+}
+
+func notInLinkName(c rune) bool {
+	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-'
 }
 
 func (v *validator) workers() {
 	if len(v.lab.Workers) == 0 {
-		v.bad("workers", "", "missing; a lab has at least one worker")
+		v.bad("workers", "", "an empty list; a lab has at least one worker")
 	}
 	type entry struct {
 		prefix netip.Prefix
@@ -144,7 +167,7 @@ func (v *validator) workers() {
 		v.node(path, w.Name)
 		v.nics(path, w.NICs)
 		if len(w.PodCIDRs) == 0 {
-			v.bad(path+".podCIDRs", w.Name, "missing; write the network of the worker's pods, out of fabric.clusterCIDRs")
+			v.bad(path+".podCIDRs", "", "an empty list; write the network of the worker's pods, out of fabric.clusterCIDRs")
 		}
 		for j, c := range w.PodCIDRs {
 			at := fmt.Sprintf("%s.podCIDRs[%d]", path, j)
@@ -189,20 +212,21 @@ func (v *validator) routers() {
 	for i, r := range v.lab.Routers {
 		path := fmt.Sprintf("routers[%d]", i)
 		v.node(path, r.Name)
-		v.oneOf(path+".kind", r.Kind, "", "embedded")
-		if r.ASN == 0 || r.ASN == 1<<32-1 {
-			v.bad(path+".asn", fmt.Sprint(r.ASN), "want 1 to 4294967294 (RFC 6793, RFC 7300)")
-		}
+		v.oneOf(path+".kind", r.Kind, append(routerKinds(), "")...)
+		v.asn(path+".asn", r.ASN)
 		v.nics(path, r.NICs)
 		v.routes(path, r.NICs, r.Routes)
 		for j, n := range r.Neighbors {
-			if n.ASN == 0 || n.ASN == 1<<32-1 {
-				v.bad(fmt.Sprintf("%s.neighbors[%d].asn", path, j), fmt.Sprint(n.ASN), "want 1 to 4294967294 (RFC 6793, RFC 7300)")
-			}
-			if !n.Range.IsValid() {
-				v.bad(fmt.Sprintf("%s.neighbors[%d]", path, j), "", "no range; write the network of the neighbors")
-			}
+			v.asn(fmt.Sprintf("%s.neighbors[%d].asn", path, j), n.ASN)
 		}
+	}
+}
+
+// asn asks for a number that may stand in an OPEN: not 0 (RFC 7607), not AS_TRANS (RFC 6793), not
+// the last one (RFC 7300).
+func (v *validator) asn(path string, asn uint32) {
+	if asn == 0 || asn == 23456 || asn == 1<<32-1 {
+		v.bad(path, fmt.Sprint(asn), "a reserved AS number; want 1 to 4294967294, not 23456 (private ones begin at 64512)")
 	}
 }
 
@@ -219,10 +243,6 @@ func (v *validator) clients() {
 func (v *validator) routes(path string, nics []NIC, routes []Route) {
 	for i, r := range routes {
 		at := fmt.Sprintf("%s.routes[%d]", path, i)
-		if !r.To.IsValid() || !r.Via.IsValid() {
-			v.bad(at, "", "a route has two fields: to, a network, and via, an address")
-			continue
-		}
 		reached := slices.ContainsFunc(nics, func(n NIC) bool {
 			network, _ := v.lab.network(n.Network)
 			_, ok := network.prefix(r.Via)
@@ -230,7 +250,7 @@ func (v *validator) routes(path string, nics []NIC, routes []Route) {
 		})
 		switch {
 		case r.To.Addr().Is4() != r.Via.Is4():
-			v.bad(at+".via", r.Via.String(), "is of another family than %s", r.To)
+			v.bad(at+".via", r.Via.String(), "of another family than %s; choose a gateway of the same", r.To)
 		case !reached:
 			v.bad(at+".via", r.Via.String(), "on no network that the node is cabled to; choose a neighbour")
 		}
