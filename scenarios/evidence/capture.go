@@ -52,6 +52,9 @@ func Start(points []Point, snap int) (*Capture, error) {
 		}
 		c.sockets = append(c.sockets, s)
 	}
+	if err := awaitStamps(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start capture: %w", err), c.close())
+	}
 	for _, s := range c.sockets {
 		c.readers.Go(func() error { return s.read(c.add) })
 	}
