@@ -1,7 +1,9 @@
 package ovsdb
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -112,6 +114,8 @@ var (
 	sockName = regexp.MustCompile(`/\S+/nb\.sock`)
 	digits   = regexp.MustCompile(`_cfg_timestamp *: \d+`)
 	waited   = regexp.MustCompile(`after \d+ ms`)
+	// Of two rows that collide, both servers name the one with the greater UUID first.
+	collision = regexp.MustCompile(`(First row, with UUID UUID, )(.*?)(\.  Second row, with UUID UUID, )(.*?)(\.)`)
 )
 
 // normalise masks what differs from run to run, and sorts records, which both servers give in
@@ -122,6 +126,11 @@ func normalise(s string) string {
 	s = sockName.ReplaceAllString(s, "SOCKET")
 	s = digits.ReplaceAllString(s, "TIMESTAMP")
 	s = waited.ReplaceAllString(s, "after N ms")
+	s = collision.ReplaceAllStringFunc(s, func(m string) string {
+		p := collision.FindStringSubmatch(m)
+		return p[1] + min(p[2], p[4]) + p[3] + max(p[2], p[4]) + p[5]
+	})
+	s = sortRows(s)
 	sep := "\n"
 	if strings.Contains(s, "\n\n") {
 		sep = "\n\n"
@@ -129,6 +138,31 @@ func normalise(s string) string {
 	records := strings.Split(strings.TrimSuffix(s, "\n"), sep)
 	slices.Sort(records)
 	return strings.Join(records, sep)
+}
+
+// sortRows sorts the rows in the results of a transaction; what is no such thing it leaves alone.
+func sortRows(s string) string {
+	var results []map[string]json.RawMessage
+	if json.Unmarshal([]byte(s), &results) != nil {
+		return s
+	}
+	for _, r := range results {
+		var rows []json.RawMessage
+		if json.Unmarshal(r["rows"], &rows) != nil {
+			continue
+		}
+		slices.SortFunc(rows, func(a, b json.RawMessage) int { return bytes.Compare(a, b) })
+		sorted, err := json.Marshal(rows)
+		if err != nil {
+			return s
+		}
+		r["rows"] = sorted
+	}
+	out, err := json.Marshal(results)
+	if err != nil {
+		return s
+	}
+	return string(out)
 }
 
 // TestNbctlSideBySide runs Debian's ovn-nbctl, command after command, against this server and
