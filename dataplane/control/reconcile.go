@@ -99,35 +99,41 @@ func (r *reconciler) reconcile(ctx context.Context, d Desired) time.Time {
 	r.mu.Lock()
 	r.desired = d
 	r.mu.Unlock()
-	trouble = append(trouble, r.configureSpeaker(ctx, d.Speaker))
+	trouble = append(trouble, r.stopSpeaker(ctx, d.Speaker))
 	trouble = append(trouble, r.withdraw(ctx, d.Announce))
 	r.retire(d)
 	trouble = append(trouble, r.network(d.Network))
 	trouble = append(trouble, r.program(r.effective(d.State)))
+	trouble = append(trouble, r.startSpeaker(ctx, d.Speaker))
 	trouble = append(trouble, r.announce(ctx, d))
 	return r.finish(errors.Join(trouble...))
 }
 
-// configureSpeaker starts, stops or replaces the speaker when its configuration has changed.
-func (r *reconciler) configureSpeaker(ctx context.Context, cfg *bgp.SpeakerConfig) error {
-	if reflect.DeepEqual(cfg, r.speakerCfg) {
+// stopSpeaker stops the speaker when its configuration has changed.
+func (r *reconciler) stopSpeaker(ctx context.Context, cfg *bgp.SpeakerConfig) error {
+	if r.speaker == nil || reflect.DeepEqual(cfg, r.speakerCfg) {
 		return nil
 	}
-	var errs []error
-	if r.speaker != nil {
-		errs = append(errs, r.withdraw(ctx, nil), r.speaker.Close())
-		r.setSpeaker(nil)
-	}
+	err := errors.Join(r.withdraw(ctx, nil), r.speaker.Close())
+	r.setSpeaker(nil)
 	r.speakerCfg = nil
-	if cfg != nil {
-		s, err := r.speak(ctx, *cfg)
-		if err != nil {
-			return errors.Join(append(errs, err)...)
-		}
-		r.setSpeaker(s)
-		r.speakerCfg = cfg
+	return err
+}
+
+// startSpeaker starts the speaker where there is to be one and is none. It comes after the maps
+// hold the self-IPs: the program drops what neighbors answer before, and the kernel waits a
+// second to ask again.
+func (r *reconciler) startSpeaker(ctx context.Context, cfg *bgp.SpeakerConfig) error {
+	if r.speaker != nil || cfg == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	s, err := r.speak(ctx, *cfg)
+	if err != nil {
+		return err
+	}
+	r.setSpeaker(s)
+	r.speakerCfg = cfg
+	return nil
 }
 
 func (r *reconciler) setSpeaker(s speaker) {

@@ -147,7 +147,7 @@ func equal(t *testing.T, want, got string) {
 func TestOrderComingAndGoing(t *testing.T) {
 	w, r, log := newWorld(t)
 	r.reconcile(t.Context(), want("192.0.2.10:80+"))
-	equal(t, "open speaker 65001; network; program [192.0.2.10:80+]; announce [192.0.2.10/32]", w.take())
+	equal(t, "network; program [192.0.2.10:80+]; open speaker 65001; announce [192.0.2.10/32]", w.take())
 
 	r.reconcile(t.Context(), want("192.0.2.10:80+"))
 	equal(t, "network; program [192.0.2.10:80+]", w.take())
@@ -204,7 +204,7 @@ func TestNotProgrammedIsNotAnnounced(t *testing.T) {
 	w, r, _ := newWorld(t)
 	w.lossy = true
 	r.reconcile(t.Context(), want("192.0.2.10:80+"))
-	equal(t, "open speaker 65001; network; program []", w.take())
+	equal(t, "network; program []; open speaker 65001", w.take())
 	w.lossy, w.failing = false, errors.New("no room")
 	next := r.reconcile(t.Context(), want("192.0.2.10:80+"))
 	if next.IsZero() || !r.troubled() {
@@ -225,7 +225,7 @@ func TestSpeakerReplaced(t *testing.T) {
 	d := want("192.0.2.10:80+")
 	d.Speaker = &bgp.SpeakerConfig{ASN: 65002}
 	r.reconcile(t.Context(), d)
-	equal(t, "announce []; close speaker; open speaker 65002; network; program [192.0.2.10:80+]; announce [192.0.2.10/32]", w.take())
+	equal(t, "announce []; close speaker; network; program [192.0.2.10:80+]; open speaker 65002; announce [192.0.2.10/32]", w.take())
 	d.Speaker, d.Announce = nil, nil
 	r.reconcile(t.Context(), d)
 	equal(t, "announce []; close speaker; network; program [192.0.2.10:80+]", w.take())
