@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,6 +27,8 @@ type conn struct {
 	srv *server
 	nc  net.Conn
 	out chan []byte
+	// unread is how many bytes stand in out.
+	unread atomic.Int64
 
 	// Guarded by srv.mu.
 	monitors []*monitor
@@ -105,6 +108,7 @@ func (c *conn) write(ctx context.Context) {
 			if _, err := c.nc.Write(data); err != nil {
 				return
 			}
+			c.unread.Add(-int64(len(data)))
 		}
 	}
 }
@@ -116,13 +120,16 @@ func (c *conn) send(v any) {
 	if err != nil || c.gone {
 		return
 	}
-	select {
-	case c.out <- data:
-	default:
-		c.gone = true
-		c.srv.log.Add("client-dropped", c.nc.RemoteAddr().String(), "does not read")
-		_ = c.nc.Close()
+	if before := c.unread.Add(int64(len(data))) - int64(len(data)); before == 0 || before+int64(len(data)) <= maxBacklogBytes {
+		select {
+		case c.out <- data:
+			return
+		default:
+		}
 	}
+	c.gone = true
+	c.srv.log.Add("client-dropped", c.nc.RemoteAddr().String(), "does not read")
+	_ = c.nc.Close()
 }
 
 type response struct {

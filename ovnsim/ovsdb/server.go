@@ -23,6 +23,8 @@ const (
 	maxLocks    = 64       // of one client
 	maxWaiting  = 16       // blocked transactions of one client
 	maxBacklog  = 4096     // messages that a client has not read; then it is disconnected
+	// maxBacklogBytes bounds the same in bytes; a single message may exceed it.
+	maxBacklogBytes = 32 << 20
 )
 
 // server holds the databases and the clients. One mutex covers everything, so that every
