@@ -27,7 +27,7 @@ type Network struct {
 // Fabric is the cluster network.
 type Fabric struct {
 	Driver string `yaml:"driver" json:"driver"` // ovn | flannel-hostgw
-	// Backend is sim (the default) or real; only ovn knows both.
+	// Backend is sim, the default: OVN's forwarding is simulated.
 	Backend string `yaml:"backend,omitempty" json:"backend,omitempty"`
 	// Profile of the simulated OVN forwarding: spk (the default).
 	Profile      string         `yaml:"profile,omitempty" json:"profile,omitempty"`

@@ -85,10 +85,18 @@ func uplink(l *topo.Lab, w topo.Worker) (topo.NIC, bool) {
 }
 
 // checkUplinks asks that every worker has an uplink with an address of each family that its pods
-// have.
-func checkUplinks(l *topo.Lab) error {
+// have, and no NIC called as the fabric's bridge.
+func checkUplinks(l *topo.Lab, bridge string) error {
 	var errs []error
 	for i, w := range l.Workers {
+		for j, n := range w.NICs {
+			if n.Name == bridge {
+				errs = append(errs, &topo.InputError{
+					Path: fmt.Sprintf("workers[%d].nics[%d].name", i, j), Text: n.Name,
+					Message: "is the name of the fabric's own bridge; choose another",
+				})
+			}
+		}
 		nic, ok := uplink(l, w)
 		if !ok {
 			errs = append(errs, &topo.InputError{

@@ -15,7 +15,7 @@ const hostGWBridge = "docker0"
 // hostGWMetric is the metric of the default route in that documentation.
 const hostGWMetric = 100
 
-func checkHostGW(l *topo.Lab) error { return checkUplinks(l) }
+func checkHostGW(l *topo.Lab) error { return checkUplinks(l, hostGWBridge) }
 
 func hostGWNode(l *topo.Lab, w topo.Worker, _ Env) []topo.Step {
 	ns := topo.NetnsName(l.Name, w.Name)

@@ -21,7 +21,7 @@ const (
 	ovnOrderNode
 )
 
-func checkOVN(l *topo.Lab) error { return checkUplinks(l) }
+func checkOVN(l *topo.Lab) error { return checkUplinks(l, ovnBridge) }
 
 func ovnNode(l *topo.Lab, w topo.Worker, env Env) []topo.Step {
 	ns := topo.NetnsName(l.Name, w.Name)
