@@ -134,7 +134,7 @@ func (s *Source) readManifests(fsys fs.FS, label string) error {
 			errs = append(errs, fmt.Errorf("read manifest: %w", err))
 			continue
 		}
-		objs, err := api.Split(path.Join(path.Dir(label), f), data)
+		objs, err := split(path.Join(path.Dir(label), f), data)
 		s.Objects = append(s.Objects, objs...)
 		errs = append(errs, err)
 	}
@@ -151,17 +151,23 @@ func ReadFiles(paths []string, stdin func() ([]byte, error)) ([]api.Object, []ap
 		if err != nil {
 			return nil, nil, err
 		}
-		more, err := api.Split(p, data)
+		more, err := split(p, data)
 		if err != nil {
 			return nil, nil, err
-		}
-		if len(more) == 0 {
-			return nil, nil, &api.InputError{File: p, Message: "holds no object; write apiVersion, kind and metadata"}
 		}
 		objs = append(objs, more...)
 	}
 	_, warnings, err := api.Decode(objs)
 	return objs, warnings, err
+}
+
+// split is api.Split for a file that somebody named: one without an object is a mistake.
+func split(file string, data []byte) ([]api.Object, error) {
+	objs, err := api.Split(file, data)
+	if err == nil && len(objs) == 0 {
+		err = &api.InputError{File: file, Line: 1, Column: 1, Message: "holds no object; write apiVersion, kind and metadata, or remove the file"}
+	}
+	return objs, err
 }
 
 func readFile(p string, stdin func() ([]byte, error)) ([]byte, error) {
