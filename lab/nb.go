@@ -3,8 +3,8 @@ package lab
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -58,33 +58,47 @@ func (l *Lab) gatewayRows(ctx context.Context) (map[gatewayRow]bool, error) {
 	if _, err := conn.Write([]byte(selectRoutes)); err != nil {
 		return nil, fmt.Errorf("ask: %w", err)
 	}
+	return decodeRoutes(conn)
+}
+
+// decodeRoutes reads the answer to selectRoutes. Routes of whole subnets are the cluster's own
+// (each node's subnet by the node's gateway router), those of single addresses the gateways'.
+func decodeRoutes(r io.Reader) (map[gatewayRow]bool, error) {
 	var answer struct {
 		Result []struct {
 			Rows []struct {
 				Prefix  string `json:"ip_prefix"`
 				Nexthop string `json:"nexthop"`
 			} `json:"rows"`
-			Error string `json:"error"`
+			Error   string `json:"error"`
+			Details string `json:"details"`
 		} `json:"result"`
 		Error json.RawMessage `json:"error"`
 	}
-	if err := json.NewDecoder(conn).Decode(&answer); err != nil {
+	if err := json.NewDecoder(r).Decode(&answer); err != nil {
 		return nil, fmt.Errorf("decode answer: %w", err)
 	}
-	if len(answer.Result) != 1 || answer.Result[0].Error != "" {
-		return nil, errors.New("refused the select: " + string(answer.Error))
+	if len(answer.Result) != 1 {
+		return nil, fmt.Errorf("refused the select: %s", answer.Error)
+	}
+	if res := answer.Result[0]; res.Error != "" {
+		return nil, fmt.Errorf("refused the select: %s: %s", res.Error, res.Details)
 	}
 	rows := map[gatewayRow]bool{}
 	for _, r := range answer.Result[0].Rows {
-		rows[gatewayRow{hostAddress(r.Prefix), r.Nexthop}] = true
+		if a, ok := hostAddress(r.Prefix); ok {
+			rows[gatewayRow{a, r.Nexthop}] = true
+		}
 	}
 	return rows, nil
 }
 
-// hostAddress is an ip_prefix without the length of a host route, which OVN's tools leave out.
-func hostAddress(s string) string {
-	if p, err := netip.ParsePrefix(s); err == nil && p.IsSingleIP() {
-		return p.Addr().String()
+// hostAddress is the address of a host route, whether it is written with its length or, as OVN's
+// tools do, without.
+func hostAddress(s string) (string, bool) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a.String(), true
 	}
-	return s
+	p, err := netip.ParsePrefix(s)
+	return p.Addr().String(), err == nil && p.IsSingleIP()
 }
