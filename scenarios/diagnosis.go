@@ -101,10 +101,9 @@ func (s *scene) noInternalVLAN() {
 	}
 	p := w.served(s, v4)
 	c := w.client()
-	s.serve(c.name, []uint16{outside}, nil)
 	d := s.dialer(p.name)
 	d.Timeout = time.Second // it is bound to fail
-	conn, err := d.TCP(s.ctx, netip.AddrPort{}, netip.AddrPortFrom(v4.of(c.addrs), outside))
+	conn, err := d.TCP(s.ctx, netip.AddrPort{}, s.serve(c, "tcp", v4))
 	if err == nil {
 		_ = conn.Close() // it should not have opened
 	}

@@ -132,12 +132,12 @@ func (s *scene) ecmp(proto string, f family) {
 	w := s.world()
 	c, p := w.client(), w.served(s, f)
 	gomega.Expect(len(w.tmms)).To(gomega.BeNumerically(">", 1), "TMMs to choose from")
-	s.serve(c.name, []uint16{outside}, []uint16{outside})
-	server := netip.AddrPortFrom(f.of(c.addrs), outside)
+	server := s.serve(c, proto, f)
 	capture := s.capture(w)
 	told := map[string]int{}
 	for range connections {
 		conn := s.dial(p.name, proto, server)
+		check(conn.Echo(s.marker()), "second echo") // a connection is more than one packet
 		t, ok := w.tmmOf(conn.Greeting.Remote.Addr())
 		gomega.Expect(ok).To(gomega.BeTrue(), "%s is a self-IP", conn.Greeting.Remote)
 		told[t.name]++
@@ -218,8 +218,7 @@ func (s *scene) symmetryAgainstECMP(f family) {
 	c, vs := w.client(), w.server("tcp", f, none)
 	gomega.Expect(len(w.tmms)).To(gomega.BeNumerically(">", 1), "TMMs to choose from")
 	first := w.tmms[0]
-	s.serve(c.name, []uint16{outside}, nil)
-	server := netip.AddrPortFrom(f.of(c.addrs), outside)
+	server := s.serve(c, "tcp", f)
 	egressBy := func(p pod) string {
 		t, _ := w.tmmOf(s.dial(p.name, "tcp", server).Greeting.Remote.Addr())
 		return t.name
@@ -290,8 +289,7 @@ func (s *scene) pinning() {
 	gomega.Expect(before).To(gomega.BeNumerically(">", 1), "TMMs that stay")
 	stay := w.tmms
 	c, p := w.client(), w.served(s, v4)
-	s.serve(c.name, []uint16{outside}, nil)
-	server := netip.AddrPortFrom(v4.of(c.addrs), outside)
+	server := s.serve(c, "tcp", v4)
 	s.cleanup("scale the TMMs back", func(ctx context.Context) error {
 		if _, err := s.lab.Scale(ctx, "tmm", before); err != nil {
 			return err

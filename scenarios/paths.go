@@ -108,15 +108,11 @@ func egress() []spec {
 	return out
 }
 
-// outside is the port that scenarios listen on at a client.
-const outside = 7007
-
 // egressPath lets a pod call a host outside and follows the request and its answer.
 func (s *scene) egressPath(proto string, f family) {
 	w := s.world()
 	c, p := w.client(), w.served(s, f)
-	s.serve(c.name, []uint16{outside}, []uint16{outside})
-	server := netip.AddrPortFrom(f.of(c.addrs), outside)
+	server := s.serve(c, proto, f)
 	capture := s.capture(w)
 	conn := s.dial(p.name, proto, server)
 	mark := s.marker()

@@ -29,10 +29,10 @@ func (a attempt) unroutable() bool {
 	return errors.Is(a.err, syscall.EHOSTUNREACH) || errors.Is(a.err, syscall.ENETUNREACH)
 }
 
-// waited says that nobody answered the attempt to connect before its time was up.
+// waited says that the attempt's time was up before it was served.
 func (a attempt) waited() bool {
-	var op *net.OpError
-	return errors.As(a.err, &op) && op.Op == "dial" && op.Timeout()
+	var n net.Error
+	return errors.As(a.err, &n) && n.Timeout()
 }
 
 // prober opens new connections at a steady pace until it is stopped.
@@ -121,23 +121,40 @@ func (c client) handshakes(t *evidence.Trace) handshakes {
 	return h
 }
 
-// tally counts attempts by how they ended. An attempt found no way when the router said so, or
-// when nothing of it left the router: a router tells each sender only now and then. One whose
-// handshake was answered as its time ran out counts for nothing; bad lists all others.
-func tally(attempts []attempt, h handshakes) (served, noWay int, bad []string) {
+// tally is how a prober's attempts ended.
+type tally struct {
+	served int
+	// noWay were told so by the router, or nothing of them left it: it tells each sender only
+	// now and then.
+	noWay int
+	// cut got an answer to their SYN and then no more: the way was withdrawn between the two, or
+	// came back just before their time was up.
+	cut int
+	// bad lists all others: forwarded and not answered, refused, reset.
+	bad []string
+}
+
+// String is for notes beside figures.
+func (t tally) String() string {
+	return fmt.Sprintf("%d found no way, %d were cut off, %d forwarded and not served", t.noWay, t.cut, len(t.bad))
+}
+
+func count(attempts []attempt, h handshakes) tally {
+	var t tally
 	for _, a := range attempts {
 		fl := flow{a.vip, a.local}
 		switch {
 		case a.err == nil:
-			served++
+			t.served++
 		case a.unroutable(), a.waited() && !h.forwarded[fl]:
-			noWay++
+			t.noWay++
 		case a.waited() && h.answered[fl]:
+			t.cut++
 		default:
-			bad = append(bad, fmt.Sprintf("%s from %s after %s: %v", a.vip, a.local, a.took.Round(time.Millisecond), a.err))
+			t.bad = append(t.bad, fmt.Sprintf("%s from %s after %s: %v", a.vip, a.local, a.took.Round(time.Millisecond), a.err))
 		}
 	}
-	return served, noWay, bad
+	return t
 }
 
 // expectNoWay tries to connect where there should be no way: the attempt fails, and nothing of

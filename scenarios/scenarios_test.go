@@ -149,7 +149,7 @@ nexthop             : "fd00:10:144:100::16"
 	}
 }
 
-func TestTally(t *testing.T) {
+func TestCount(t *testing.T) {
 	vip := gateVIPs()[0]
 	local := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("203.0.113.10"), port) }
 	wait := fmt.Errorf("dial: %w", &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded})
@@ -158,18 +158,18 @@ func TestTally(t *testing.T) {
 	for port := uint16(5); port <= 9; port++ {
 		reached[flow{vip, local(port)}] = true
 	}
-	served, noWay, bad := tally([]attempt{
+	got := count([]attempt{
 		{vip: vip, local: local(1)},
 		{vip: vip, local: local(2), err: fmt.Errorf("dial: %w", syscall.EHOSTUNREACH)},
 		{vip: vip, local: local(3), err: syscall.ENETUNREACH},
 		{vip: vip, local: local(4), err: wait},     // never left the router
 		{vip: vip, local: local(5), err: wait},     // forwarded, no answer
 		{vip: vip, local: local(6), err: wait},     // answered as the time ran out
-		{vip: vip, local: local(7), err: greeting}, // connected, and nobody there
+		{vip: vip, local: local(7), err: greeting}, // connected, then the way was gone
 		{vip: vip, local: local(8), err: syscall.ECONNRESET},
 	}, handshakes{forwarded: reached, answered: map[flow]bool{{vip, local(6)}: true, {vip, local(7)}: true}})
-	if served != 1 || noWay != 3 || len(bad) != 3 {
-		t.Errorf("tally = %d served, %d without a way, bad %q", served, noWay, bad)
+	if got.served != 1 || got.noWay != 3 || got.cut != 2 || len(got.bad) != 2 {
+		t.Errorf("count = %d served, %s: %q", got.served, got, got.bad)
 	}
 }
 

@@ -15,7 +15,6 @@ import (
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/scenarios/evidence"
 	"github.com/spklab/spklab/scenarios/report"
-	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/traffic"
 )
 
@@ -142,15 +141,22 @@ func complete(c *evidence.Capture) *evidence.Trace {
 	return t
 }
 
-// serve runs the application in a node of the lab until the scenario ends.
-func (s *scene) serve(node string, tcp, udp []uint16) {
+// serve runs the application at a client until the scenario ends, and returns where it is
+// reached over the protocol. The port is another one each time: a flow from an earlier scenario
+// that somebody still remembers would be no new one.
+func (s *scene) serve(c client, proto string, f family) netip.AddrPort {
 	ginkgo.GinkgoHelper()
 	var srv *traffic.Server
-	check(topo.Do(s.netns(node), func() (err error) {
-		srv, err = traffic.Listen("outside/"+node, tcp, udp)
+	check(s.inNetns(c.name, func() (err error) {
+		srv, err = traffic.Listen("outside/"+c.name, []uint16{0}, []uint16{0})
 		return err
-	}), "serve in "+node)
-	ginkgo.DeferCleanup(func() { check(srv.Close(), "close the server in "+node) })
+	}), "serve at "+c.name)
+	ginkgo.DeferCleanup(func() { check(srv.Close(), "close the server at "+c.name) })
+	tcp, udp := srv.Ports()
+	if proto == "udp" {
+		return netip.AddrPortFrom(f.of(c.addrs), udp[0])
+	}
+	return netip.AddrPortFrom(f.of(c.addrs), tcp[0])
 }
 
 // netns is the namespace of a node.

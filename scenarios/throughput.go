@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/onsi/gomega"
 
 	"github.com/spklab/spklab/dataplane/control"
+	"github.com/spklab/spklab/scenarios/evidence"
 	"github.com/spklab/spklab/scenarios/report"
 	"github.com/spklab/spklab/topo"
 )
@@ -27,6 +29,14 @@ func throughput() []spec {
 	var out []spec
 	for _, f := range []family{v4, v6} {
 		out = append(out, spec{
+			name:   fmt.Sprintf("bulk data over %s: segments larger than the MTU pass the TMM whole, and no byte changes", f),
+			labels: []string{"bulk", "tcp", f.label()},
+			needs:  f.needs(SimOVN, Macvlan, BGP),
+			body:   func(s *scene) { s.bulk(f) },
+		})
+	}
+	for _, f := range []family{v4, v6} {
+		out = append(out, spec{
 			name:   fmt.Sprintf("iperf3 over %s through a virtual server, beside plain kernel forwarding on the same path", f),
 			labels: []string{"throughput", "tcp", f.label()},
 			needs:  f.needs(SimOVN, Macvlan, BGP, Iperf3),
@@ -34,6 +44,59 @@ func throughput() []spec {
 		})
 	}
 	return out
+}
+
+// bulkBytes is more than every buffer on the way holds, so that the sender builds large segments.
+const bulkBytes = 4 << 20
+
+// bulk has a lot of random data echoed through a virtual server and looks at the segments on
+// both sides of the TMM.
+func (s *scene) bulk(f family) {
+	w := s.world()
+	c, vs := w.client(), w.server("tcp", f, automap)
+	conn := s.dial(c.name, "tcp", vs.Destination)
+	capture := s.capture(w)
+	payload := make([]byte, bulkBytes)
+	must(rand.Read(payload))
+	check(conn.Echo(payload), "echo of random data")
+	trace := complete(capture)
+	t := w.oneTMM(trace.Select(func(p evidence.Packet) bool { return p.Dst == vs.Destination }))
+	there := w.passed(trace, t.name, t.external.link, t.internal.link)
+	back := w.passed(trace, t.name, t.internal.link, t.external.link)
+	for way, n := range map[string]passage{"to the pod": there, "to the client": back} {
+		gomega.Expect(n.large).To(gomega.BeNumerically(">", 0), "segments larger than the MTU that came in on the way %s", way)
+		gomega.Expect(n.lost).To(gomega.BeZero(), "of %d segments larger than the MTU did not leave as they came on the way %s", n.large, way)
+	}
+	s.figure(report.Figure{Name: "segments larger than the MTU", Value: float64(there.large + back.large), Note: "all left the TMM as they came"})
+}
+
+// passage counts segments larger than the MTU that came in by one interface of a node, and those
+// of them that did not leave by another with the same sequence number and length.
+type passage struct{ large, lost int }
+
+func (w *world) passed(t *evidence.Trace, node, in, out string) passage {
+	const frame = 1500 + 14 // the networks' MTU and an Ethernet header
+	type segment struct {
+		seq    uint32
+		length int
+	}
+	left := map[segment]bool{}
+	for _, p := range t.Packets {
+		if p.Out && p.Point.Node == node && p.Point.Interface == out {
+			left[segment{p.Seq, p.Length}] = true
+		}
+	}
+	var n passage
+	for _, p := range t.Packets {
+		if p.Out || p.Point.Node != node || p.Point.Interface != in || p.Length <= frame || !w.meant(p) {
+			continue
+		}
+		n.large++
+		if !left[segment{p.Seq, p.Length}] {
+			n.lost++
+		}
+	}
+	return n
 }
 
 // iperf measures both ways in one run, in turns, and compares the medians. How fast either is

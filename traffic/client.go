@@ -154,14 +154,28 @@ func (c *Conn) Echo(payload []byte) error {
 	if err := c.SetDeadline(time.Now().Add(c.timeout)); err != nil {
 		return fmt.Errorf("echo to %s: %w", c.RemoteAddr(), err)
 	}
+	if c.r != nil {
+		return c.stream(payload)
+	}
 	if _, err := c.Write(payload); err != nil {
 		return fmt.Errorf("echo to %s: %w", c.RemoteAddr(), err)
 	}
-	if c.r == nil {
-		return c.answer(payload)
-	}
+	return c.answer(payload)
+}
+
+// stream writes and reads at the same time: a payload may be larger than all buffers on the way.
+func (c *Conn) stream(payload []byte) error {
+	written := make(chan error, 1)
+	go func() {
+		_, err := c.Write(payload)
+		written <- err
+	}()
 	got := make([]byte, len(payload))
-	if n, err := io.ReadFull(c.r, got); err != nil {
+	n, err := io.ReadFull(c.r, got)
+	if werr := <-written; werr != nil {
+		return fmt.Errorf("echo to %s: %w", c.RemoteAddr(), werr)
+	}
+	if err != nil {
 		return fmt.Errorf("echo to %s: %d of %d bytes came back: %w", c.RemoteAddr(), n, len(payload), err)
 	}
 	return c.same(payload, got)

@@ -64,6 +64,18 @@ func Listen(pod string, tcp, udp []uint16) (*Server, error) {
 	return s, nil
 }
 
+// Ports are what the server listens on, in the order that Listen was given: with port 0 the
+// kernel chose.
+func (s *Server) Ports() (tcp, udp []uint16) {
+	for _, l := range s.streams {
+		tcp = append(tcp, plain(l.Addr()).Port())
+	}
+	for _, c := range s.packets {
+		udp = append(udp, localPort(c))
+	}
+	return tcp, udp
+}
+
 // State returns the counters; it is safe at any time.
 func (s *Server) State() State {
 	s.mu.Lock()

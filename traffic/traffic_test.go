@@ -26,7 +26,8 @@ func listen(t *testing.T) (s *Server, tcp, udp uint16) {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return s, addrPort(s.streams[0].Addr()).Port(), localPort(s.packets[0])
+	tcps, udps := s.Ports()
+	return s, tcps[0], udps[0]
 }
 
 func TestEcho(t *testing.T) {
@@ -62,6 +63,18 @@ func TestEcho(t *testing.T) {
 	got := s.State()
 	if got.Accepted != 2 || got.Datagrams != 4 {
 		t.Errorf("State() = %+v, want 2 connections and 4 datagrams", got)
+	}
+}
+
+func TestEchoMoreThanAllBuffers(t *testing.T) {
+	_, tcp, _ := listen(t)
+	c, err := Dialer{}.TCP(t.Context(), netip.AddrPort{}, netip.AddrPortFrom(netip.IPv6Loopback(), tcp))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Echo(bytes.Repeat([]byte("0123456789abcdef"), 4<<20)); err != nil {
+		t.Error(err)
 	}
 }
 
