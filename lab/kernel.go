@@ -76,7 +76,7 @@ func (l *Lab) Routes() ([]Route, error) {
 				if r := &routes[i]; r.Dst != nil && (r.Dst.IP.IsLinkLocalUnicast() || r.Dst.IP.IsMulticast()) {
 					continue
 				}
-				out = append(out, route(n.Name, &routes[i], family))
+				out = append(out, kernelRoute(n.Name, &routes[i], family))
 			}
 		}
 		return nil
@@ -85,7 +85,7 @@ func (l *Lab) Routes() ([]Route, error) {
 	return out, err
 }
 
-func route(node string, r *netlink.Route, family int) Route {
+func kernelRoute(node string, r *netlink.Route, family int) Route {
 	out := Route{Node: node, To: "default", Via: []string{}, Protocol: r.Protocol.String(), Metric: r.Priority}
 	if r.Dst != nil && !(r.Dst.IP.IsUnspecified() && isZeroMask(r.Dst.Mask)) {
 		out.To = r.Dst.String()

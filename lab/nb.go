@@ -7,36 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
-
-	"github.com/spklab/spklab/dataplane/api"
 )
-
-// missingRows are the external-gateway routes that the northbound database should hold and does
-// not, and those that it holds and should not.
-func (l *Lab) missingRows(ctx context.Context, res api.Resources) ([]string, error) {
-	want, err := wantRows(res)
-	if err != nil {
-		return nil, err
-	}
-	have, err := l.gatewayRows(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for row := range want {
-		if !have[row] {
-			out = append(out, fmt.Sprintf("northbound route of pod %s by %s", row.prefix, row.nexthop))
-		}
-	}
-	for row := range have {
-		if !want[row] {
-			out = append(out, fmt.Sprintf("removal of the northbound route of pod %s by %s", row.prefix, row.nexthop))
-		}
-	}
-	slices.Sort(out)
-	return out, nil
-}
 
 // selectRoutes asks for the policy routes by source (RFC 7047, 5.2.2).
 const selectRoutes = `{"id":0,"method":"transact","params":["OVN_Northbound",{"op":"select",` +

@@ -4,17 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/spklab/spklab/dataplane/api"
-	"github.com/spklab/spklab/dataplane/bgp"
-	"github.com/spklab/spklab/dataplane/control"
-	"github.com/spklab/spklab/kubesim"
 )
 
 const (
@@ -58,7 +50,9 @@ func (l *Lab) awaitReady(ctx context.Context) error {
 	}
 }
 
-// Missing lists what the lab still lacks to do its work; empty when it is ready.
+// Missing lists what the lab still lacks to do its work; empty when it is ready. It compares what
+// follows from the objects of this moment with what the processes say, so that it tells also
+// what a process has not noticed yet.
 func (l *Lab) Missing(ctx context.Context) ([]string, error) {
 	in, err := l.Inspect(ctx)
 	if err != nil {
@@ -73,108 +67,17 @@ func (l *Lab) Missing(ctx context.Context) ([]string, error) {
 		missing = append(missing, fmt.Sprintf("an answer of %s (%s)", process, why))
 	}
 	slices.Sort(missing)
-	for i := range in.TMMs {
-		missing = append(missing, missingOf(&in.TMMs[i], in.Routers)...)
+	missing = append(missing, missingProxies(l.Spec, res, in)...)
+	if !isOVN(l.Spec) {
+		return missing, nil
 	}
-	if isOVN(l.Spec) {
-		rows, err := l.missingRows(ctx, res)
-		if err != nil {
-			return append(missing, "the northbound database: "+err.Error()), nil
-		}
-		missing = append(missing, rows...)
+	want, err := wantRows(res)
+	if err != nil {
+		return nil, err
 	}
-	return missing, nil
-}
-
-// missingOf is what one TMM lacks. Virtual servers without a ready member are as they should be.
-func missingOf(st *control.Status, routers []bgp.RouterState) []string {
-	var out []string
-	if slices.ContainsFunc(st.Conditions, func(c control.Condition) bool { return c.Reason == control.ReasonNoSelfIP }) {
-		return nil // it serves nothing, and says so
+	have, err := l.gatewayRows(ctx)
+	if err != nil {
+		return append(missing, "the northbound database: "+err.Error()), nil
 	}
-	for _, vs := range st.VirtualServers {
-		served := slices.ContainsFunc(vs.Members, func(m control.MemberStatus) bool { return m.State == control.MemberReady })
-		if served && !vs.Programmed {
-			out = append(out, fmt.Sprintf("virtual server %s %s in %s", vs.Name, vs.Destination, st.Pod))
-		}
-	}
-	for _, p := range st.BGP.Peers {
-		if p.State != bgp.StateNoFamily && !p.Established() {
-			out = append(out, fmt.Sprintf("BGP session of %s with %s (%s)", st.Pod, p.Addr, p.State))
-		}
-	}
-	for _, vs := range st.VirtualServers {
-		served := slices.ContainsFunc(vs.Members, func(m control.MemberStatus) bool { return m.State == control.MemberReady })
-		if served && st.BGP.ASN != 0 && !vs.Announced && len(out) == 0 {
-			out = append(out, fmt.Sprintf("announcement of %s by %s", vs.Destination.Addr(), st.Pod))
-		}
-	}
-	for _, r := range routers {
-		for _, prefix := range st.BGP.Announced {
-			if hop, ok := learns(r, st, prefix); !ok {
-				out = append(out, fmt.Sprintf("route to %s by %s (%s) in router %s", prefix, st.Pod, hop, r.Name))
-			}
-		}
-	}
-	return out
-}
-
-// learns says whether a router that peers with the TMM has the TMM as a next hop of prefix.
-func learns(r bgp.RouterState, st *control.Status, prefix netip.Prefix) (hop netip.Addr, ok bool) {
-	for _, v := range st.VLANs {
-		for _, self := range v.SelfIPs {
-			peer := slices.ContainsFunc(r.Peers, func(p bgp.Peer) bool { return p.Addr == self.Addr() && p.Established() })
-			if !peer || self.Addr().Is4() != prefix.Addr().Is4() {
-				continue
-			}
-			hop = self.Addr()
-			if slices.ContainsFunc(r.Routes, func(rt bgp.Route) bool { return rt.Prefix == prefix && slices.Contains(rt.NextHops, hop) }) {
-				return hop, true
-			}
-		}
-	}
-	return hop, !hop.IsValid() // no session in this family: nothing to wait for
-}
-
-// gatewayRow is what identifies an external-gateway route.
-type gatewayRow struct{ prefix, nexthop string }
-
-// wantRows are the routes that follow from the annotations: each pod of a gateway's namespaces
-// by each of the gateway's addresses of its family.
-func wantRows(res api.Resources) (map[gatewayRow]bool, error) {
-	want := map[gatewayRow]bool{}
-	for i := range res.Pods {
-		gw := &res.Pods[i]
-		network := gw.Annotations[api.AnnotationRoutingNetwork]
-		if network == "" || !kubesim.Ready(gw) || gw.DeletionTimestamp != nil {
-			continue
-		}
-		status, err := api.NetworkStatuses(gw)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range status {
-			if s.Name != network {
-				continue
-			}
-			for _, hop := range s.IPs {
-				addRows(want, res.Pods, strings.Split(gw.Annotations[api.AnnotationRoutingNamespaces], ","), hop)
-			}
-		}
-	}
-	return want, nil
-}
-
-func addRows(want map[gatewayRow]bool, pods []corev1.Pod, namespaces []string, hop netip.Addr) {
-	for i := range pods {
-		p := &pods[i]
-		if !slices.Contains(namespaces, p.Namespace) || p.DeletionTimestamp != nil || p.Spec.HostNetwork {
-			continue
-		}
-		for _, ip := range kubesim.PodIPs(p) {
-			if ip.Is4() == hop.Is4() {
-				want[gatewayRow{ip.String(), hop.String()}] = true
-			}
-		}
-	}
+	return slices.Concat(missing, compareRows("northbound route", want, have), missingForwarding(want, res, in)), nil
 }

@@ -1,0 +1,114 @@
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/kubesim"
+	"github.com/spklab/spklab/ovnsim/forward"
+)
+
+// gatewayRow is what identifies an external-gateway route.
+type gatewayRow struct{ prefix, nexthop string }
+
+// wantRows are the routes that follow from the annotations: each pod of a gateway's namespaces
+// by each of the gateway's addresses of its family.
+func wantRows(res api.Resources) (map[gatewayRow]bool, error) {
+	want := map[gatewayRow]bool{}
+	for i := range res.Pods {
+		gw := &res.Pods[i]
+		network := gw.Annotations[api.AnnotationRoutingNetwork]
+		if network == "" || !kubesim.Ready(gw) || gw.DeletionTimestamp != nil {
+			continue
+		}
+		status, err := api.NetworkStatuses(gw)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range status {
+			if s.Name != network {
+				continue
+			}
+			for _, hop := range s.IPs {
+				addRows(want, res.Pods, strings.Split(gw.Annotations[api.AnnotationRoutingNamespaces], ","), hop)
+			}
+		}
+	}
+	return want, nil
+}
+
+func addRows(want map[gatewayRow]bool, pods []corev1.Pod, namespaces []string, hop netip.Addr) {
+	for i := range pods {
+		p := &pods[i]
+		if !slices.Contains(namespaces, p.Namespace) || p.DeletionTimestamp != nil || p.Spec.HostNetwork {
+			continue
+		}
+		for _, ip := range kubesim.PodIPs(p) {
+			if ip.Is4() == hop.Is4() {
+				want[gatewayRow{ip.String(), hop.String()}] = true
+			}
+		}
+	}
+}
+
+// compareRows names the routes that should be there and are not, and those that are and should
+// not.
+func compareRows(what string, want, have map[gatewayRow]bool) []string {
+	var out []string
+	for row := range want {
+		if !have[row] {
+			out = append(out, fmt.Sprintf("%s of pod %s by %s", what, row.prefix, row.nexthop))
+		}
+	}
+	for row := range have {
+		if !want[row] {
+			out = append(out, fmt.Sprintf("removal of the %s of pod %s by %s", what, row.prefix, row.nexthop))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// missingForwarding compares the routes that the workers' datapaths obey with those that they
+// should: each worker those of its own pods. A datapath that gives no answer is named elsewhere.
+func missingForwarding(want map[gatewayRow]bool, res api.Resources, in *Inspection) []string {
+	var out []string
+	for i := range res.Nodes {
+		node := res.Nodes[i].Name
+		doc, ok := in.OVN["ovn-node-"+node]
+		if !ok {
+			continue
+		}
+		var st forward.State
+		if err := json.Unmarshal(doc, &st); err != nil {
+			out = append(out, fmt.Sprintf("a state of ovn-node-%s that can be read: %v", node, err))
+			continue
+		}
+		have, own := map[gatewayRow]bool{}, map[gatewayRow]bool{}
+		for _, p := range st.Pods {
+			for _, g := range p.Gateways {
+				have[gatewayRow{p.Pod.String(), g.Address.String()}] = true
+			}
+		}
+		for row := range want {
+			if runsOn(res, row.prefix, node) {
+				own[row] = true
+			}
+		}
+		out = append(out, compareRows("forwarding in "+node, own, have)...)
+	}
+	return out
+}
+
+// runsOn says whether the pod of an address runs on a node.
+func runsOn(res api.Resources, addr, node string) bool {
+	return slices.ContainsFunc(res.Pods, func(p corev1.Pod) bool {
+		return p.Spec.NodeName == node && slices.ContainsFunc(p.Status.PodIPs, func(ip corev1.PodIP) bool { return ip.IP == addr })
+	})
+}
