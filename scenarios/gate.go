@@ -124,7 +124,8 @@ func (s *scene) gateBothWays() {
 	s.awaitPaths(c.router, 0)
 	s.eventually("the virtual server is unprogrammed", func() error { return s.unprogrammed() })
 	down := s.events(removed)
-	s.closedInOrder(w, down, removed)
+	s.closedInOrder(w, down)
+	s.withdrawalTimes(w, down, removed)
 
 	ready := ctl.Now()
 	must(s.lab.Apply(s.ctx, parse(gatePod(namespace, gateName, "gate-1"))))
@@ -167,23 +168,36 @@ func (s *scene) servedAgain(from string) error {
 
 // closedInOrder holds that each TMM withdrew before it stopped to serve, and that the router
 // had taken the route out by then.
-func (s *scene) closedInOrder(w *world, events []ctl.Event, removed int64) {
+func (s *scene) closedInOrder(w *world, events []ctl.Event) {
 	ginkgo.GinkgoHelper()
 	router := w.client().router
 	for _, vip := range gateVIPs() {
 		prefix := hostPrefix(vip.Addr()).String()
 		gone := when(events, router, bgp.EventFIBRemoved, prefix)
-		withdrawn := when(events, router, bgp.EventRouteWithdrawn, prefix)
 		for _, t := range w.tmms {
 			said, stopped := when(events, t.name, control.EventWithdrawn, prefix), when(events, t.name, control.EventUnprogrammed, prefix)
 			gomega.Expect(said).To(gomega.BeNumerically("<", stopped), "%s withdraws %s before it stops to serve it", t.name, prefix)
 			gomega.Expect(gone).To(gomega.BeNumerically("<", stopped), "%s has no route to %s when %s stops to serve it", router, prefix, t.name)
 		}
-		f := familyOf(vip.Addr())
-		s.figure(report.Figure{Name: f.String() + " removal to withdrawal at the peer", Value: float64(withdrawn-removed) / 1e6, Unit: "ms"})
-		s.figure(report.Figure{Name: f.String() + " removal to the route gone from the peer's kernel", Value: float64(gone-removed) / 1e6, Unit: "ms"})
 	}
 	s.evidence(report.Evidence{Title: "events while the gate closed", Text: lines(events)})
+}
+
+// withdrawalTimes attaches how long it took from the moment when an endpoint's removal was asked
+// for to the router's knowing, and to its kernel's.
+func (s *scene) withdrawalTimes(w *world, events []ctl.Event, removed int64) {
+	ginkgo.GinkgoHelper()
+	router := w.client().router
+	for _, vip := range gateVIPs() {
+		f, prefix := familyOf(vip.Addr()), hostPrefix(vip.Addr()).String()
+		for kind, name := range map[string]string{
+			bgp.EventRouteWithdrawn: "removal to withdrawal at the peer",
+			bgp.EventFIBRemoved:     "removal to the route gone from the peer's kernel",
+		} {
+			took := float64(when(events, router, kind, prefix)-removed) / 1e6
+			s.figure(report.Figure{Name: f.String() + " " + name, Value: took, Unit: "ms"})
+		}
+	}
 }
 
 // openedInOrder holds that each TMM served before it announced, and that the router learned

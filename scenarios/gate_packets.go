@@ -8,7 +8,6 @@ import (
 	"github.com/onsi/gomega"
 
 	"github.com/spklab/spklab/ctl"
-	"github.com/spklab/spklab/dataplane/bgp"
 	"github.com/spklab/spklab/dataplane/control"
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/scenarios/evidence"
@@ -77,88 +76,6 @@ func serving(events []ctl.Event, source, prefix string, at int64) bool {
 		}
 	}
 	return now
-}
-
-// gateStays takes one of two endpoints away, gracefully, under a stream of new connections.
-func (s *scene) gateStays() {
-	w := s.world()
-	c := w.client()
-	namespace := s.openGate(w, "gate-1", "gate-2")
-	s.eventually("both endpoints are members", func() error { return s.members(2) })
-	capture := s.capture(w)
-	prober := s.probe(c, gateVIPs()...)
-	begun := ctl.Now()
-	check(s.lab.Delete(s.ctx, "pod", namespace, "gate-1", -1), "delete one of two endpoints")
-	s.eventually("one endpoint is left", func() error { return s.members(1) })
-	attempts := prober.stop()
-	trace := complete(capture)
-	n := count(attempts, c.handshakes(trace))
-	for _, e := range s.events(begun) {
-		gone := e.Kind == control.EventWithdrawn || e.Kind == bgp.EventRouteWithdrawn
-		for _, vip := range gateVIPs() {
-			gomega.Expect(gone && e.Object == hostPrefix(vip.Addr()).String()).To(gomega.BeFalse(), "%s: %s of %s", e.Source, e.Kind, e.Object)
-		}
-	}
-	s.figure(report.Figure{Name: "attempts served", Value: float64(n.served), Note: n.String()})
-	gomega.Expect(n).To(gomega.Equal(tally{served: len(attempts)}), "attempts by how they ended")
-	gomega.Expect(n.served).To(gomega.BeNumerically(">", 0))
-	s.noneUnserved(w, trace, nil)
-}
-
-// members waits for every TMM to have n members behind each of the gate's addresses.
-func (s *scene) members(n int) error {
-	in, err := s.lab.Inspect(s.ctx)
-	if err != nil {
-		return err
-	}
-	for _, t := range in.TMMs {
-		found := 0
-		for _, vs := range t.VirtualServers {
-			if !slices.Contains(gateVIPs(), vs.Destination) {
-				continue
-			}
-			found++
-			if len(vs.Members) != n {
-				return fmt.Errorf("%s has %d members behind %s", t.Pod, len(vs.Members), vs.Destination)
-			}
-		}
-		if found != len(gateVIPs()) {
-			return fmt.Errorf("%s has %d of the gate's virtual servers", t.Pod, found)
-		}
-	}
-	return nil
-}
-
-// flips is how often gateReadiness takes readiness away: what may go wrong is a race.
-const flips = 3
-
-// gateReadiness takes the only endpoint's readiness away and gives it back, under a stream of new
-// connections. Such an endpoint serves nobody new from that moment on, so what is on its way
-// when the announcement is withdrawn is served only while the TMM drains.
-func (s *scene) gateReadiness() {
-	w := s.world()
-	c := w.client()
-	namespace := s.openGate(w, "gate-1")
-	capture := s.capture(w)
-	prober := s.probe(c, gateVIPs()...)
-	begun := ctl.Now()
-	for range flips {
-		removed := ctl.Now()
-		check(s.lab.SetReady(s.ctx, namespace, "gate-1", false), "fail the readiness probe")
-		s.awaitPaths(c.router, 0)
-		s.eventually("the virtual server is unprogrammed", func() error { return s.unprogrammed() })
-		s.closedInOrder(w, s.events(removed), removed)
-		for _, vip := range gateVIPs() {
-			s.expectNoWay(w, c, vip)
-		}
-		check(s.lab.SetReady(s.ctx, namespace, "gate-1", true), "pass the readiness probe")
-		s.awaitPaths(c.router, len(w.tmms))
-	}
-	s.eventually("clients are served", func() error { return s.servedAgain(c.name) })
-	attempts := prober.stop()
-	trace := complete(capture)
-	s.expectServed(count(attempts, c.handshakes(trace)))
-	s.noneUnserved(w, trace, s.events(begun))
 }
 
 // pathsToEachTMM compares what the router learned, and what stands in its kernel, with the

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,12 +41,30 @@ type prober struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	begun atomic.Int64 // attempts
+
 	mu       sync.Mutex
-	attempts []attempt
+	attempts []attempt // those that have ended
 }
 
-// pace is the time from one attempt on an address to the next.
-const pace = 5 * time.Millisecond
+// started is how many attempts have begun.
+func (p *prober) started() int64 { return p.begun.Load() }
+
+// more says whether at least n attempts have begun.
+func (p *prober) more(n int64) error {
+	if now := p.started(); now < n {
+		return fmt.Errorf("%d of %d attempts have begun", now, n)
+	}
+	return nil
+}
+
+const (
+	// pace is the time from one attempt on an address to the next.
+	pace = 5 * time.Millisecond
+	// attemptTime is less than the second after which a SYN is sent again, so that an attempt
+	// tells of one moment.
+	attemptTime = 900 * time.Millisecond
+)
 
 // probe keeps trying each address from a client.
 func (s *scene) probe(c client, addrs ...netip.AddrPort) *prober {
@@ -75,7 +94,8 @@ func (s *scene) probe(c client, addrs ...netip.AddrPort) *prober {
 
 func (p *prober) try(ctx context.Context, netns string, local, to netip.AddrPort) {
 	a := attempt{vip: to, local: local}
-	d := traffic.Dialer{Netns: netns, Timeout: time.Second, Bound: func(b netip.AddrPort) { a.local = b }}
+	d := traffic.Dialer{Netns: netns, Timeout: attemptTime, Bound: func(b netip.AddrPort) { a.local = b }}
+	p.begun.Add(1)
 	began := time.Now()
 	conn, err := d.TCP(ctx, local, to)
 	a.err, a.took = err, time.Since(began)
