@@ -190,12 +190,12 @@ func (s *scene) withdrawalTimes(w *world, events []ctl.Event, removed int64) {
 	router := w.client().router
 	for _, vip := range gateVIPs() {
 		f, prefix := familyOf(vip.Addr()), hostPrefix(vip.Addr()).String()
-		for kind, name := range map[string]string{
-			bgp.EventRouteWithdrawn: "removal to withdrawal at the peer",
-			bgp.EventFIBRemoved:     "removal to the route gone from the peer's kernel",
+		for _, e := range []struct{ kind, name string }{
+			{bgp.EventRouteWithdrawn, "removal to withdrawal at the peer"},
+			{bgp.EventFIBRemoved, "removal to the route gone from the peer's kernel"},
 		} {
-			took := float64(when(events, router, kind, prefix)-removed) / 1e6
-			s.figure(report.Figure{Name: f.String() + " " + name, Value: took, Unit: "ms"})
+			took := float64(when(events, router, e.kind, prefix)-removed) / 1e6
+			s.figure(report.Figure{Name: f.String() + " " + e.name, Value: took, Unit: "ms"})
 		}
 	}
 }
