@@ -63,8 +63,7 @@ func (l *Lab) putObjects(objs []api.Object) error {
 	return nil
 }
 
-// putPod stores a pod. One that exists keeps its status and the annotations of the controllers;
-// what a pod runs cannot change, as in Kubernetes.
+// putPod stores a pod. One that exists keeps its place, its status and what controllers wrote.
 func (l *Lab) putPod(o api.Object, res *api.Resources) error {
 	old := res.Pod(o.Namespace, o.Name)
 	if old == nil {
@@ -74,21 +73,13 @@ func (l *Lab) putPod(o api.Object, res *api.Resources) error {
 	if err != nil || len(decoded.Pods) != 1 {
 		return err
 	}
-	merged := old.DeepCopy()
-	merged.Labels = decoded.Pods[0].Labels
-	if merged.Annotations == nil {
-		merged.Annotations = map[string]string{}
-	}
-	for k, v := range decoded.Pods[0].Annotations {
-		if _, written := merged.Annotations[k]; !written || k != api.AnnotationPodNetworks {
-			merged.Annotations[k] = v
-		}
-	}
-	return l.store.put(api.KindPod, merged, merged)
+	p := kubesim.Apply(old, &decoded.Pods[0])
+	return l.store.put(api.KindPod, p, p)
 }
 
 // Delete removes an object and returns when the lab has followed. A pod is given its grace
-// period: graceSeconds below 0 is the pod's own, 0 kills it at once, as a crash would.
+// period: graceSeconds below 0 is the pod's own, 0 kills it at once, as a crash would. A
+// namespace takes everything in it along.
 func (l *Lab) Delete(ctx context.Context, kind, namespace, name string, graceSeconds int64) error {
 	unlock, err := l.rt.Lock(ctx)
 	if err != nil {
@@ -102,14 +93,20 @@ func (l *Lab) Delete(ctx context.Context, kind, namespace, name string, graceSec
 	if api.ClusterScoped(kind) {
 		namespace = ""
 	}
+	o := api.Object{Kind: kind, Namespace: namespace, Name: name}
 	switch kind {
+	case api.KindNode:
+		return &api.InputError{File: "delete", Text: o.String(), Message: "the lab file makes the nodes; take it out there"}
+	case api.KindNamespace:
+		err = l.empty(ctx, name, graceSeconds)
 	case api.KindPod:
 		err = l.terminate(ctx, namespace, name, graceSeconds)
-	default:
+	}
+	if err == nil && kind != api.KindPod {
 		err = l.store.remove(kind, namespace, name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w", api.Object{Kind: kind, Namespace: namespace, Name: name}, ErrNotFound)
+		return fmt.Errorf("%s: %w", o, ErrNotFound)
 	}
 	if err != nil {
 		return err
@@ -121,7 +118,29 @@ func (l *Lab) Delete(ctx context.Context, kind, namespace, name string, graceSec
 // ErrNotFound says that there is no such object in the lab.
 var ErrNotFound = errors.New("not found")
 
-// terminate marks a pod as on its way out.
+// empty removes what a namespace holds: its pods are asked to end, its other objects go at once.
+func (l *Lab) empty(ctx context.Context, namespace string, graceSeconds int64) error {
+	all, err := l.store.objects()
+	if err != nil {
+		return err
+	}
+	for _, o := range all {
+		switch {
+		case o.Namespace != namespace:
+		case o.Kind == api.KindPod:
+			err = l.terminate(ctx, namespace, o.Name, graceSeconds)
+		default:
+			err = l.store.remove(o.Kind, o.Namespace, o.Name)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a controller may have been first
+			return err
+		}
+	}
+	return nil
+}
+
+// terminate marks a pod as on its way out. Its own grace period is the process's as well; with
+// another one the process is ended here, once everybody has been told.
 func (l *Lab) terminate(ctx context.Context, namespace, name string, graceSeconds int64) error {
 	res, err := l.store.read()
 	if err != nil {
@@ -131,17 +150,23 @@ func (l *Lab) terminate(ctx context.Context, namespace, name string, graceSecond
 	if p == nil {
 		return fs.ErrNotExist
 	}
-	if graceSeconds < 0 {
-		graceSeconds = int64(grace(p))
-	}
 	if graceSeconds == 0 {
 		if err := l.rt.Kill(ctx, p.Name); err != nil {
 			return err
 		}
 	}
-	p = p.DeepCopy()
+	own := graceSeconds < 0
+	if own {
+		graceSeconds = int64(grace(p))
+	}
 	kubesim.Terminate(p, time.Now(), graceSeconds)
-	return l.store.put(api.KindPod, p, p)
+	if own {
+		return l.store.put(api.KindPod, p, p)
+	}
+	if _, _, err := l.reconcile(res); err != nil {
+		return err
+	}
+	return l.rt.Stop(ctx, p.Name, int(graceSeconds))
 }
 
 // SetReady sets a pod's readiness, as its kubelet would after a failed or passed probe.

@@ -53,6 +53,12 @@ func (r *Runtime) Kill(ctx context.Context, process string) error {
 	return nil
 }
 
+// Stop ends a process of the lab as undoing its step would, with a grace period of its own between
+// SIGTERM and SIGKILL (0 = 5 seconds). One that has ended is stopped.
+func (r *Runtime) Stop(ctx context.Context, process string, graceSeconds int) error {
+	return stopProcesses(ctx, r.token(process), graceSeconds)
+}
+
 // LogPath is the file that a process of the lab writes its output to.
 func (r *Runtime) LogPath(process string) string { return filepath.Join(r.dir, "log", process+".log") }
 
