@@ -295,6 +295,9 @@ func TestLostJournal(t *testing.T) {
 	if err := ctl.Get(t.Context(), socket, ctl.PathReady, nil); err == nil {
 		t.Error("the process still answers")
 	}
+	if removed, err := (topo.Host{Run: t.TempDir()}).Prune(t.Context()); err != nil || len(removed) != 0 {
+		t.Errorf("another host pruned %v, %v; the namespaces are not its own", removed, err)
+	}
 	removed, err := host.Prune(t.Context())
 	if err != nil {
 		t.Fatal(err)
