@@ -26,7 +26,7 @@ func (l *Lab) Apply(ctx context.Context, objs []api.Object) ([]api.Finding, erro
 		return nil, err
 	}
 	defer unlock()
-	if err := l.checkMasters(objs); err != nil {
+	if err := l.checkApply(objs); err != nil {
 		return nil, err
 	}
 	if err := l.putObjects(objs); err != nil {
@@ -47,16 +47,11 @@ func (l *Lab) putObjects(objs []api.Object) error {
 		return err
 	}
 	for _, o := range objs {
-		var err error
-		switch o.Kind {
-		case api.KindPod:
-			err = l.putPod(o, &res)
-		case api.KindNode, api.KindEndpointSlice:
-			err = fmt.Errorf("%s: the lab makes this kind of object itself", o)
-		default:
-			err = l.store.putRaw(o)
+		put := l.store.putRaw
+		if o.Kind == api.KindPod {
+			put = func(o api.Object) error { return l.putPod(o, &res) }
 		}
-		if err != nil {
+		if err := put(o); err != nil {
 			return err
 		}
 	}

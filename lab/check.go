@@ -21,9 +21,9 @@ func Check(src *Source) ([]api.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	errs := []error{checkNADs(src.Spec, src.Objects)}
+	errs := []error{checkNodes(src.Objects), checkNADs(src.Spec, src.Objects)}
 	res, findings := settled(src.Spec, res)
-	findings = slices.Concat(findings, api.Check(res), checkSelfIPs(src.Spec, res), checkImages(res))
+	findings = slices.Concat(findings, api.Check(res), checkSelfIPs(src.Spec, res), checkNames(src.Spec, res), checkImages(res))
 	var warnings []api.Finding
 	for _, f := range findings {
 		if f.Severity != api.SeverityError {
@@ -62,8 +62,16 @@ func locate(src *Source, f api.Finding) error {
 	return e
 }
 
-// checkMasters is checkNADs for objects that are applied to a running lab.
-func (l *Lab) checkMasters(objs []api.Object) error { return checkNADs(l.Spec, objs) }
+// checkNodes asks that nodes come from the lab file alone.
+func checkNodes(objs []api.Object) error {
+	var errs []error
+	for _, o := range objs {
+		if o.Kind == api.KindNode {
+			errs = append(errs, at(o, o.Name, o.String()+": the lab file makes the nodes; add a worker there"))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // checkNADs asks that the master of each NetworkAttachmentDefinition is a NIC of every worker and
 // carries its MTU.
@@ -205,6 +213,53 @@ func cabledTo(spec *topo.Lab, res api.Resources, nad string) topo.Network {
 		}
 	}
 	return topo.Network{}
+}
+
+// checkNames asks that each pod has a name of its own in the lab, whatever its namespace: it names
+// the pod's network namespace and process.
+func checkNames(spec *topo.Lab, res api.Resources) []api.Finding {
+	taken := map[string]string{topo.Switch: "a node of the lab"}
+	for _, n := range labNodes(spec) {
+		taken[n.Name] = "a node of the lab"
+	}
+	var out []api.Finding
+	for i := range res.Pods {
+		p := &res.Pods[i]
+		if owner, ok := taken[p.Name]; ok {
+			out = append(out, api.Finding{
+				Severity: api.SeverityError, Object: api.Ref(api.KindPod, p),
+				Message: owner + " has this name too", Hint: "choose another; names of pods and nodes are unique in a lab",
+			})
+			continue
+		}
+		taken[p.Name] = "pod " + p.Namespace + "/" + p.Name
+	}
+	return out
+}
+
+// checkApply asks of objects that are to join a running lab what can be asked before they do.
+func (l *Lab) checkApply(objs []api.Object) error {
+	if err := errors.Join(checkNodes(objs), checkNADs(l.Spec, objs)); err != nil {
+		return err
+	}
+	all, err := l.store.objects()
+	if err != nil {
+		return err
+	}
+	for _, o := range objs {
+		all = slices.DeleteFunc(all, func(have api.Object) bool { return have.StoreName() == o.StoreName() })
+	}
+	all = append(all, objs...)
+	res, _, err := api.Decode(all)
+	if err != nil {
+		return err
+	}
+	res, _ = settled(l.Spec, res)
+	var errs []error
+	for _, f := range checkNames(l.Spec, res) {
+		errs = append(errs, locate(&Source{Objects: objs, File: f.Object}, f))
+	}
+	return errors.Join(errs...)
 }
 
 // checkImages names the pods in which nothing will run.

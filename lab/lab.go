@@ -217,16 +217,16 @@ func program(dir, name string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// labNames are the nodes of the lab file, in its order.
-func (l *Lab) specNodes() []Node {
+// labNodes are the nodes of the lab file, in its order.
+func labNodes(spec *topo.Lab) []Node {
 	var nodes []Node
-	for _, w := range l.Spec.Workers {
+	for _, w := range spec.Workers {
 		nodes = append(nodes, Node{Name: w.Name, Kind: KindWorker})
 	}
-	for _, r := range l.Spec.Routers {
+	for _, r := range spec.Routers {
 		nodes = append(nodes, Node{Name: r.Name, Kind: KindRouter})
 	}
-	for _, c := range l.Spec.Clients {
+	for _, c := range spec.Clients {
 		nodes = append(nodes, Node{Name: c.Name, Kind: KindClient})
 	}
 	return append(nodes, Node{Name: topo.Switch, Kind: KindSwitch})
@@ -264,7 +264,7 @@ func (l *Lab) Nodes() ([]Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes := l.specNodes()
+	nodes := labNodes(l.Spec)
 	for i := range res.Pods {
 		nodes = append(nodes, podNode(&res.Pods[i]))
 	}

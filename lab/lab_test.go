@@ -305,6 +305,41 @@ spec:
 	}
 }
 
+// TestApply: what is kept, and what is refused before anything changes.
+func TestApply(t *testing.T) {
+	needRoot(t)
+	l := up(t, "flannel", "applying")
+	before := l.pids()
+	for _, tc := range []struct{ name, manifest, want string }{
+		{"unknown kind", "apiVersion: x/v1\nkind: F5SPKTeleporter\nmetadata: {name: beam}\n", ""},
+		{"slice of a Service without selector", "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: mine}\naddressType: IPv4\nendpoints: []\n", ""},
+		{"pod called as a node", "apiVersion: v1\nkind: Pod\nmetadata: {name: node-1}\nspec: {containers: []}\n", "a node of the lab has this name too"},
+		{"pod called as another", "apiVersion: v1\nkind: Pod\nmetadata: {name: app-1, namespace: other}\nspec: {containers: []}\n", "pod default/app-1 has this name too"},
+		{"node", "apiVersion: v1\nkind: Node\nmetadata: {name: node-3}\n", "the lab file makes the nodes"},
+		{"master that does not exist", "apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\nmetadata: {name: n}\nspec: {config: '{\"type\":\"macvlan\",\"master\":\"ens1\"}'}\n", "master is no NIC of node-1; it has eth0"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			objs, err := api.Split("apply.yaml", []byte(tc.manifest))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = l.Apply(t.Context(), objs)
+			kept, getErr := l.Get(objs[0].Kind, objs[0].Namespace, objs[0].Name)
+			switch {
+			case tc.want == "" && (err != nil || getErr != nil || len(kept) != 1):
+				t.Errorf("%v; kept %v, %v", err, kept, getErr)
+			case tc.want != "" && (!errors.As(err, new(*api.InputError)) || !strings.Contains(err.Error(), tc.want)):
+				t.Errorf("error %v, want bad input with %q", err, tc.want)
+			case tc.want != "" && len(kept) > 0:
+				t.Errorf("kept %v", kept)
+			}
+		})
+	}
+	if diff := cmp.Diff(before, l.pids()); diff != "" {
+		t.Errorf("processes (-before +after):\n%s", diff)
+	}
+}
+
 // TestFirstUpThatFails leaves nothing behind, and says why.
 func TestFirstUpThatFails(t *testing.T) {
 	needRoot(t)

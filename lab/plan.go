@@ -50,6 +50,9 @@ func Plan(spec *topo.Lab, res api.Resources, env Env) (topo.Plan, error) {
 	if !ok {
 		return topo.Plan{}, fmt.Errorf("fabric %q: no such driver", spec.Fabric.Driver)
 	}
+	for _, f := range checkNames(spec, res) {
+		return topo.Plan{}, fmt.Errorf("plan %s: %s", f.Object, f.Message)
+	}
 	fenv := fabric.Env{Spklab: env.Spklab, StateDir: env.StateDir}
 	steps := slices.Concat(topo.Base(spec), driver.Cluster(spec, fenv))
 	for _, w := range spec.Workers {
