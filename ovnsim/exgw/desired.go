@@ -20,12 +20,12 @@ const (
 	joinV6        = "fd98::/64"
 )
 
-// Desired computes the rows that follow from the objects. It is pure. Objects that make no sense
-// are warnings; the others count.
-func Desired(res api.Resources) (Rows, []string) {
-	d := desirer{res: &res, gateways: map[string][]netip.Addr{}}
+// Desired computes the rows that follow from the objects and the networks of the pods. It is
+// pure. Objects that make no sense are warnings; the others count.
+func Desired(res api.Resources, cluster []netip.Prefix) (Rows, []string) {
+	d := desirer{res: &res, cidrs: cluster, gateways: map[string][]netip.Addr{}}
 	d.findGateways()
-	cluster := Router{Name: clusterRouter, Ports: []RouterPort{joinPort("rtoj-"+clusterRouter, 1)}}
+	router := Router{Name: clusterRouter, Ports: []RouterPort{joinPort("rtoj-"+clusterRouter, 1)}}
 	join := Switch{Name: joinSwitch, Ports: []SwitchPort{routerPort("jtor-"+clusterRouter, "rtoj-"+clusterRouter)}}
 	for i := range res.Nodes {
 		n, err := readNode(&res.Nodes[i])
@@ -33,12 +33,13 @@ func Desired(res api.Resources) (Rows, []string) {
 			d.warn("node %s: %v", res.Nodes[i].Name, err)
 			continue
 		}
-		cluster.Ports = append(cluster.Ports, RouterPort{Name: "rtos-" + n.name, MAC: macOf(n.gateways()), Networks: n.gateways()})
+		router.Ports = append(router.Ports, RouterPort{Name: "rtos-" + n.name, MAC: macOf(n.gateways()), Networks: n.gateways()})
+		router.Routes = append(router.Routes, n.outwardRoutes(i+2)...)
 		join.Ports = append(join.Ports, routerPort("jtor-GR_"+n.name, "rtoj-GR_"+n.name))
 		d.rows.Routers = append(d.rows.Routers, d.gatewayRouter(n, i+2))
 		d.rows.Switches = append(d.rows.Switches, d.nodeSwitch(n), externalSwitch(n))
 	}
-	d.rows.Routers = append(d.rows.Routers, cluster)
+	d.rows.Routers = append(d.rows.Routers, router)
 	d.rows.Switches = append(d.rows.Switches, join)
 	d.rows.sort()
 	return d.rows, d.warnings
@@ -46,6 +47,7 @@ func Desired(res api.Resources) (Rows, []string) {
 
 type desirer struct {
 	res      *api.Resources
+	cidrs    []netip.Prefix
 	rows     Rows
 	warnings []string
 	gateways map[string][]netip.Addr // by namespace
@@ -104,6 +106,11 @@ func (d *desirer) gatewayRouter(n node, index int) Router {
 		joinPort("rtoj-GR_"+n.name, index),
 		{Name: out, MAC: macOf(n.primary), Networks: n.primary},
 	}}
+	for _, c := range d.cidrs { // inwards, by the cluster router
+		if hop, ok := joinAddr(1, c.Addr()); ok {
+			r.Routes = append(r.Routes, Route{Prefix: c.Masked(), Nexthop: hop})
+		}
+	}
 	for i := range d.res.Pods {
 		p := &d.res.Pods[i]
 		if p.Spec.NodeName != n.name || !attached(p) {
@@ -114,7 +121,7 @@ func (d *desirer) gatewayRouter(n node, index int) Router {
 		for _, ip := range podIPs(p) {
 			for _, hop := range hops {
 				if hop.Is4() == ip.Is4() {
-					r.Routes = append(r.Routes, Route{Pod: ip, Nexthop: hop, OutputPort: out})
+					r.Routes = append(r.Routes, Route{Prefix: hostPrefix(ip), BySource: true, Nexthop: hop, OutputPort: out, Symmetric: true})
 					matched = true
 				}
 			}
@@ -125,6 +132,20 @@ func (d *desirer) gatewayRouter(n node, index int) Router {
 	}
 	return r
 }
+
+// outwardRoutes are those of the cluster router: what a node's pods send to the outside goes to
+// the node's own gateway router, the nth on the join networks.
+func (n node) outwardRoutes(index int) []Route {
+	var out []Route
+	for _, s := range n.subnets {
+		if hop, ok := joinAddr(index, s.Addr()); ok {
+			out = append(out, Route{Prefix: s.Masked(), BySource: true, Nexthop: hop})
+		}
+	}
+	return out
+}
+
+func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // nodeSwitch is the node's own switch with its pods.
 func (d *desirer) nodeSwitch(n node) Switch {
@@ -145,7 +166,10 @@ func (d *desirer) nodeSwitch(n node) Switch {
 		for _, ip := range podIPs(p) {
 			words = append(words, ip.String())
 		}
-		s.Ports = append(s.Ports, SwitchPort{Name: p.Namespace + "_" + p.Name, Addresses: []string{strings.Join(words, " ")}})
+		s.Ports = append(s.Ports, SwitchPort{
+			Name: p.Namespace + "_" + p.Name, Addresses: []string{strings.Join(words, " ")},
+			ExternalIDs: map[string]string{"namespace": p.Namespace, "pod": "true"},
+		})
 	}
 	return s
 }
@@ -164,16 +188,37 @@ func routerPort(name, peer string) SwitchPort {
 
 // joinPort is the nth port of the join networks.
 func joinPort(name string, n int) RouterPort {
-	var networks []netip.Prefix
+	networks := joinAddrs(n)
+	return RouterPort{Name: name, MAC: macOf(networks), Networks: networks}
+}
+
+// joinAddrs are the nth addresses of the join networks.
+func joinAddrs(n int) []netip.Prefix {
+	var out []netip.Prefix
 	for _, cidr := range []string{joinV4, joinV6} {
 		p := netip.MustParsePrefix(cidr)
 		a := p.Addr()
 		for range n {
 			a = a.Next()
 		}
-		networks = append(networks, netip.PrefixFrom(a, p.Bits()))
+		out = append(out, netip.PrefixFrom(a, p.Bits()))
 	}
-	return RouterPort{Name: name, MAC: macOf(networks), Networks: networks}
+	return out
+}
+
+// joinAddr is the one of the family of like.
+func joinAddr(n int, like netip.Addr) (netip.Addr, bool) {
+	for _, p := range joinAddrs(n) {
+		if p.Addr().Is4() == like.Is4() {
+			return p.Addr(), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// joins says whether an address is on the join networks.
+func joins(a netip.Addr) bool {
+	return slices.ContainsFunc(joinAddrs(0), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // macOf forms a MAC of the first IPv4 address as OVN-Kubernetes does, or of the end of the first

@@ -4,6 +4,6 @@
 // OVSDB client, so it works on any server.
 //
 // Sources of gateways are annotated pods (k8s.ovn.org/routing-namespaces and routing-network)
-// and namespaces (k8s.ovn.org/routing-external-gws). Routes of the cluster router, load
-// balancers and policies are not written.
+// and namespaces (k8s.ovn.org/routing-external-gws). Load balancers, NAT, ACLs and policies are not
+// written.
 package exgw

@@ -1,15 +1,10 @@
 package exgw_test
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
+	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -17,7 +12,6 @@ import (
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/ovnsim/exgw"
-	"github.com/spklab/spklab/ovnsim/ovsdb"
 )
 
 const node = `
@@ -29,6 +23,11 @@ metadata:
     k8s.ovn.org/node-subnets: '{"default":["10.131.0.0/23","fd01:0:0:1::/64"]}'
     k8s.ovn.org/node-primary-ifaddr: '{"ipv4":"10.144.100.11/24","ipv6":"fd00:10:144:100::11/64"}'
 `
+
+// cluster is what the lab's --cluster-cidr says.
+func cluster() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("10.131.0.0/16"), netip.MustParsePrefix("fd01::/48")}
+}
 
 // app is a pod of namespace apps.
 func app(name, ips, more string) string {
@@ -92,8 +91,8 @@ func routes(rows exgw.Rows, router string) []string {
 	var out []string
 	for _, r := range rows.Routers {
 		for _, x := range r.Routes {
-			if r.Name == router {
-				out = append(out, fmt.Sprintf("%s by %s out %s", x.Pod, x.Nexthop, x.OutputPort))
+			if r.Name == router && x.Symmetric && x.BySource && x.Prefix.IsSingleIP() {
+				out = append(out, fmt.Sprintf("%s by %s out %s", x.Prefix.Addr(), x.Nexthop, x.OutputPort))
 			}
 		}
 	}
@@ -135,7 +134,7 @@ func TestDesiredRoutes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rows, warnings := exgw.Desired(decode(t, tt.docs...))
+			rows, warnings := exgw.Desired(decode(t, tt.docs...), cluster())
 			if diff := cmp.Diff(tt.want, routes(rows, "GR_worker-1"), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("routes (-want +got):\n%s", diff)
 			}
@@ -148,11 +147,13 @@ func TestDesiredRoutes(t *testing.T) {
 }
 
 func TestDesiredTopology(t *testing.T) {
-	rows, warnings := exgw.Desired(decode(t, node, app("app-1", both, running)))
+	rows, warnings := exgw.Desired(decode(t, node, app("app-1", both, running)), cluster())
 	if len(warnings) != 0 {
 		t.Errorf("warnings %v", warnings)
 	}
 	want := map[string][]string{
+		"routes GR_worker-1":        {"10.131.0.0/16 by 100.64.0.1", "fd01::/48 by fd98::1"},
+		"routes ovn_cluster_router": {"10.131.0.0/23 by 100.64.0.2 src-ip", "fd01:0:0:1::/64 by fd98::2 src-ip"},
 		"router GR_worker-1":        {"rtoe-GR_worker-1 0a:58:0a:90:64:0b [10.144.100.11/24 fd00:10:144:100::11/64]", "rtoj-GR_worker-1 0a:58:64:40:00:02 [100.64.0.2/16 fd98::2/64]"},
 		"router ovn_cluster_router": {"rtoj-ovn_cluster_router 0a:58:64:40:00:01 [100.64.0.1/16 fd98::1/64]", "rtos-worker-1 0a:58:0a:83:00:01 [10.131.0.1/23 fd01:0:0:1::1/64]"},
 		"switch ext_worker-1":       {"br-ex_worker-1 localnet [unknown]", "etor-GR_worker-1 router [router]"},
@@ -164,6 +165,13 @@ func TestDesiredTopology(t *testing.T) {
 		for _, p := range r.Ports {
 			got["router "+r.Name] = append(got["router "+r.Name], fmt.Sprintf("%s %s %v", p.Name, p.MAC, p.Networks))
 		}
+		for _, x := range r.Routes {
+			text := fmt.Sprintf("%s by %s", x.Prefix, x.Nexthop)
+			if x.BySource {
+				text += " src-ip"
+			}
+			got["routes "+r.Name] = append(got["routes "+r.Name], text)
+		}
 	}
 	for _, s := range rows.Switches {
 		for _, p := range s.Ports {
@@ -173,105 +181,6 @@ func TestDesiredTopology(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("topology (-want +got):\n%s", diff)
 	}
-}
-
-// bench is a database with an object store and a controller between them.
-type bench struct {
-	t          *testing.T
-	nb, store  string
-	ctl        string
-	controller context.CancelFunc
-	ended      chan error
-}
-
-func newBench(t *testing.T) *bench {
-	t.Helper()
-	dir := t.TempDir()
-	b := &bench{t: t, nb: filepath.Join(dir, "nb.sock"), store: filepath.Join(dir, "manifests"), ctl: filepath.Join(dir, "ctl.sock")}
-	if err := os.Mkdir(b.store, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	ready := filepath.Join(dir, "nbctl.sock")
-	go func() { served <- ovsdb.Run(ctx, ovsdb.Config{Listen: b.nb, Ctl: ready}) }()
-	b.eventually(func() error { return ctl.Get(t.Context(), ready, ctl.PathReady, nil) })
-	t.Cleanup(func() {
-		b.stop()
-		cancel()
-		if err := <-served; err != nil {
-			t.Errorf("database: %v", err)
-		}
-	})
-	return b
-}
-
-func (b *bench) start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	b.controller, b.ended = cancel, make(chan error, 1)
-	go func() {
-		b.ended <- exgw.Run(ctx, exgw.Config{NB: "unix:" + b.nb, Manifests: b.store, Ctl: b.ctl})
-	}()
-	b.eventually(func() error { return ctl.Get(b.t.Context(), b.ctl, ctl.PathReady, nil) })
-}
-
-func (b *bench) stop() {
-	if b.controller == nil {
-		return
-	}
-	b.controller()
-	if err := <-b.ended; err != nil {
-		b.t.Errorf("controller: %v", err)
-	}
-	b.controller = nil
-}
-
-func (b *bench) eventually(f func() error) {
-	b.t.Helper()
-	var err error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		if err = f(); err == nil {
-			return
-		}
-	}
-	b.t.Fatal(err)
-}
-
-func (b *bench) put(name, text string) {
-	b.t.Helper()
-	tmp := filepath.Join(b.store, ".tmp-"+name)
-	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
-		b.t.Fatal(err)
-	}
-	if err := os.Rename(tmp, filepath.Join(b.store, name)); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-func (b *bench) remove(name string) {
-	b.t.Helper()
-	if err := os.Remove(filepath.Join(b.store, name)); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-// holds waits until the database holds exactly these routes.
-func (b *bench) holds(want ...string) {
-	b.t.Helper()
-	b.eventually(func() error {
-		var st exgw.State
-		if err := ctl.Get(b.t.Context(), b.ctl, ctl.PathState, &st); err != nil {
-			return err
-		}
-		var got []string
-		for _, r := range st.Routes {
-			got = append(got, fmt.Sprintf("%s %s by %s", r.Router, r.Pod, r.Nexthop))
-		}
-		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
-			return fmt.Errorf("routes (-want +got), error %q:\n%s", st.Error, diff)
-		}
-		return nil
-	})
 }
 
 func TestControllerConverges(t *testing.T) {
@@ -310,6 +219,34 @@ func TestControllerConverges(t *testing.T) {
 	}
 }
 
+// TestDatabaseRestarts checks that a database that lost its memory is filled again, and that rows
+// that somebody takes away come back.
+func TestDatabaseRestarts(t *testing.T) {
+	b := newBench(t)
+	b.put("node.yaml", node)
+	b.put("app-1.yaml", app("app-1", `"10.131.1.100/23"`, running))
+	b.put("tmm-1.yaml", tmm{name: "tmm-1", ips: `"10.144.100.16"`}.String())
+	b.start()
+	stands := func() {
+		t.Helper()
+		b.eventually(func() error {
+			for table, want := range map[string]int{"Logical_Router": 2, "Logical_Switch": 3, "Logical_Router_Static_Route": 5} {
+				if n := b.count(table); n != want {
+					return fmt.Errorf("%d rows in %s, want %d", n, table, want)
+				}
+			}
+			return nil
+		})
+		b.holds("GR_worker-1 10.131.1.100 by 10.144.100.16")
+	}
+	stands()
+	b.stopDatabase()
+	b.startDatabase()
+	stands()
+	b.transact(`{"op":"update","table":"Logical_Router","where":[["name","==","GR_worker-1"]],"row":{"static_routes":["set",[]]}}`)
+	stands()
+}
+
 // TestHandmadeRowsStay checks that routes of other people are left alone.
 func TestHandmadeRowsStay(t *testing.T) {
 	b := newBench(t)
@@ -322,8 +259,8 @@ func TestHandmadeRowsStay(t *testing.T) {
 		`{"op":"mutate","table":"Logical_Router","where":[["name","==","GR_worker-1"]],"mutations":[["static_routes","insert",["named-uuid","x"]]]}`)
 	b.remove("tmm-1.yaml")
 	b.holds()
-	if n := b.count("Logical_Router_Static_Route"); n != 1 {
-		t.Errorf("%d routes left, want the one made by hand", n)
+	if n := b.count("Logical_Router_Static_Route"); n != 5 {
+		t.Errorf("%d routes left, want those between the routers and the one made by hand", n)
 	}
 	b.remove("node.yaml")
 	b.eventually(func() error {
@@ -332,37 +269,4 @@ func TestHandmadeRowsStay(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-func (b *bench) transact(ops ...string) json.RawMessage {
-	b.t.Helper()
-	conn, err := net.Dial("unix", b.nb)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := fmt.Fprintf(conn, `{"id":1,"method":"transact","params":["OVN_Northbound",%s]}`, strings.Join(ops, ",")); err != nil {
-		b.t.Fatal(err)
-	}
-	var answer struct {
-		Result json.RawMessage `json:"result"`
-	}
-	if err := json.NewDecoder(conn).Decode(&answer); err != nil {
-		b.t.Fatal(err)
-	}
-	if strings.Contains(string(answer.Result), `"error"`) {
-		b.t.Fatalf("transaction: %s", answer.Result)
-	}
-	return answer.Result
-}
-
-func (b *bench) count(table string) int {
-	b.t.Helper()
-	var result []struct {
-		Rows []struct{} `json:"rows"`
-	}
-	if err := json.Unmarshal(b.transact(fmt.Sprintf(`{"op":"select","table":%q,"where":[]}`, table)), &result); err != nil {
-		b.t.Fatal(err)
-	}
-	return len(result[0].Rows)
 }

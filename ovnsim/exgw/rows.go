@@ -27,11 +27,13 @@ type RouterPort struct {
 	Networks []netip.Prefix
 }
 
-// Route is a Logical_Router_Static_Route with policy src-ip and ecmp_symmetric_reply.
+// Route is a Logical_Router_Static_Route.
 type Route struct {
-	Pod        netip.Addr
+	Prefix     netip.Prefix
+	BySource   bool // policy src-ip instead of dst-ip
 	Nexthop    netip.Addr
-	OutputPort string
+	OutputPort string // empty: the port whose network holds the next hop
+	Symmetric  bool   // ecmp_symmetric_reply: a route to an external gateway
 }
 
 // Switch is a Logical_Switch.
@@ -47,10 +49,13 @@ type SwitchPort struct {
 	Type      string // "", router, localnet
 	Addresses []string
 	Options   map[string]string
+	// ExternalIDs say whose port it is, where OVN-Kubernetes says so.
+	ExternalIDs map[string]string
 }
 
 func compareRoutes(a, b Route) int {
-	return cmp.Or(a.Pod.Compare(b.Pod), a.Nexthop.Compare(b.Nexthop), cmp.Compare(a.OutputPort, b.OutputPort))
+	return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()),
+		a.Nexthop.Compare(b.Nexthop), cmp.Compare(a.OutputPort, b.OutputPort))
 }
 
 // sort puts the rows in canonical order.

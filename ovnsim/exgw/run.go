@@ -2,18 +2,16 @@ package exgw
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/ovnsim/northbound"
 )
 
 // Config is what the controller needs to know.
@@ -32,14 +30,11 @@ const (
 	EventError        = "error"
 )
 
-// retryEvery is when a write that failed is tried again.
-const retryEvery = 500 * time.Millisecond
-
 // State is the state document of the controller.
 type State struct {
-	Routes   []RouteState `json:"routes"`
+	Routes   []RouteState `json:"routes"`             // as last read
 	Warnings []string     `json:"warnings,omitempty"` // objects that make no sense
-	Error    string       `json:"error,omitempty"`    // of the last write, empty when it went through
+	Error    string       `json:"error,omitempty"`    // of the connection or the last write, empty when all is well
 }
 
 // RouteState is one external-gateway route as it stands in the database.
@@ -50,20 +45,19 @@ type RouteState struct {
 }
 
 // Run keeps the northbound database equal to what the objects ask for until ctx ends. Started
-// again it converges: rows of an earlier run that nothing asks for go.
+// again it converges: rows of an earlier run that nothing asks for go. So it does when the
+// database comes back empty, or when somebody else takes its rows away.
 func Run(ctx context.Context, cfg Config) error {
 	if cfg.Log == nil {
 		cfg.Log = ctl.NewLog("ovn-exgw")
 	}
-	nb, err := dial(ctx, cfg.NB)
-	if err != nil {
-		return err
-	}
-	defer nb.client.Close()
-	c := &controller{nb: nb, log: cfg.Log, changed: make(chan struct{}, 1)}
+	c := &controller{log: cfg.Log, cluster: cfg.ClusterCIDRs, changed: make(chan struct{}, 1)}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return api.Watch(ctx, cfg.Manifests, c.take) })
-	g.Go(func() error { return c.follow(ctx) })
+	g.Go(func() error {
+		northbound.Follower{Endpoint: cfg.NB, Sync: c.sync, Poke: c.changed, Down: c.fail}.Follow(ctx)
+		return nil
+	})
 	if cfg.Ctl != "" {
 		s := ctl.Server{Log: cfg.Log, Ready: c.ready.Load, State: func() (any, error) { return c.state(), nil }}
 		g.Go(func() error { return s.Serve(ctx, cfg.Ctl) })
@@ -73,8 +67,8 @@ func Run(ctx context.Context, cfg Config) error {
 
 // controller writes the rows that the objects ask for.
 type controller struct {
-	nb      *northbound
 	log     *ctl.Log
+	cluster []netip.Prefix
 	changed chan struct{}
 	ready   atomic.Bool
 
@@ -82,12 +76,13 @@ type controller struct {
 	seen     bool // objects have been read at least once
 	want     Rows
 	warnings []string
+	routes   []RouteState // as last read
 	err      error
 }
 
 // take is called with the objects of the moment.
 func (c *controller) take(res api.Resources, _ []api.Warning) {
-	want, warnings := Desired(res)
+	want, warnings := Desired(res, c.cluster)
 	c.mu.Lock()
 	c.seen, c.want, c.warnings = true, want, warnings
 	c.mu.Unlock()
@@ -97,57 +92,47 @@ func (c *controller) take(res api.Resources, _ []api.Warning) {
 	}
 }
 
-// follow writes after each change, and again after a while where that failed.
-func (c *controller) follow(ctx context.Context) error {
-	retry := time.NewTimer(0)
-	defer retry.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c.changed:
-		case <-retry.C:
-		}
-		c.mu.Lock()
-		want, seen := c.want, c.seen
-		c.mu.Unlock()
-		if !seen {
-			continue
-		}
-		err := c.write(ctx, want)
-		if err != nil && ctx.Err() == nil {
-			c.log.Add(EventError, "", err.Error())
-			retry.Reset(retryEvery)
-		}
-		c.mu.Lock()
-		c.err = err
-		c.mu.Unlock()
-		c.ready.Store(c.ready.Load() || err == nil)
+// fail notes why nothing can be written, once for each reason.
+func (c *controller) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil || c.err.Error() != err.Error() {
+		c.log.Add(EventError, "", err.Error())
 	}
+	c.err = err
 }
 
-// write brings the database to want with one transaction and waits until the local copy shows it,
-// so that the next difference is taken against what is there.
-func (c *controller) write(ctx context.Context, want Rows) error {
-	before, err := c.nb.routes(ctx)
+// sync brings the database to what is wanted with one transaction.
+func (c *controller) sync(ctx context.Context, nb *northbound.Client) error {
+	c.mu.Lock()
+	want, seen := c.want, c.seen
+	c.mu.Unlock()
+	if !seen {
+		return nil
+	}
+	have, err := nb.Read(ctx)
 	if err != nil {
 		return err
 	}
-	ops, err := c.nb.difference(ctx, want)
-	if err != nil || len(ops) == 0 {
-		return err
-	}
-	if err := c.nb.transact(ctx, ops); err != nil {
-		return err
-	}
-	if err := c.nb.settle(ctx, want); err != nil {
-		return err
-	}
-	after, err := c.nb.routes(ctx)
+	before := routesOf(have)
+	ops, err := difference(nb.API(), have, want)
 	if err != nil {
 		return err
 	}
+	if err := nb.Write(ctx, ops); err != nil {
+		return err
+	}
+	if len(ops) > 0 {
+		if have, err = nb.Read(ctx); err != nil {
+			return err
+		}
+	}
+	after := routesOf(have)
 	c.tell(before, after)
+	c.mu.Lock()
+	c.routes, c.err = after, nil
+	c.mu.Unlock()
+	c.ready.Store(true)
 	return nil
 }
 
@@ -166,17 +151,10 @@ func (c *controller) tell(before, after []RouteState) {
 
 func (c *controller) state() State {
 	c.mu.Lock()
-	st := State{Warnings: c.warnings}
+	defer c.mu.Unlock()
+	st := State{Warnings: c.warnings, Routes: append([]RouteState{}, c.routes...)}
 	if c.err != nil {
 		st.Error = c.err.Error()
 	}
-	c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
-	defer cancel()
-	routes, err := c.nb.routes(ctx)
-	if err != nil {
-		st.Error = errors.Join(errors.New(st.Error), fmt.Errorf("read routes: %w", err)).Error()
-	}
-	st.Routes = routes
 	return st
 }

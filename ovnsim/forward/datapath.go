@@ -24,7 +24,7 @@ type datapath struct {
 	have    desired               // what the maps hold
 }
 
-// load loads the programs for a bridge and an uplink and attaches them.
+// load loads the programs for a bridge and an uplink.
 func load(bridge, uplink *net.Interface, disable uint32) (*datapath, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise memory limit: %w", err)
@@ -45,10 +45,12 @@ func load(bridge, uplink *net.Interface, disable uint32) (*datapath, error) {
 	if err := spec.LoadAndAssign(&d.objs, nil); err != nil {
 		return nil, fmt.Errorf("load programs: %w", err)
 	}
-	if err := errors.Join(d.attach(d.objs.LrFromPod, bridge), d.attach(d.objs.LrFromUplink, uplink)); err != nil {
-		return nil, errors.Join(err, d.close())
-	}
 	return d, nil
+}
+
+// start attaches the programs, once they know the node's own addresses.
+func (d *datapath) start(bridge, uplink *net.Interface) error {
+	return errors.Join(d.attach(d.objs.LrFromPod, bridge), d.attach(d.objs.LrFromUplink, uplink))
 }
 
 func (d *datapath) attach(prog *ebpf.Program, i *net.Interface) error {

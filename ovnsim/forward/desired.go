@@ -9,18 +9,10 @@ import (
 	"strings"
 
 	"github.com/spklab/spklab/ovnsim/nbdb"
+	"github.com/spklab/spklab/ovnsim/northbound"
 )
 
-// snapshot is what a node reads of the northbound database.
-type snapshot struct {
-	routers  []nbdb.LogicalRouter
-	ports    []nbdb.LogicalRouterPort
-	routes   []nbdb.LogicalRouterStaticRoute
-	switches []nbdb.LogicalSwitch
-	pods     []nbdb.LogicalSwitchPort
-}
-
-// desired is everything that one node's programs are told, computed from a snapshot.
+// desired is everything that one node's programs are told, computed from the northbound rows.
 type desired struct {
 	Pods    map[netip.Addr]net.HardwareAddr
 	Subnets map[netip.Prefix]subnet
@@ -45,10 +37,10 @@ const maxHops = 16
 // desire reads the rows as OVN-Kubernetes writes them: a switch named as the node with its
 // subnets in other_config, a router GR_NODE with the port rtoe-GR_NODE, policy routes by source
 // on it. Rows that make no sense are errors, and the rest counts.
-func desire(node string, s snapshot) (desired, []error) {
+func desire(node string, s northbound.Topology) (desired, []error) {
 	d := desired{Pods: map[netip.Addr]net.HardwareAddr{}, Subnets: map[netip.Prefix]subnet{}, Groups: map[netip.Addr]group{}}
 	var errs []error
-	for _, sw := range s.switches {
+	for _, sw := range s.Switches {
 		prefixes, err := subnetsOf(&sw)
 		if err != nil {
 			errs = append(errs, err)
@@ -61,7 +53,7 @@ func desire(node string, s snapshot) (desired, []error) {
 			d.Subnets[p] = subnet{Local: sw.Name == node, Node: nodeAddress(s, sw.Name, p.Addr())}
 		}
 		if sw.Name == node {
-			errs = append(errs, d.addPods(&sw, s.pods)...)
+			errs = append(errs, d.addPods(&sw, s.SwitchPorts)...)
 		}
 	}
 	return d, append(errs, d.addRoutes(node, s)...)
@@ -89,8 +81,8 @@ func subnetsOf(sw *nbdb.LogicalSwitch) ([]netip.Prefix, error) {
 }
 
 // nodeAddress is the address of a node's gateway router on the outside, of the family of like.
-func nodeAddress(s snapshot, node string, like netip.Addr) netip.Addr {
-	for _, p := range s.ports {
+func nodeAddress(s northbound.Topology, node string, like netip.Addr) netip.Addr {
+	for _, p := range s.RouterPorts {
 		if p.Name != externalPort(node) {
 			continue
 		}
@@ -103,7 +95,10 @@ func nodeAddress(s snapshot, node string, like netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-func gatewayRouter(node string) string { return "GR_" + node }
+// findRouter is where the node's gateway router stands in s, -1 when it is not there.
+func findRouter(s northbound.Topology, node string) int {
+	return slices.IndexFunc(s.Routers, func(r nbdb.LogicalRouter) bool { return r.Name == "GR_"+node })
+}
 
 func externalPort(node string) string { return "rtoe-GR_" + node }
 
@@ -138,14 +133,14 @@ func (d *desired) addPods(sw *nbdb.LogicalSwitch, ports []nbdb.LogicalSwitchPort
 }
 
 // addRoutes groups the node's policy routes by source.
-func (d *desired) addRoutes(node string, s snapshot) []error {
-	i := slices.IndexFunc(s.routers, func(r nbdb.LogicalRouter) bool { return r.Name == gatewayRouter(node) })
+func (d *desired) addRoutes(node string, s northbound.Topology) []error {
+	i := findRouter(s, node)
 	if i < 0 {
 		return nil
 	}
 	var errs []error
-	for _, r := range s.routes {
-		if !slices.Contains(s.routers[i].StaticRoutes, r.UUID) || r.Policy == nil || *r.Policy != nbdb.LogicalRouterStaticRoutePolicySrcIP {
+	for _, r := range s.Routes {
+		if !slices.Contains(s.Routers[i].StaticRoutes, r.UUID) || r.Policy == nil || *r.Policy != nbdb.LogicalRouterStaticRoutePolicySrcIP {
 			continue
 		}
 		src, hop, err := parseRoute(&r)

@@ -2,19 +2,10 @@ package forward_test
 
 import (
 	"bufio"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/netip"
-	"os"
-	"os/signal"
-	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,323 +13,8 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/ovnsim/forward"
-	"github.com/spklab/spklab/ovnsim/ovsdb"
 	"github.com/spklab/spklab/topo"
 )
-
-// The test binary runs itself as the node's datapath.
-const agentEnv = "FORWARD_TEST_CONFIG"
-
-func TestMain(m *testing.M) {
-	if text := os.Getenv(agentEnv); text != "" {
-		if err := runAgent(text); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
-
-func runAgent(text string) error {
-	var cfg forward.Config
-	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
-		return err
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	return forward.Run(ctx, cfg)
-}
-
-const (
-	podV4, podV6   = "10.131.1.100", "fd01:0:0:1::100"
-	outV4, outV6   = "192.0.2.99", "2001:db8:2::99" // an address that every gateway has
-	nodeV4, nodeV6 = "10.144.100.11", "fd00:10:144:100::11"
-)
-
-func gatewayV4(n int) string { return fmt.Sprintf("10.144.100.%d", 15+n) }
-func gatewayV6(n int) string { return fmt.Sprintf("fd00:10:144:100::%d", 15+n) }
-
-// bed is a node with one pod and three gateways.
-type bed struct {
-	t    *testing.T
-	rt   *topo.Runtime
-	nb   string
-	node string // control socket of the datapath
-}
-
-func newBed(t *testing.T, name string, disable ...forward.Feature) *bed {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root, and CI must not skip it")
-		}
-		t.Skip("needs root to make network namespaces")
-	}
-	dir := t.TempDir()
-	b := &bed{t: t, rt: topo.Host{Run: filepath.Join(dir, "run")}.Open(name), nb: filepath.Join(dir, "nb.sock"), node: filepath.Join(dir, "node.sock")}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- ovsdb.Run(ctx, ovsdb.Config{Listen: b.nb}) }()
-	t.Cleanup(func() {
-		if err := b.rt.Down(context.Background(), nil); err != nil {
-			t.Errorf("down: %v", err)
-		}
-		cancel()
-		if err := <-served; err != nil {
-			t.Errorf("database: %v", err)
-		}
-	})
-	b.database()
-	config, err := json.Marshal(forward.Config{
-		Node: "w1", NB: "unix:" + b.nb, Bridge: "br-int", Uplink: "ens192", Disable: disable, Ctl: b.node,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	steps := append(b.wiring(), topo.Step{Process: &topo.ProcessStep{
-		Name: "node", Netns: b.rt.Netns("w1"), Argv: []string{"/proc/self/exe"}, Env: []string{agentEnv + "=" + string(config)}, Ready: b.node,
-	}})
-	if err := b.rt.Converge(t.Context(), topo.NewPlan(steps), nil); err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func (b *bed) wiring() []topo.Step {
-	ns := b.rt.Netns
-	var steps []topo.Step
-	addr := func(node, link, prefix string) {
-		steps = append(steps, topo.Step{Addr: &topo.AddrStep{Netns: ns(node), Link: link, Prefix: netip.MustParsePrefix(prefix)}})
-	}
-	route := func(node, to, via string) {
-		steps = append(steps, topo.Step{Route: &topo.RouteStep{Netns: ns(node), To: netip.MustParsePrefix(to), Via: netip.MustParseAddr(via)}})
-	}
-	nodes := []string{"lan", "w1", "p1", "g1", "g2", "g3"}
-	for _, n := range nodes {
-		steps = append(steps, topo.Step{Netns: &topo.NetnsStep{Name: ns(n)}},
-			topo.Step{Sysctl: &topo.SysctlStep{Netns: ns(n), Key: "net.ipv6.conf.default.accept_dad", Value: "0"}})
-	}
-	steps = append(steps, topo.Forwarding(ns("w1"), false)...)
-	steps = append(steps,
-		topo.Step{Bridge: &topo.BridgeStep{Netns: ns("lan"), Name: "internal"}},
-		topo.Step{Bridge: &topo.BridgeStep{Netns: ns("w1"), Name: "br-int", MAC: "0a:58:0a:83:00:01"}},
-		topo.Step{Veth: &topo.VethStep{A: topo.VethEnd{Netns: ns("w1"), Name: "ens192"}, B: topo.VethEnd{Netns: ns("lan"), Name: "w1", Master: "internal"}}},
-		topo.Step{Veth: &topo.VethStep{A: topo.VethEnd{Netns: ns("p1"), Name: "eth0", MAC: "0a:58:0a:83:01:64"}, B: topo.VethEnd{Netns: ns("w1"), Name: "p1", Master: "br-int"}}})
-	addr("w1", "br-int", "10.131.0.1/23")
-	addr("w1", "br-int", "fd01:0:0:1::1/64")
-	addr("w1", "ens192", nodeV4+"/24")
-	addr("w1", "ens192", nodeV6+"/64")
-	addr("p1", "eth0", podV4+"/23")
-	addr("p1", "eth0", podV6+"/64")
-	route("p1", "0.0.0.0/0", "10.131.0.1")
-	route("p1", "::/0", "fd01:0:0:1::1")
-	for i := 1; i <= 3; i++ {
-		g := fmt.Sprintf("g%d", i)
-		steps = append(steps, topo.Step{Veth: &topo.VethStep{A: topo.VethEnd{Netns: ns(g), Name: "net1"}, B: topo.VethEnd{Netns: ns("lan"), Name: g, Master: "internal"}}})
-		addr(g, "net1", gatewayV4(i)+"/24")
-		addr(g, "net1", gatewayV6(i)+"/64")
-		addr(g, "lo", outV4+"/32")
-		addr(g, "lo", outV6+"/128")
-		route(g, "10.131.0.0/16", nodeV4)
-		route(g, "fd01::/48", nodeV6)
-	}
-	return steps
-}
-
-// transact runs operations on the database.
-func (b *bed) transact(ops ...string) {
-	b.t.Helper()
-	var conn net.Conn
-	var err error
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if conn, err = net.Dial("unix", b.nb); err == nil || time.Now().After(deadline) {
-			break
-		}
-	}
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, `{"id":1,"method":"transact","params":["OVN_Northbound",%s]}`, strings.Join(ops, ","))
-	var answer struct {
-		Result []struct{ Error, Details string } `json:"result"`
-		Error  json.RawMessage                   `json:"error"`
-	}
-	if err := json.NewDecoder(conn).Decode(&answer); err != nil {
-		b.t.Fatal(err)
-	}
-	for _, r := range answer.Result {
-		if r.Error != "" {
-			b.t.Fatalf("transaction: %s: %s", r.Error, r.Details)
-		}
-	}
-}
-
-// database writes the rows of the node and its pod.
-func (b *bed) database() {
-	b.transact(
-		`{"op":"insert","table":"Logical_Switch_Port","uuid-name":"p","row":{"name":"ns_p1","addresses":"0a:58:0a:83:01:64 `+podV4+` `+podV6+`"}}`,
-		`{"op":"insert","table":"Logical_Switch","row":{"name":"w1","ports":["named-uuid","p"],"other_config":["map",[["subnet","10.131.0.0/23"],["ipv6_prefix","fd01:0:0:1::"]]]}}`,
-		`{"op":"insert","table":"Logical_Router_Port","uuid-name":"e","row":{"name":"rtoe-GR_w1","mac":"02:00:00:00:00:01","networks":["set",["`+nodeV4+`/24","`+nodeV6+`/64"]]}}`,
-		`{"op":"insert","table":"Logical_Router","row":{"name":"GR_w1","ports":["named-uuid","e"]}}`)
-}
-
-// gateways replaces the pod's routes and waits until the datapath has them.
-func (b *bed) gateways(numbers ...int) {
-	b.t.Helper()
-	ops := []string{`{"op":"update","table":"Logical_Router","where":[["name","==","GR_w1"]],"row":{"static_routes":["set",[]]}}`}
-	var refs []string
-	for _, n := range numbers {
-		for pod, hop := range map[string]string{podV4: gatewayV4(n), podV6: gatewayV6(n)} {
-			name := fmt.Sprintf("r%d", len(refs))
-			ops = append(ops, fmt.Sprintf(`{"op":"insert","table":"Logical_Router_Static_Route","uuid-name":%q,"row":{"ip_prefix":%q,"nexthop":%q,"policy":"src-ip","options":["map",[["ecmp_symmetric_reply","true"]]]}}`, name, pod, hop))
-			refs = append(refs, fmt.Sprintf(`["named-uuid",%q]`, name))
-		}
-	}
-	ops = append(ops, fmt.Sprintf(`{"op":"mutate","table":"Logical_Router","where":[["name","==","GR_w1"]],"mutations":[["static_routes","insert",["set",[%s]]]]}`, strings.Join(refs, ",")))
-	b.transact(ops...)
-	var st forward.State
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if err := ctl.Get(b.t.Context(), b.node, ctl.PathState, &st); err != nil {
-			b.t.Fatal(err)
-		}
-		if (len(numbers) == 0 && len(st.Pods) == 0) || (len(st.Pods) == 2 && len(st.Pods[0].Gateways) == len(numbers) && len(st.Pods[1].Gateways) == len(numbers)) {
-			return
-		}
-	}
-	b.t.Fatalf("the datapath has %+v, want gateways %v", st.Pods, numbers)
-}
-
-func (b *bed) state() forward.State {
-	b.t.Helper()
-	var st forward.State
-	if err := ctl.Get(b.t.Context(), b.node, ctl.PathState, &st); err != nil {
-		b.t.Fatal(err)
-	}
-	return st
-}
-
-// serve answers every TCP connection and UDP datagram to an address of a node with the node's
-// name, and echoes what comes after.
-func (b *bed) serve(node string, addr string) {
-	b.t.Helper()
-	var l net.Listener
-	var u net.PacketConn
-	err := topo.Do(b.rt.Netns(node), func() (err error) {
-		if l, err = net.Listen("tcp", addr); err != nil {
-			return err
-		}
-		u, err = net.ListenPacket("udp", addr)
-		return err
-	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { l.Close(); u.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer c.Close(); fmt.Fprintln(c, node); io.Copy(c, c) }()
-		}
-	}()
-	go func() {
-		buf := make([]byte, 1500)
-		for {
-			_, from, err := u.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			u.WriteTo([]byte(node+"\n"), from)
-		}
-	}()
-}
-
-const patience = 3 * time.Second
-
-// dial connects from a node, from a local address where one is given.
-func (b *bed) dial(node, network, from, to string) (net.Conn, *bufio.Reader, string, error) {
-	var c net.Conn
-	err := topo.Do(b.rt.Netns(node), func() (err error) {
-		d := net.Dialer{Timeout: patience}
-		switch {
-		case network == "udp":
-			from, err := netip.ParseAddrPort(from)
-			if err != nil {
-				return err
-			}
-			d.LocalAddr = net.UDPAddrFromAddrPort(from)
-		case from != "":
-			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
-		}
-		c, err = d.Dial(network, to)
-		return err
-	})
-	if err != nil {
-		return nil, nil, "", err
-	}
-	if network == "udp" {
-		fmt.Fprintln(c, "hello")
-	}
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		return nil, nil, "", err
-	}
-	r := bufio.NewReader(c)
-	who, err := r.ReadString('\n')
-	if err != nil {
-		c.Close()
-		return nil, nil, "", err
-	}
-	return c, r, strings.TrimSpace(who), nil
-}
-
-// alive says whether a connection still carries data both ways.
-func alive(c net.Conn, r *bufio.Reader) error {
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintln(c, "ping"); err != nil {
-		return err
-	}
-	line, err := r.ReadString('\n')
-	if err == nil && line != "ping\n" {
-		err = fmt.Errorf("got %q back", line)
-	}
-	return err
-}
-
-func (b *bed) servers() {
-	for _, g := range []string{"g1", "g2", "g3"} {
-		b.serve(g, net.JoinHostPort(outV4, "7"))
-		b.serve(g, net.JoinHostPort(outV6, "7"))
-	}
-}
-
-// split counts by which gateway new connections leave.
-func (b *bed) split(network, to string, n int) (map[string]int, error) {
-	got := map[string]int{}
-	for i := range n {
-		from := ""
-		if network == "udp" { // a port of its own each: a port that is used again is no new connection
-			from = fmt.Sprintf(":%d", 20000+i)
-			if strings.HasPrefix(to, "[") {
-				from = fmt.Sprintf("[::]:%d", 20000+i)
-			} else {
-				from = "0.0.0.0" + from
-			}
-		}
-		c, _, who, err := b.dial("p1", network, from, to)
-		if err != nil {
-			return got, err
-		}
-		got[who]++
-		c.Close()
-	}
-	return got, nil
-}
 
 func TestRoundRobin(t *testing.T) {
 	b := newBed(t, "frr")
@@ -477,6 +153,48 @@ func TestPinning(t *testing.T) {
 	}
 }
 
+// TestDatabaseRestarts checks that the datapath forwards on while the database is away and while
+// a new one is still empty, and follows it once it is filled.
+func TestDatabaseRestarts(t *testing.T) {
+	b := newBed(t, "fnb")
+	b.servers()
+	b.gateways(1, 2)
+	all := b.hold(10)
+	check := func(when string) {
+		t.Helper()
+		for _, h := range all {
+			if err := alive(h.c, h.r); err != nil {
+				t.Fatalf("a connection by %s broke %s: %v", h.who, when, err)
+			}
+		}
+		all = append(all, b.hold(2)...)
+	}
+	b.stopDatabase()
+	check("without a database")
+	b.startDatabase()
+	b.follows()
+	check("with an empty database")
+	b.fillDatabase()
+	b.gateways(1, 2, 3)
+	check("with a database that is filled again")
+	if more := b.hold(3); !slices.ContainsFunc(more, func(h held) bool { return h.who == "g3" }) {
+		t.Error("the gateway that came with the new database got no connection")
+	}
+}
+
+// follows waits until the datapath's client is connected.
+func (b *bed) follows() {
+	b.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if b.state().Connected {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatal("the datapath has not come back to its database")
+		}
+	}
+}
+
 func TestPinningSwitchedOff(t *testing.T) {
 	b := newBed(t, "fpinoff", forward.Pinning)
 	b.servers()
@@ -505,6 +223,63 @@ func TestNoRoute(t *testing.T) {
 	b.gateways()
 	if _, err := b.split("udp", net.JoinHostPort(outV4, "7"), 1); err == nil {
 		t.Error("a packet got an answer after the route was gone")
+	}
+}
+
+// ping sends an echo request from the pod and waits for the answer to it.
+func (b *bed) ping(network, to string, id uint16) error {
+	request, answer := byte(8), byte(0)
+	if network == "ip6:ipv6-icmp" {
+		request, answer = 128, 129
+	}
+	var c *net.IPConn
+	err := topo.Do(b.rt.Netns("p1"), func() (err error) {
+		c, err = net.DialIP(network, nil, &net.IPAddr{IP: net.ParseIP(to)})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	msg := []byte{request, 0, 0, 0, byte(id >> 8), byte(id), 0, 1}
+	sum := ^(uint16(request)<<8 + id + 1) // the kernel does this for IPv6
+	msg[2], msg[3] = byte(sum>>8), byte(sum)
+	if _, err := c.Write(msg); err != nil {
+		return err
+	}
+	for buf := make([]byte, 1500); ; {
+		n, _, err := c.ReadFrom(buf) // without the IP header
+		if err != nil {
+			return fmt.Errorf("echo %d: %w", id, err)
+		}
+		if n >= 8 && buf[0] == answer && buf[4] == msg[4] && buf[5] == msg[5] {
+			return nil
+		}
+	}
+}
+
+// TestEcho checks that echo requests are balanced by identifier, and answered.
+func TestEcho(t *testing.T) {
+	b := newBed(t, "ficmp")
+	b.gateways(1, 2)
+	for i := range uint16(40) {
+		for network, to := range map[string]string{"ip4:icmp": outV4, "ip6:ipv6-icmp": outV6} {
+			for range 2 { // the second of an identifier takes the same way
+				if err := b.ping(network, to, 1000+i); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	for _, p := range b.state().Pods {
+		for _, g := range p.Gateways {
+			if g.Connections != 20 {
+				t.Errorf("%s by %s: %d identifiers, want 20", p.Pod, g.Address, g.Connections)
+			}
+		}
 	}
 }
 

@@ -6,16 +6,19 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // neighbours knows which MACs the gateways have had: a gateway that is gone is still known by
-// the MAC that conntrack remembers.
+// the MAC that conntrack remembers. It is safe for concurrent use.
 type neighbours struct {
 	uplink int // ifindex
-	macs   map[netip.Addr][]net.HardwareAddr
+
+	mu   sync.Mutex
+	macs map[netip.Addr][]net.HardwareAddr
 }
 
 func newNeighbours(uplink int) *neighbours {
@@ -33,8 +36,17 @@ func (n *neighbours) probe(hop netip.Addr) error {
 	return nil
 }
 
+// of lists the MACs of a gateway.
+func (n *neighbours) of(hop netip.Addr) []net.HardwareAddr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.macs[hop])
+}
+
 // learn remembers a MAC.
 func (n *neighbours) learn(hop netip.Addr, mac net.HardwareAddr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if len(mac) != 6 || slices.ContainsFunc(n.macs[hop], func(m net.HardwareAddr) bool { return slices.Equal(m, mac) }) {
 		return
 	}

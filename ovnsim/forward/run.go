@@ -18,6 +18,7 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/ovnsim/forward/bpf"
+	"github.com/spklab/spklab/ovnsim/northbound"
 )
 
 // Feature is a behaviour that can be switched off to show that a check notices.
@@ -109,9 +110,11 @@ type agent struct {
 	neigh *neighbours
 	ready atomic.Bool
 
-	mu     sync.Mutex
-	groups map[netip.Addr]group // as programmed
-	errs   []string             // of the last synchronisation
+	mu        sync.Mutex
+	groups    map[netip.Addr]group // as programmed
+	errs      []string             // of the last synchronisation
+	connected bool
+	failure   string // why not
 }
 
 func (a *agent) run(ctx context.Context, bridge, uplink *net.Interface) error {
@@ -119,36 +122,29 @@ func (a *agent) run(ctx context.Context, bridge, uplink *net.Interface) error {
 	if err != nil {
 		return err
 	}
-	if err := a.dp.own(own); err != nil {
+	if err := errors.Join(a.dp.own(own), a.dp.start(bridge, uplink)); err != nil {
 		return err
 	}
-	nb, err := dial(ctx, a.cfg.NB)
-	if err != nil {
-		return err
-	}
-	defer nb.client.Close()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.follow(ctx, nb) })
+	g.Go(func() error {
+		northbound.Follower{Endpoint: a.cfg.NB, Sync: a.sync, Up: a.up, Down: a.fail}.Follow(ctx)
+		return nil
+	})
+	g.Go(func() error { return a.collect(ctx) })
 	if a.cfg.Ctl != "" {
 		g.Go(func() error { return a.server().Serve(ctx, a.cfg.Ctl) })
 	}
 	return g.Wait()
 }
 
-// follow synchronises after each change and looks after conntrack until ctx ends.
-func (a *agent) follow(ctx context.Context, nb *northbound) error {
+// collect looks after conntrack until ctx ends.
+func (a *agent) collect(ctx context.Context) error {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
 	for {
-		if err := a.sync(ctx, nb); err != nil && ctx.Err() == nil {
-			a.log.Add(EventError, a.cfg.Node, err.Error())
-			return err
-		}
-		a.ready.Store(true)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-nb.changed:
 		case <-tick.C:
 			if err := errors.Join(a.dp.collect(), a.neigh.refresh()); err != nil {
 				return err
@@ -157,11 +153,34 @@ func (a *agent) follow(ctx context.Context, nb *northbound) error {
 	}
 }
 
-// sync programs what the database says and flushes the connections of gateways that are gone.
-func (a *agent) sync(ctx context.Context, nb *northbound) error {
-	s, err := nb.read(ctx)
+// up notes that the database is there.
+func (a *agent) up() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.connected, a.failure = true, ""
+}
+
+// fail notes why the database cannot be followed, once for each reason. The datapath forwards on
+// as it was told last, as a node's does when its controller is cut off.
+func (a *agent) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.failure != err.Error() {
+		a.log.Add(EventError, a.cfg.Node, err.Error())
+	}
+	a.connected, a.failure = false, err.Error()
+}
+
+// sync programs what the database says and flushes the connections of gateways that are gone. A
+// database that has lost the node's own router has lost everything: until it is filled again
+// nothing changes.
+func (a *agent) sync(ctx context.Context, nb *northbound.Client) error {
+	s, err := nb.Read(ctx)
 	if err != nil {
 		return err
+	}
+	if findRouter(s, a.cfg.Node) < 0 && len(a.dp.have.Subnets) > 0 {
+		return nil
 	}
 	want, problems := desire(a.cfg.Node, s)
 	for _, g := range want.Groups {
@@ -179,6 +198,7 @@ func (a *agent) sync(ctx context.Context, nb *northbound) error {
 		return err
 	}
 	a.note(want.Groups, problems)
+	a.ready.Store(true)
 	return a.settle(old, want.Groups)
 }
 
@@ -203,7 +223,7 @@ func (a *agent) settle(old, now map[netip.Addr]group) error {
 			if slices.Contains(now[pod].Hops, hop) {
 				continue
 			}
-			n, err := a.dp.flush(pod, hop, a.neigh.macs[hop])
+			n, err := a.dp.flush(pod, hop, a.neigh.of(hop))
 			if err != nil {
 				return err
 			}
@@ -251,7 +271,8 @@ type State struct {
 	Pods        []PodState        `json:"pods"` // those with external gateways
 	Connections int               `json:"connections"`
 	Counters    map[string]uint64 `json:"counters"`
-	Errors      []string          `json:"errors,omitempty"` // rows that make no sense
+	Connected   bool              `json:"connected"`        // to the northbound database
+	Errors      []string          `json:"errors,omitempty"` // rows that make no sense, and why there is no connection
 }
 
 // PodState is the external gateways of one pod address.
@@ -283,9 +304,12 @@ func (a *agent) server() *ctl.Server {
 
 func (a *agent) state() (State, error) {
 	a.mu.Lock()
-	groups, errs := a.groups, a.errs
+	groups, errs, connected := a.groups, slices.Clone(a.errs), a.connected
+	if a.failure != "" {
+		errs = append(errs, a.failure)
+	}
 	a.mu.Unlock()
-	st := State{Node: a.cfg.Node, Profile: ProfileSPK, Disabled: a.cfg.Disable, Pods: []PodState{}, Errors: errs}
+	st := State{Node: a.cfg.Node, Profile: ProfileSPK, Disabled: a.cfg.Disable, Pods: []PodState{}, Connected: connected, Errors: errs}
 	for _, pod := range slices.SortedFunc(maps.Keys(groups), netip.Addr.Compare) {
 		p := PodState{Pod: pod, Symmetric: groups[pod].Symmetric}
 		for _, hop := range groups[pod].Hops {

@@ -36,8 +36,8 @@ static __always_inline struct lr_subnet *find_subnet(const struct lr_addr *a)
 	return bpf_map_lookup_elem(&lr_subnets, &k);
 }
 
-/* Into the bridge, to a pod of this node. */
-static __always_inline int deliver(struct __sk_buff *skb, const struct lr_packet *p, __u8 routers)
+/* Into the bridge, to a pod of this node; counted as what it was. */
+static __always_inline int deliver(struct __sk_buff *skb, const struct lr_packet *p, __u8 routers, enum lr_counter what)
 {
 	struct lr_pod *pod = bpf_map_lookup_elem(&lr_pods, &p->dst);
 
@@ -47,6 +47,7 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct lr_packet
 		return drop(LR_DROP_TTL);
 	if ((routers && !age(skb, p, routers)) || !set_macs(skb, pod->mac, lr_bridge_mac))
 		return drop(LR_DROP_REWRITE);
+	count(what);
 	return bpf_redirect(lr_bridge, 0);
 }
 
@@ -125,7 +126,7 @@ int lr_from_pod(struct __sk_buff *skb)
 	if (s->kind == LR_REMOTE)
 		return east_west(skb, &p, s);
 	if (s->kind == LR_LOCAL)
-		return deliver(skb, &p, LR_ROUTERS_INSIDE);
+		return deliver(skb, &p, LR_ROUTERS_INSIDE, LR_LOCAL_POD);
 	return drop(LR_DROP_NO_POD);
 }
 
@@ -149,7 +150,7 @@ int lr_from_uplink(struct __sk_buff *skb)
 		return drop(why);
 	s = find_subnet(&p.src);
 	if (s && s->kind == LR_REMOTE)
-		return deliver(skb, &p, 0); /* the other node's router has aged it */
+		return deliver(skb, &p, 0, LR_EAST_WEST); /* the other node's router has aged it */
 	flow_key(&k, &p, false);
 	f = find_flow(&k, &p);
 	g = bpf_map_lookup_elem(&lr_groups, &p.dst);
@@ -160,8 +161,7 @@ int lr_from_uplink(struct __sk_buff *skb)
 		if (why != LR_OK)
 			return drop(why);
 	}
-	count(LR_INGRESS);
-	return deliver(skb, &p, LR_ROUTERS_OUTSIDE);
+	return deliver(skb, &p, LR_ROUTERS_OUTSIDE, LR_INGRESS);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

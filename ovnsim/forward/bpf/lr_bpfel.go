@@ -32,19 +32,20 @@ const (
 	LRLrCounterLR_EGRESS          LRLrCounter = 2
 	LRLrCounterLR_INGRESS         LRLrCounter = 3
 	LRLrCounterLR_EAST_WEST       LRLrCounter = 4
-	LRLrCounterLR_NEW_EGRESS      LRLrCounter = 5
-	LRLrCounterLR_NEW_INGRESS     LRLrCounter = 6
-	LRLrCounterLR_DROP_NO_ROUTE   LRLrCounter = 7
-	LRLrCounterLR_DROP_NO_POD     LRLrCounter = 8
-	LRLrCounterLR_DROP_SPOOFED    LRLrCounter = 9
-	LRLrCounterLR_DROP_TTL        LRLrCounter = 10
-	LRLrCounterLR_DROP_FRAGMENT   LRLrCounter = 11
-	LRLrCounterLR_DROP_HEADERS    LRLrCounter = 12
-	LRLrCounterLR_DROP_SHORT      LRLrCounter = 13
-	LRLrCounterLR_DROP_ICMP_ERROR LRLrCounter = 14
-	LRLrCounterLR_DROP_TABLE_FULL LRLrCounter = 15
-	LRLrCounterLR_DROP_REWRITE    LRLrCounter = 16
-	LRLrCounterLR_COUNTERS        LRLrCounter = 17
+	LRLrCounterLR_LOCAL_POD       LRLrCounter = 5
+	LRLrCounterLR_NEW_EGRESS      LRLrCounter = 6
+	LRLrCounterLR_NEW_INGRESS     LRLrCounter = 7
+	LRLrCounterLR_DROP_NO_ROUTE   LRLrCounter = 8
+	LRLrCounterLR_DROP_NO_POD     LRLrCounter = 9
+	LRLrCounterLR_DROP_SPOOFED    LRLrCounter = 10
+	LRLrCounterLR_DROP_TTL        LRLrCounter = 11
+	LRLrCounterLR_DROP_FRAGMENT   LRLrCounter = 12
+	LRLrCounterLR_DROP_HEADERS    LRLrCounter = 13
+	LRLrCounterLR_DROP_SHORT      LRLrCounter = 14
+	LRLrCounterLR_DROP_ICMP_ERROR LRLrCounter = 15
+	LRLrCounterLR_DROP_TABLE_FULL LRLrCounter = 16
+	LRLrCounterLR_DROP_REWRITE    LRLrCounter = 17
+	LRLrCounterLR_COUNTERS        LRLrCounter = 18
 )
 
 type LRLrDisable uint32

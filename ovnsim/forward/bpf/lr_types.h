@@ -87,6 +87,7 @@ enum lr_counter {
 	LR_EGRESS,
 	LR_INGRESS,
 	LR_EAST_WEST,
+	LR_LOCAL_POD, /* from a pod to another of its node, by the gateway */
 	LR_NEW_EGRESS,
 	LR_NEW_INGRESS,
 	LR_DROP_NO_ROUTE,

@@ -1,0 +1,409 @@
+package forward
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/google/go-cmp/cmp"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+)
+
+// Verdicts of tc programs.
+const (
+	next     = ^uint32(0) // TCX_NEXT: to the kernel
+	dropped  = 2
+	redirect = 7
+)
+
+const (
+	bridgeMAC, uplinkMAC = "0a:58:0a:83:00:01", "02:00:00:00:00:11"
+	podMAC, gatewayMAC   = "0a:58:0a:83:01:64", "02:00:00:00:00:16"
+)
+
+// testbed is a datapath that is attached to nothing, and told of a node with a pod per family,
+// another node, and a node without address.
+func testbed(t *testing.T, symmetric bool) *datapath {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root, and CI must not skip it")
+		}
+		t.Skip("needs root to load eBPF programs")
+	}
+	lo := func(mac string) *net.Interface { return &net.Interface{Index: 1, HardwareAddr: mustMAC(t, mac)} }
+	d, err := load(lo(bridgeMAC), lo(uplinkMAC), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	addr, prefix := netip.MustParseAddr, netip.MustParsePrefix
+	want := desired{
+		Pods: map[netip.Addr]net.HardwareAddr{addr("10.131.1.100"): mustMAC(t, podMAC), addr("fd01:0:0:1::100"): mustMAC(t, podMAC), addr("10.131.1.101"): mustMAC(t, podMAC)},
+		Subnets: map[netip.Prefix]subnet{
+			prefix("10.131.0.0/23"): {Local: true}, prefix("fd01:0:0:1::/64"): {Local: true},
+			prefix("10.131.2.0/23"): {Node: addr("10.144.100.12")}, prefix("fd01:0:0:2::/64"): {Node: addr("fd00:10:144:100::12")},
+			prefix("10.131.4.0/23"): {},
+		},
+		Groups: map[netip.Addr]group{
+			addr("10.131.1.100"):    {Hops: []netip.Addr{addr("10.144.100.16"), addr("10.144.100.17")}, Symmetric: symmetric},
+			addr("fd01:0:0:1::100"): {Hops: []netip.Addr{addr("fd00:10:144:100::16"), addr("fd00:10:144:100::17")}, Symmetric: symmetric},
+		},
+	}
+	if err := d.own([]netip.Addr{addr("10.131.0.1"), addr("10.144.100.11"), addr("fd01:0:0:1::1"), addr("fd00:10:144:100::11")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.apply(want); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func mustMAC(t *testing.T, s string) net.HardwareAddr {
+	t.Helper()
+	m, err := net.ParseMAC(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// packet is what a test sends. Its zero fields are a TCP SYN with TTL 64.
+type packet struct {
+	src, dst     string
+	sport, dport uint16
+	proto        string // tcp, udp, echo, reply, unreachable, gre, arp
+	flags        string // of TCP: S, A, F, R; default S
+	ttl          uint8
+	fragment     bool
+	options      bool // IPv4 options
+}
+
+// bytes is the frame, with good checksums.
+func (p packet) bytes(t *testing.T, srcMAC, dstMAC string) []byte {
+	t.Helper()
+	eth := &layers.Ethernet{SrcMAC: mustMAC(t, srcMAC), DstMAC: mustMAC(t, dstMAC), EthernetType: layers.EthernetTypeIPv4}
+	if p.proto == "arp" {
+		eth.EthernetType = layers.EthernetTypeARP
+		return serialize(t, eth, &layers.ARP{AddrType: 1, Protocol: 0x800, HwAddressSize: 6, ProtAddressSize: 4, Operation: 1,
+			SourceHwAddress: make([]byte, 6), SourceProtAddress: make([]byte, 4), DstHwAddress: make([]byte, 6), DstProtAddress: make([]byte, 4)})
+	}
+	if p.ttl == 0 {
+		p.ttl = 64
+	}
+	if strings.Contains(p.src, ":") {
+		eth.EthernetType = layers.EthernetTypeIPv6
+		return p.v6(t, eth)
+	}
+	ip := &layers.IPv4{Version: 4, TTL: p.ttl, SrcIP: net.ParseIP(p.src), DstIP: net.ParseIP(p.dst)}
+	if p.fragment {
+		ip.FragOffset = 10
+	}
+	if p.options {
+		ip.Options = []layers.IPv4Option{{OptionType: 1}, {OptionType: 1}, {OptionType: 1}, {OptionType: 0}}
+	}
+	ip.Protocol = map[string]layers.IPProtocol{"": 6, "tcp": 6, "udp": 17, "echo": 1, "reply": 1, "unreachable": 1, "gre": 47}[p.proto]
+	kinds := map[string]layers.ICMPv4TypeCode{"echo": 8 << 8, "reply": 0, "unreachable": 3<<8 | 3}
+	if kind, ok := kinds[p.proto]; ok {
+		return serialize(t, eth, ip, &layers.ICMPv4{TypeCode: kind, Id: p.sport}, gopacket.Payload("payload"))
+	}
+	return serialize(t, append([]gopacket.SerializableLayer{eth, ip}, p.transport(t, ip)...)...)
+}
+
+func (p packet) v6(t *testing.T, eth *layers.Ethernet) []byte {
+	ip := &layers.IPv6{Version: 6, HopLimit: p.ttl, SrcIP: net.ParseIP(p.src), DstIP: net.ParseIP(p.dst)}
+	ip.NextHeader = map[string]layers.IPProtocol{"": 6, "tcp": 6, "udp": 17, "echo": 58, "reply": 58, "unreachable": 58, "gre": 47}[p.proto]
+	if p.fragment {
+		ip.NextHeader = 44
+		return serialize(t, eth, ip, gopacket.Payload([]byte{6, 0, 0, 80, 0, 0, 0, 1}), gopacket.Payload("the rest of a segment"))
+	}
+	kinds := map[string]uint8{"echo": 128, "reply": 129, "unreachable": 1}
+	if kind, ok := kinds[p.proto]; ok {
+		icmp := &layers.ICMPv6{TypeCode: layers.ICMPv6TypeCode(uint16(kind) << 8)}
+		if err := icmp.SetNetworkLayerForChecksum(ip); err != nil {
+			t.Fatal(err)
+		}
+		return serialize(t, eth, ip, icmp, &layers.ICMPv6Echo{Identifier: p.sport, SeqNumber: 1}, gopacket.Payload("payload"))
+	}
+	return serialize(t, append([]gopacket.SerializableLayer{eth, ip}, p.transport(t, ip)...)...)
+}
+
+func (p packet) transport(t *testing.T, ip gopacket.NetworkLayer) []gopacket.SerializableLayer {
+	t.Helper()
+	if p.proto == "gre" {
+		return []gopacket.SerializableLayer{gopacket.Payload(make([]byte, 32))}
+	}
+	if p.proto == "udp" {
+		u := &layers.UDP{SrcPort: layers.UDPPort(p.sport), DstPort: layers.UDPPort(p.dport)}
+		if err := u.SetNetworkLayerForChecksum(ip); err != nil {
+			t.Fatal(err)
+		}
+		return []gopacket.SerializableLayer{u, gopacket.Payload("payload")}
+	}
+	if p.flags == "" {
+		p.flags = "S"
+	}
+	has := func(f string) bool { return strings.Contains(p.flags, f) }
+	s := &layers.TCP{SrcPort: layers.TCPPort(p.sport), DstPort: layers.TCPPort(p.dport), SYN: has("S"), ACK: has("A"), FIN: has("F"), RST: has("R"), Window: 64}
+	if err := s.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	return []gopacket.SerializableLayer{s}
+}
+
+func serialize(t *testing.T, l ...gopacket.SerializableLayer) []byte {
+	t.Helper()
+	buf := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, l...); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// step is one packet and what becomes of it.
+type step struct {
+	up      bool // comes by the uplink, not from a pod
+	packet  packet
+	verdict uint32
+	counter string // the one that goes up, besides those of new connections
+	ttl     uint8  // of the packet that leaves
+	to      string // its MACs: destination, or empty where the kernel finds it
+	conns   string // conntrack afterwards, "" = as before
+}
+
+const out4, out6 = "192.0.2.99", "2001:db8:2::99"
+
+// from and to are packets between the pod and the outside.
+func from(sport uint16, more packet) packet {
+	more.src, more.dst, more.sport, more.dport = "10.131.1.100", out4, sport, 80
+	return more
+}
+
+func from6(sport uint16, more packet) packet {
+	more.src, more.dst, more.sport, more.dport = "fd01:0:0:1::100", out6, sport, 80
+	return more
+}
+
+// back is the same packet the other way.
+func (p packet) back() packet {
+	p.src, p.dst = p.dst, p.src
+	if p.proto != "echo" && p.proto != "reply" {
+		p.sport, p.dport = p.dport, p.sport
+	}
+	return p
+}
+
+func between(src, dst string, more packet) packet {
+	more.src, more.dst, more.sport, more.dport = src, dst, 1000, 80
+	return more
+}
+
+func TestPrograms(t *testing.T) {
+	const by1, by2 = "10.131.1.100:1 tcp by 10.144.100.16", "10.131.1.100:2 tcp by 10.144.100.17"
+	tests := []struct {
+		name       string
+		asymmetric bool
+		steps      []step
+	}{
+		{"a connection is given the next gateway and keeps it", false, []step{
+			{packet: from(1, packet{}), verdict: redirect, counter: "egress", ttl: 62, conns: by1},
+			{packet: from(2, packet{}), verdict: redirect, counter: "egress", ttl: 62, conns: by1 + "; " + by2},
+			{packet: from(1, packet{flags: "A"}), verdict: redirect, counter: "egress", ttl: 62},
+			{packet: from(1, packet{}), verdict: redirect, counter: "egress", ttl: 62},
+			{up: true, packet: from(1, packet{flags: "SA"}).back(), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC},
+		}},
+		{"a connection that is over gives its ports to a new one", false, []step{
+			{packet: from(1, packet{}), verdict: redirect, counter: "egress", ttl: 62, conns: by1},
+			{packet: from(1, packet{flags: "FA"}), verdict: redirect, counter: "egress", ttl: 62},
+			{packet: from(1, packet{}), verdict: redirect, counter: "egress", ttl: 62}, // one side has not closed it yet
+			{up: true, packet: from(1, packet{flags: "FA"}).back(), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC},
+			{packet: from(1, packet{flags: "A"}), verdict: redirect, counter: "egress", ttl: 62},
+			{packet: from(1, packet{}), verdict: redirect, counter: "egress", ttl: 62, conns: "10.131.1.100:1 tcp by 10.144.100.17"},
+			{packet: from(1, packet{flags: "R"}), verdict: redirect, counter: "egress", ttl: 62},
+			{packet: from(1, packet{}), verdict: redirect, counter: "egress", ttl: 62, conns: by1},
+		}},
+		{"IPv6", false, []step{
+			{packet: from6(1, packet{}), verdict: redirect, counter: "egress", ttl: 62, conns: "[fd01:0:0:1::100]:1 tcp by fd00:10:144:100::16"},
+			{packet: from6(2, packet{proto: "udp"}), verdict: redirect, counter: "egress", ttl: 62, conns: "[fd01:0:0:1::100]:1 tcp by fd00:10:144:100::16; [fd01:0:0:1::100]:2 udp by fd00:10:144:100::17"},
+		}},
+		{"UDP and echo", false, []step{
+			{packet: from(1, packet{proto: "udp"}), verdict: redirect, counter: "egress", ttl: 62, conns: "10.131.1.100:1 udp by 10.144.100.16"},
+			{packet: from(7, packet{proto: "echo"}), verdict: redirect, counter: "egress", ttl: 62, conns: "10.131.1.100:1 udp by 10.144.100.16; 10.131.1.100:7 icmp by 10.144.100.17"},
+			{up: true, packet: from(7, packet{proto: "reply"}).back(), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC},
+			{packet: from6(7, packet{proto: "echo"}), verdict: redirect, counter: "egress", ttl: 62,
+				conns: "10.131.1.100:1 udp by 10.144.100.16; 10.131.1.100:7 icmp by 10.144.100.17; [fd01:0:0:1::100]:7 icmp6 by fd00:10:144:100::16"},
+		}},
+		{"replies go back by the gateway they came from", false, []step{
+			{up: true, packet: from(1, packet{}).back(), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC, conns: "10.131.1.100:1 tcp from " + gatewayMAC},
+			{packet: from(1, packet{flags: "SA"}), verdict: redirect, counter: "egress", ttl: 62, to: gatewayMAC},
+			{up: true, packet: from6(1, packet{proto: "udp"}).back(), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC,
+				conns: "10.131.1.100:1 tcp from " + gatewayMAC + "; [fd01:0:0:1::100]:1 udp from " + gatewayMAC},
+			{packet: from6(1, packet{proto: "udp"}), verdict: redirect, counter: "egress", ttl: 62, to: gatewayMAC},
+		}},
+		{"a route by source beats the connected one: so do replies to an address of a gateway", false, []step{
+			{up: true, packet: between("10.144.100.17", "10.131.1.100", packet{}), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC,
+				conns: "10.131.1.100:80 tcp from " + gatewayMAC},
+			{packet: between("10.144.100.17", "10.131.1.100", packet{flags: "SA"}).back(), verdict: redirect, counter: "egress", ttl: 62, to: gatewayMAC},
+		}},
+		{"without ecmp_symmetric_reply the answer takes the next gateway", true, []step{
+			{up: true, packet: from(1, packet{}).back(), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC},
+			{packet: from(1, packet{flags: "SA"}), verdict: redirect, counter: "egress", ttl: 62, conns: by1},
+		}},
+		{"hop limit", false, []step{
+			{packet: from(1, packet{ttl: 3}), verdict: redirect, counter: "egress", ttl: 1, conns: by1},
+			{packet: from(1, packet{ttl: 2}), verdict: dropped, counter: "drop_ttl"},
+			{packet: from6(1, packet{ttl: 2}), verdict: dropped, counter: "drop_ttl"},
+			{up: true, packet: from(1, packet{ttl: 2}).back(), verdict: dropped, counter: "drop_ttl"},
+		}},
+		{"between nodes", false, []step{
+			{packet: between("10.131.1.100", "10.131.2.5", packet{}), verdict: redirect, counter: "east_west", ttl: 63},
+			{packet: between("fd01:0:0:1::100", "fd01:0:0:2::5", packet{}), verdict: redirect, counter: "east_west", ttl: 63},
+			{up: true, packet: between("10.131.2.5", "10.131.1.100", packet{}), verdict: redirect, counter: "east_west", ttl: 64, to: podMAC},
+			{packet: between("10.131.1.100", "10.131.2.5", packet{ttl: 1}), verdict: dropped, counter: "drop_ttl"},
+			{packet: between("10.131.1.100", "10.131.4.5", packet{}), verdict: dropped, counter: "drop_no_pod"},
+			{packet: between("10.131.1.100", "10.131.1.101", packet{}), verdict: redirect, counter: "local_pod", ttl: 63, to: podMAC},
+		}},
+		{"nowhere to go", false, []step{
+			{packet: between("10.131.1.101", out4, packet{}), verdict: dropped, counter: "drop_no_route"},
+			{packet: between("10.131.1.200", out4, packet{}), verdict: dropped, counter: "drop_spoofed"},
+			{up: true, packet: between(out4, "10.131.1.200", packet{}), verdict: dropped, counter: "drop_no_pod"},
+		}},
+		{"not for the routers", false, []step{
+			{packet: packet{proto: "arp"}, verdict: next, counter: "to_kernel"},
+			{packet: between("10.131.1.100", "10.131.0.1", packet{proto: "echo"}), verdict: next, counter: "to_kernel"},
+			{packet: between("10.131.1.100", "10.144.100.11", packet{fragment: true}), verdict: next, counter: "to_kernel"},
+			{packet: between("10.131.1.100", "224.0.0.1", packet{proto: "udp"}), verdict: next, counter: "to_kernel"},
+			{packet: between("fe80::1", "ff02::1", packet{proto: "udp"}), verdict: next, counter: "to_kernel"},
+			{up: true, packet: between("10.144.100.16", "10.144.100.11", packet{}), verdict: next, counter: "to_kernel"},
+			{up: true, packet: between("10.144.100.16", "10.144.100.12", packet{}), verdict: next, counter: "to_kernel"},
+		}},
+		{"what this sim does not forward", false, []step{
+			{packet: from(1, packet{fragment: true}), verdict: dropped, counter: "drop_fragment"},
+			{packet: from6(1, packet{fragment: true}), verdict: dropped, counter: "drop_fragment"},
+			{packet: from(1, packet{options: true}), verdict: dropped, counter: "drop_headers"},
+			{packet: from(1, packet{proto: "gre"}), verdict: dropped, counter: "drop_headers"},
+			{packet: from(1, packet{proto: "unreachable"}), verdict: dropped, counter: "drop_icmp_error"},
+			{packet: from6(1, packet{proto: "unreachable"}), verdict: dropped, counter: "drop_icmp_error"},
+			{up: true, packet: from(1, packet{fragment: true}).back(), verdict: dropped, counter: "drop_fragment"},
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d, conns := testbed(t, !tt.asymmetric), ""
+			for i, s := range tt.steps {
+				if s.conns != "" {
+					conns = s.conns
+				}
+				got := d.play(t, s)
+				want := step{up: s.up, packet: s.packet, verdict: s.verdict, counter: s.counter, ttl: s.ttl, to: s.to, conns: conns}
+				if diff := cmp.Diff(want, got, cmp.AllowUnexported(step{}, packet{})); diff != "" {
+					t.Fatalf("packet %d (-want +got):\n%s", i+1, diff)
+				}
+			}
+		})
+	}
+}
+
+// play sends a packet through its program and says what became of it.
+func (d *datapath) play(t *testing.T, s step) step {
+	t.Helper()
+	prog, src, dst := d.objs.LrFromPod, podMAC, bridgeMAC
+	if s.up {
+		prog, src, dst = d.objs.LrFromUplink, gatewayMAC, uplinkMAC
+	}
+	before := counters(t, d)
+	in := s.packet.bytes(t, src, dst)
+	run := &ebpf.RunOptions{Data: in, DataOut: make([]byte, len(in)+256)}
+	verdict, err := prog.Run(run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := step{up: s.up, packet: s.packet, verdict: verdict, conns: connText(t, d)}
+	for name, n := range counters(t, d) {
+		if n > before[name] && name != "new_egress" && name != "new_ingress" {
+			got.counter += name
+		}
+	}
+	if verdict != redirect {
+		if !bytes.Equal(in, run.DataOut) {
+			t.Errorf("a packet that is not forwarded was changed")
+		}
+		return got
+	}
+	got.ttl, got.to = readBack(t, run.DataOut, dst)
+	return got
+}
+
+// readBack reads the hop limit and the new destination of a packet whose checksums must be good.
+func readBack(t *testing.T, data []byte, oldDst string) (ttl uint8, to string) {
+	t.Helper()
+	p := gopacket.NewPacket(data, layers.LayerTypeEthernet, gopacket.Default)
+	if err := p.ErrorLayer(); err != nil {
+		t.Fatal(err.Error())
+	}
+	eth, _ := p.LinkLayer().(*layers.Ethernet)
+	if eth.DstMAC.String() != oldDst {
+		to = eth.DstMAC.String()
+		if own := eth.SrcMAC.String(); own != bridgeMAC && own != uplinkMAC {
+			t.Errorf("the packet leaves with source MAC %s", own)
+		}
+	}
+	if ip, ok := p.NetworkLayer().(*layers.IPv6); ok {
+		return ip.HopLimit, to
+	}
+	ip, _ := p.NetworkLayer().(*layers.IPv4)
+	if sum := headerSum(ip.Contents); sum != 0xffff {
+		t.Errorf("the IPv4 header's checksum is wrong: %x", ip.Checksum)
+	}
+	return ip.TTL, to
+}
+
+// headerSum is the one's complement sum (RFC 1071).
+func headerSum(b []byte) uint32 {
+	var sum uint32
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint32(b[i])<<8 | uint32(b[i+1])
+	}
+	for sum > 0xffff {
+		sum = sum&0xffff + sum>>16
+	}
+	return sum
+}
+
+func counters(t *testing.T, d *datapath) map[string]uint64 {
+	t.Helper()
+	c, err := d.counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func connText(t *testing.T, d *datapath) string {
+	t.Helper()
+	conns, err := d.conns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	names := map[uint8]string{6: "tcp", 17: "udp", 1: "icmp", 58: "icmp6"}
+	for _, c := range conns {
+		text := c.Pod.String() + " " + names[c.Protocol]
+		if c.MAC != "" {
+			text += " from " + c.MAC
+		} else {
+			text += " by " + c.Gateway.String()
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, "; ")
+}
