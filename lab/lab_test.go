@@ -29,9 +29,32 @@ func needRoot(t *testing.T) {
 	t.Skip("needs root")
 }
 
-// options builds the programs and gives the test a place of its own for labs.
+// binEnv holds the directory for the programs that the tests run.
+const binEnv = "SPKLAB_TEST_BIN"
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "spklab-test-")
+	if err == nil {
+		err = os.Setenv(binEnv, dir)
+	}
+	if err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// options gives the test the programs, built once, and a place of its own for labs.
 func options(t *testing.T) lab.Options {
 	t.Helper()
+	bin := os.Getenv(binEnv)
+	if _, err := os.Stat(filepath.Join(bin, "spkproxy")); err != nil {
+		out, err := exec.Command("go", "build", "-o", bin+"/", "../cmd/spklab", "../cmd/spkproxy").CombinedOutput()
+		if err != nil {
+			t.Fatalf("build: %v\n%s", err, out)
+		}
+	}
 	dir, err := os.MkdirTemp("/run", "spklab-test-") // short: socket paths have 108 characters
 	if err != nil {
 		t.Fatal(err)
@@ -41,11 +64,7 @@ func options(t *testing.T) lab.Options {
 			t.Error(err)
 		}
 	})
-	out, err := exec.Command("go", "build", "-o", dir+"/bin/", "../cmd/spklab", "../cmd/spkproxy").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return lab.Options{Host: topo.Host{Run: filepath.Join(dir, "labs")}, Bin: filepath.Join(dir, "bin")}
+	return lab.Options{Host: topo.Host{Run: filepath.Join(dir, "labs")}, Bin: bin}
 }
 
 // live is a lab that a test works on.
@@ -344,6 +363,11 @@ func TestApply(t *testing.T) {
 func TestFirstUpThatFails(t *testing.T) {
 	needRoot(t)
 	opt := options(t)
+	bin := t.TempDir()
+	if err := os.Symlink(filepath.Join(opt.Bin, "spklab"), filepath.Join(bin, "spklab")); err != nil {
+		t.Fatal(err)
+	}
+	opt.Bin = bin
 	if err := os.WriteFile(filepath.Join(opt.Bin, "spkproxy"), []byte("#!/bin/sh\necho out of hugepages >&2\nexit 1\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -352,6 +376,11 @@ func TestFirstUpThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	src.Spec.Name = "failing"
+	t.Cleanup(func() {
+		if err := lab.Down(context.WithoutCancel(t.Context()), "failing", opt); err != nil {
+			t.Errorf("down: %v", err)
+		}
+	})
 	_, _, err = lab.Up(t.Context(), src, opt)
 	if err == nil || !strings.Contains(err.Error(), "out of hugepages") {
 		t.Errorf("error %v, want the words of the process", err)

@@ -7,10 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/kubesim"
 	"github.com/spklab/spklab/lab/topologies"
 	"github.com/spklab/spklab/topo"
 )
@@ -92,6 +95,27 @@ func TestPlanGolden(t *testing.T) {
 			}
 			if diff := cmp.Diff(string(want), plan.String()); diff != "" {
 				t.Errorf("%s (run with -update to accept):\n%s", path, diff)
+			}
+		})
+	}
+}
+
+// TestPlanLeavesOut: what goes and what cannot start is not part of a plan.
+func TestPlanLeavesOut(t *testing.T) {
+	for name, change := range map[string]func(*corev1.Pod){
+		"a pod on its way out":     func(p *corev1.Pod) { kubesim.Terminate(p, time.Now(), 30) },
+		"a pod without a place":    func(p *corev1.Pod) { p.Spec.NodeName = "" },
+		"a pod without an address": func(p *corev1.Pod) { p.Status.PodIPs = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			src, res := shipped(t)
+			change(res.Pod("spk-apps", "app-1"))
+			plan, err := Plan(src.Spec, res, Env{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := plan.String(); strings.Contains(s, "spk-spk-app-1") || !strings.Contains(s, "spk-spk-app-2") {
+				t.Errorf("the plan holds app-1, or lacks app-2:\n%s", s)
 			}
 		})
 	}

@@ -184,19 +184,12 @@ func (s *scene) closedInOrder(w *world, events []ctl.Event) {
 }
 
 // withdrawalTimes attaches how long it took from the moment when an endpoint's removal was asked
-// for to the router's knowing, and to its kernel's.
+// for to the moment when the router knew.
 func (s *scene) withdrawalTimes(w *world, events []ctl.Event, removed int64) {
 	ginkgo.GinkgoHelper()
-	router := w.client().router
 	for _, vip := range gateVIPs() {
-		f, prefix := familyOf(vip.Addr()), hostPrefix(vip.Addr()).String()
-		for _, e := range []struct{ kind, name string }{
-			{bgp.EventRouteWithdrawn, "removal to withdrawal at the peer"},
-			{bgp.EventFIBRemoved, "removal to the route gone from the peer's kernel"},
-		} {
-			took := float64(when(events, router, e.kind, prefix)-removed) / 1e6
-			s.figure(report.Figure{Name: f.String() + " " + e.name, Value: took, Unit: "ms"})
-		}
+		at := when(events, w.client().router, bgp.EventRouteWithdrawn, hostPrefix(vip.Addr()).String())
+		s.figure(report.Figure{Name: familyOf(vip.Addr()).String() + " removal to withdrawal at the peer", Value: float64(at-removed) / 1e6, Unit: "ms"})
 	}
 }
 

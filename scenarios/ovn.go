@@ -149,7 +149,7 @@ func (s *scene) ecmp(proto string, f family) {
 	for i, t := range w.tmms {
 		even[t.name] = (connections + len(w.tmms) - 1 - i) / len(w.tmms)
 	}
-	s.figure(report.Figure{Name: "split", Value: float64(slices.Max(counts(seen, w.tmms))), Unit: "at most on one TMM", Note: listed(seen, w.tmms)})
+	s.figure(report.Figure{Name: "largest share of a TMM", Value: float64(slices.Max(counts(seen, w.tmms))), Note: listed(seen, w.tmms)})
 	s.figure(report.Figure{Name: "asymmetric", Value: float64(asymmetric)})
 	gomega.Expect(counts(told, w.tmms)).To(gomega.ConsistOf(anys(counts(even, w.tmms))...), "connections by TMM, as the host outside saw them")
 	gomega.Expect(counts(seen, w.tmms)).To(gomega.ConsistOf(anys(counts(even, w.tmms))...), "connections by TMM, from the packets")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -128,6 +129,7 @@ func (s *scene) keep(trace *evidence.Trace) {
 	if s.env.Artifacts == "" || s.env.Pcap == PcapOff || s.env.Pcap != PcapAlways && !r.Failed() {
 		return
 	}
+	check(os.MkdirAll(filepath.Join(s.env.Artifacts, "pcap"), 0o755), "make directory for captures")
 	name := artifact(filepath.Join("pcap", report.Slug(group(r)+" "+r.LeafNodeText)+".pcapng"))
 	check(trace.SavePcapng(filepath.Join(s.env.Artifacts, string(name))), "keep capture")
 	ginkgo.AddReportEntry("artifact", ginkgo.ReportEntryVisibilityNever, name)

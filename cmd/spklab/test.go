@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -85,7 +84,7 @@ func (f *testFlags) run(c *cobra.Command, args []string) error {
 	return runResult(run)
 }
 
-// env opens the lab and prepares the directory for captures.
+// env opens the lab and makes the directory of artefacts, before anything takes long.
 func (f *testFlags) env(c *cobra.Command, args []string) (scenarios.Env, error) {
 	name := ""
 	if len(args) > 0 {
@@ -101,7 +100,7 @@ func (f *testFlags) env(c *cobra.Command, args []string) (scenarios.Env, error) 
 		return scenarios.Env{}, fail(err)
 	}
 	if f.artifacts != "" {
-		if err := os.MkdirAll(filepath.Join(f.artifacts, "pcap"), 0o755); err != nil {
+		if err := os.MkdirAll(f.artifacts, 0o755); err != nil {
 			return scenarios.Env{}, exitWith(codeInput, fmt.Errorf("make artefact directory: %w", err))
 		}
 	}

@@ -2,6 +2,7 @@ package northbound_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -116,17 +117,14 @@ func TestReadIsWhole(t *testing.T) {
 	endpoint, stop := serve(t, t.TempDir())
 	defer stop()
 	done := make(chan error, 1)
-	ctx, cancel := context.WithCancel(t.Context())
-	follow(t, northbound.Follower{Endpoint: endpoint, Down: func(err error) { t.Error(err) }, Sync: func(ctx context.Context, c *northbound.Client) error {
+	follow(t, northbound.Follower{Endpoint: endpoint, Sync: func(ctx context.Context, c *northbound.Client) error {
+		var err error
 		for range rounds {
-			if err := c.Write(ctx, replaceRoutes(routes)); err != nil {
-				done <- err
-				return nil
-			}
+			err = errors.Join(err, c.Write(ctx, replaceRoutes(routes)))
 		}
 		select {
-		case done <- nil:
-		default:
+		case done <- err:
+		default: // it has been said
 		}
 		return nil
 	}})
@@ -145,8 +143,6 @@ func TestReadIsWhole(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	cancel()
-	<-ctx.Done()
 }
 
 func replaceRoutes(n int) []ovsdb.Operation {

@@ -159,11 +159,19 @@ func decodeTransport(p *Packet, b []byte) {
 }
 
 // String is one line for people: where, which way, from whom to whom.
-func (p Packet) String() string {
-	way := "in "
-	if p.Out {
-		way = "out"
+func (p Packet) String() string { return fmt.Sprintf("%s %s %s", p.Point, p.way(), p.content()) }
+
+func (p Packet) way() string { return way(p.Out) }
+
+func way(out bool) string {
+	if out {
+		return "out"
 	}
+	return "in"
+}
+
+// content is the packet without its place.
+func (p Packet) content() string {
 	what := fmt.Sprintf("ethertype %#04x", p.EtherType)
 	switch p.Protocol {
 	case ProtoTCP:
@@ -176,7 +184,7 @@ func (p Packet) String() string {
 		what = "ICMPv6"
 	}
 	if !p.Src.Addr().IsValid() {
-		return fmt.Sprintf("%s %s %s > %s %s", p.Point, way, p.SrcMAC, p.DstMAC, what)
+		return fmt.Sprintf("%s > %s %s", p.SrcMAC, p.DstMAC, what)
 	}
-	return fmt.Sprintf("%s %s %s > %s %s ttl %d length %d", p.Point, way, p.Src, p.Dst, what, p.TTL, p.Length)
+	return fmt.Sprintf("%s > %s %s ttl %d length %d", p.Src, p.Dst, what, p.TTL, p.Length)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"text/tabwriter"
 )
 
 // Trace is what a capture saw, oldest first.
@@ -40,11 +41,7 @@ type Hop struct {
 
 // String is "client/eth0 out 203.0.113.10:4000 > 192.0.2.10:80".
 func (h Hop) String() string {
-	way := "in"
-	if h.Out {
-		way = "out"
-	}
-	return fmt.Sprintf("%s %s %s > %s", h.Point, way, h.Src, h.Dst)
+	return fmt.Sprintf("%s %s %s > %s", h.Point, way(h.Out), h.Src, h.Dst)
 }
 
 // Path is the way of a packet and of its answer: the first sight of each hop, in order.
@@ -88,11 +85,14 @@ func (p Path) At(point string, out bool) (Packet, bool) {
 	return Packet{}, false
 }
 
-// String is one line a hop, with the time since the first.
+// String is one line a hop, with the time since the first, in columns.
 func (p Path) String() string {
 	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
 	for _, packet := range p {
-		fmt.Fprintf(&b, "%9.3f ms  %s\n", float64(packet.Mono-p[0].Mono)/1e6, packet)
+		// A strings.Builder takes everything.
+		_, _ = fmt.Fprintf(w, "%9.3f ms\t%s\t%s\t%s\n", float64(packet.Mono-p[0].Mono)/1e6, packet.Point, packet.way(), packet.content())
 	}
+	_ = w.Flush()
 	return b.String()
 }
