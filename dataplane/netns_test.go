@@ -6,86 +6,41 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/dataplane/internal/nstest"
 )
 
 // privileged skips a test that needs root, and fails it where CI promises root.
 func privileged(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("needs root, and CI=true says that nothing may be skipped")
-	}
-	t.Skip("needs root")
+	nstest.Privileged(t)
 }
 
 // namespace is a network namespace without a name, gone with the test.
 type namespace struct {
-	handle netns.NsHandle
-	links  *netlink.Handle
+	*nstest.Namespace
+	links *netlink.Handle
 }
 
 // newNamespace makes a namespace with loopback up and no duplicate address detection.
 func newNamespace(t testing.TB) *namespace {
 	t.Helper()
-	privileged(t)
-	ns := &namespace{}
-	onOwnThread(t, func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		var err error
-		if ns.handle, err = netns.Get(); err != nil {
-			return err
-		}
-		for _, scope := range []string{"all", "default"} {
-			if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/accept_dad", []byte("0"), 0); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	ns := &namespace{Namespace: nstest.New(t)}
 	var err error
-	ns.links, err = netlink.NewHandleAt(ns.handle)
+	ns.links, err = netlink.NewHandleAt(ns.Handle)
 	must(t, err)
-	t.Cleanup(func() {
-		ns.links.Close()
-		_ = ns.handle.Close()
-	})
-	lo, err := ns.links.LinkByName("lo")
-	must(t, err)
-	must(t, ns.links.LinkSetUp(lo))
+	t.Cleanup(ns.links.Close)
 	return ns
-}
-
-// onOwnThread runs f on a thread that ends with it, so that a namespace never leaks.
-func onOwnThread(t testing.TB, f func() error) {
-	t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is discarded
-		done <- f()
-	}()
-	must(t, <-done)
 }
 
 // do runs f inside the namespace.
 func (n *namespace) do(t testing.TB, f func() error) {
 	t.Helper()
-	onOwnThread(t, func() error {
-		if err := netns.Set(n.handle); err != nil {
-			return err
-		}
-		return f()
-	})
+	n.Do(t, f)
 }
 
 // cable makes a veth pair between two namespaces, both ends up.
@@ -93,7 +48,7 @@ func cable(t testing.TB, a *namespace, aName string, b *namespace, bName string)
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = aName
-	must(t, a.links.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: bName, PeerNamespace: netlink.NsFd(b.handle)}))
+	must(t, a.links.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: bName, PeerNamespace: netlink.NsFd(b.Handle)}))
 	a.up(t, aName)
 	b.up(t, bName)
 }
@@ -158,7 +113,7 @@ func (n *namespace) macvlan(t testing.TB, parent string, to *namespace, name str
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
 	attrs.ParentIndex = n.link(t, parent).Attrs().Index
-	attrs.Namespace = netlink.NsFd(to.handle)
+	attrs.Namespace = netlink.NsFd(to.Handle)
 	must(t, n.links.LinkAdd(&netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}))
 	to.up(t, name)
 }
@@ -177,13 +132,7 @@ func bpffs(t testing.TB) string {
 // eventually polls until ok, for at most ten seconds.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %s", what)
-		}
-		runtime.Gosched()
-		time.Sleep(2 * time.Millisecond)
-	}
+	nstest.Eventually(t, what, ok)
 }
 
 func must(t testing.TB, err error) {
