@@ -6,6 +6,8 @@ MAKEFLAGS  += --no-print-directory
 
 # What the lab calls (ovn-nbctl, iperf3, ip) and what its tests compare with (ovsdb-server).
 DEBS      := iproute2 ovn-common openvswitch-common iperf3
+# What the interoperation tests talk through the proxy with.
+DEBS_TEST := nginx-light curl wrk iputils-ping iputils-tracepath traceroute socat
 # What regenerating the eBPF objects asks for besides.
 DEBS_BPF  := clang-19 llvm-19 libbpf-dev linux-libc-dev
 
@@ -26,6 +28,7 @@ demo: deps build ## bring up the spk topology, run its scenarios, write the repo
 	@.ci/unchanged .ci/demo $(ARTIFACTS)/demo
 
 e2e: deps build ## all tests, unprivileged and privileged; leaves nothing behind
+	@.ci/debs $(DEBS_TEST)
 	@.ci/unchanged go test -count=1 -timeout 30m ./...
 
 test: ## the tests that need no root (the others skip by name)

@@ -28,6 +28,20 @@ func Privileged(t testing.TB) {
 	t.Skip("needs root")
 }
 
+// Programs skips a test that calls programs which are not installed, and fails it under CI.
+func Programs(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err == nil {
+			continue
+		}
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("no %s, and CI=true says that nothing may be skipped", name)
+		}
+		t.Skipf("needs %s", name)
+	}
+}
+
 // Eventually polls until ok, for at most ten seconds.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

@@ -1,0 +1,99 @@
+package interop
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// iperfReport is what these tests read of iperf3's JSON.
+type iperfReport struct {
+	Error string
+	Start struct {
+		Connected []json.RawMessage
+	}
+	End struct {
+		SumReceived struct{ Bytes int64 } `json:"sum_received"`
+		Sum         struct {
+			Packets     int64
+			LostPackets int64 `json:"lost_packets"`
+		}
+	}
+}
+
+// testIperf sends streams with iperf3 through virtual servers from the client, and through the
+// egress from a pod.
+func testIperf(t *testing.T, n *network) {
+	const bytes, datagrams = 64 << 20, 2 << 20
+	tests := []struct {
+		name    string
+		args    string
+		streams int
+		bytes   int64
+		udp     bool
+	}{
+		{"TCP", "", 1, bytes, false},
+		{"TCP reverse", "-R", 1, bytes, false},
+		{"TCP 8 streams", "-P 8", 8, bytes, false},
+		{"TCP 8 streams reverse", "-P 8 -R", 8, bytes, false},
+		{"UDP", "-u -b 100M -l 1200", 1, datagrams, true},
+		{"UDP reverse", "-u -b 100M -l 1200 -R", 1, datagrams, true},
+	}
+	for _, f := range families() {
+		for _, way := range n.ways(f) {
+			for _, tt := range tests {
+				t.Run(f.name+" "+way.name+" "+tt.name, func(t *testing.T) {
+					args := strings.Fields(tt.args)
+					r := way.iperf(t, append(args, "-n", strconv.FormatInt(tt.bytes, 10)))
+					if len(r.Start.Connected) != tt.streams {
+						t.Errorf("%d streams, want %d", len(r.Start.Connected), tt.streams)
+					}
+					// A socket's buffer may overflow on a busy machine.
+					if lost := r.End.Sum.LostPackets; tt.udp && (r.End.Sum.Packets == 0 || lost*20 > r.End.Sum.Packets) {
+						t.Errorf("%d of %d datagrams lost", lost, r.End.Sum.Packets)
+					}
+					if !tt.udp && r.End.SumReceived.Bytes < tt.bytes*9/10 {
+						t.Errorf("%d bytes received", r.End.SumReceived.Bytes)
+					}
+				})
+			}
+		}
+	}
+}
+
+// way is a way through the TMM.
+type way struct {
+	name       string
+	from, at   *host  // where the client and the server run
+	source, to string // what the client binds to; what it connects to
+	listen     string
+}
+
+// ways are the ways through the TMM that any protocol and port may go.
+func (n *network) ways(f family) []way {
+	var out []way
+	for _, s := range snats() {
+		out = append(out,
+			way{"ingress " + s.String(), n.client, n.pods[0], f.client, f.every(s), f.pod(0)},
+			way{"egress " + s.String(), n.pods[1], n.client, f.podFrom(s, 1), f.client, f.client})
+	}
+	return out
+}
+
+// iperf runs one server and one client.
+func (w way) iperf(t *testing.T, args []string) iperfReport {
+	t.Helper()
+	const port = "5201"
+	s := w.at.serve(t, "iperf3", "-s", "-1", "--forceflush", "-B", w.listen, "-p", port)
+	s.prints(t, "Server listening")
+	args = append(args, "-J", "-c", w.to, "-B", w.source, "-p", port)
+	out := w.from.output(t, "iperf3", args...)
+	var r iperfReport
+	must(t, json.Unmarshal([]byte(out), &r))
+	if r.Error != "" {
+		t.Fatal(r.Error)
+	}
+	s.wait(t)
+	return r
+}

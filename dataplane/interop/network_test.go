@@ -1,0 +1,244 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/spklab/spklab/dataplane"
+)
+
+// network is a client, a router, a TMM, a node and its pods:
+//
+//	client --- router --- net2 (TMM) net1 --- node --- pods
+type network struct {
+	client, router, tmm, node *host
+	pods                      []*host
+	config                    dataplane.Config
+	proxy                     *dataplane.Dataplane
+}
+
+// pods of the network.
+const pods = 3
+
+// family is an address family with the network's addresses of it.
+type family struct {
+	name     string // "IPv4"
+	flag     string // "-4", as curl, ping and iperf3 have it
+	client   string
+	router   string // its address towards the TMM
+	node     string // its address towards the TMM
+	external string // self-IPs
+	internal string
+	header   int // bytes of a plain IP header
+	podFmt   string
+	vipFmt   string
+}
+
+func families() []family {
+	return []family{
+		{
+			name: "IPv4", flag: "-4", client: "203.0.113.10", router: "198.51.100.1", node: "10.144.100.11",
+			external: "198.51.100.16", internal: "10.144.100.16", header: 20,
+			podFmt: "10.131.%d.%d", vipFmt: "192.0.2.%d%d",
+		},
+		{
+			name: "IPv6", flag: "-6", client: "2001:db8:113::10", router: "2001:db8:51::1", node: "fd00:10:144:100::11",
+			external: "2001:db8:51::16", internal: "fd00:10:144:100::16", header: 40,
+			podFmt: "fd01:0:0:%d::%d", vipFmt: "2001:db8:2::%d%d",
+		},
+	}
+}
+
+// pod is the first address of a pod; its packets leave with the source translated by automap.
+func (f family) pod(i int) string { return f.podFrom(dataplane.SNATAutomap, i) }
+
+// podFrom is the address of a pod whose packets leave with that source translation.
+func (f family) podFrom(s dataplane.SNAT, i int) string { return fmt.Sprintf(f.podFmt, int(s)+1, 11+i) }
+
+// web is the virtual server for port 80 of all pods.
+func (f family) web(s dataplane.SNAT) string { return fmt.Sprintf(f.vipFmt, 1, int(s)) }
+
+// every is the virtual server for every port of the first pod.
+func (f family) every(s dataplane.SNAT) string { return fmt.Sprintf(f.vipFmt, 2, int(s)) }
+
+// snats are the ways to translate sources.
+func snats() []dataplane.SNAT {
+	return []dataplane.SNAT{dataplane.SNATNone, dataplane.SNATAutomap}
+}
+
+// newNetwork makes the network, programs its dataplane and runs it until the test ends.
+func newNetwork(t testing.TB, frontend dataplane.Frontend) *network {
+	t.Helper()
+	n := wire(t)
+	n.config = dataplane.Config{MaxConnections: 16384, Interfaces: []dataplane.Interface{
+		{Number: "1.1", Name: "net1", Internal: true, Frontend: frontend}, {Number: "1.2", Name: "net2", Frontend: frontend},
+	}}
+	n.open(t)
+	t.Cleanup(func() { must(t, n.proxy.Remove()) })
+	n.apply(t, n.state())
+	n.run(t)
+	return n
+}
+
+// wire makes the hosts and their links, addresses and routes.
+func wire(t testing.TB) *network {
+	t.Helper()
+	n := &network{client: newHost(t, "client"), router: newHost(t, "router"), tmm: newHost(t, "tmm"), node: newHost(t, "node")}
+	cable(t, n.client, "eth0", n.router, "clients")
+	cable(t, n.router, "tmms", n.tmm, "net2")
+	cable(t, n.tmm, "net1", n.node, "tmms")
+	n.node.ip(t, "link add pods type bridge mcast_snooping 0\nlink set pods up\n")
+	for i := range pods {
+		p := newHost(t, fmt.Sprintf("pod%d", i+1))
+		cable(t, p, "eth0", n.node, p.name)
+		n.node.ip(t, "link set %s master pods\n", p.name)
+		n.pods = append(n.pods, p)
+	}
+	n.router.forward(t)
+	n.node.forward(t)
+	n.address(t)
+	n.addressPods(t)
+	return n
+}
+
+func (n *network) address(t testing.TB) {
+	t.Helper()
+	n.client.ip(t, `addr add 203.0.113.10/24 dev eth0
+addr add 2001:db8:113::10/64 dev eth0
+route add default via 203.0.113.1
+route add default via 2001:db8:113::1
+`)
+	n.router.ip(t, `addr add 203.0.113.1/24 dev clients
+addr add 2001:db8:113::1/64 dev clients
+addr add 198.51.100.1/24 dev tmms
+addr add 2001:db8:51::1/64 dev tmms
+route add 192.0.2.0/24 via 198.51.100.16
+route add 2001:db8:2::/64 via 2001:db8:51::16
+route add 10.131.0.0/16 via 198.51.100.16
+route add fd01::/16 via 2001:db8:51::16
+`)
+	n.tmm.ip(t, `addr add 198.51.100.16/24 dev net2
+addr add 2001:db8:51::16/64 dev net2
+addr add 10.144.100.16/24 dev net1
+addr add fd00:10:144:100::16/64 dev net1
+route add default via 198.51.100.1
+route add default via 2001:db8:51::1
+route add 10.131.0.0/16 via 10.144.100.11
+route add fd01::/16 via fd00:10:144:100::11
+`)
+	n.node.ip(t, `addr add 10.144.100.11/24 dev tmms
+addr add fd00:10:144:100::11/64 dev tmms
+addr add 10.131.2.1/24 dev pods
+addr add fd01:0:0:2::1/64 dev pods
+route add default via 10.144.100.16
+route add default via fd00:10:144:100::16
+`)
+}
+
+// addressPods gives each pod an address for every source translation; automap's is what a
+// program takes that asks for none.
+func (n *network) addressPods(t testing.TB) {
+	t.Helper()
+	for i, p := range n.pods {
+		for _, f := range families() {
+			bits := netip.MustParseAddr(f.pod(i)).BitLen()
+			onLink := map[int]int{32: 24, 128: 64}[bits]
+			p.ip(t, "addr add %s/%d dev eth0\n", f.pod(i), onLink)
+			for _, s := range []dataplane.SNAT{dataplane.SNATNone, dataplane.SNATPool} {
+				p.ip(t, "addr add %s/%d dev lo\n", f.podFrom(s, i), bits)
+				n.node.ip(t, "route add %s/%d via %s\n", f.podFrom(s, i), bits, f.pod(i))
+			}
+			p.ip(t, "route add default via "+f.podFmt+" src %s\n", 2, 1, f.pod(i))
+		}
+	}
+}
+
+// state is what the network's tests program.
+func (n *network) state() dataplane.State {
+	var s dataplane.State
+	for _, f := range families() {
+		s.SelfIPs = append(s.SelfIPs,
+			dataplane.SelfIP{Interface: "1.1", Addr: netip.MustParseAddr(f.internal)},
+			dataplane.SelfIP{Interface: "1.2", Addr: netip.MustParseAddr(f.external)})
+		for _, snat := range snats() {
+			web := server("web", dataplane.TCP, f.web(snat), "80", snat)
+			for i := range n.pods {
+				web.Members = append(web.Members, member(f.pod(i), "80"))
+			}
+			s.VirtualServers = append(s.VirtualServers, web)
+			for _, p := range []dataplane.Protocol{dataplane.TCP, dataplane.UDP} {
+				every := server("every", p, f.every(snat), "0", snat)
+				every.Members = []dataplane.Member{member(f.pod(0), "0")}
+				s.VirtualServers = append(s.VirtualServers, every)
+			}
+		}
+	}
+	for _, snat := range snats() {
+		e := dataplane.Egress{Name: "egress-" + snat.String(), SNAT: snat}
+		for _, f := range families() {
+			a := netip.MustParseAddr(f.podFrom(snat, 0))
+			e.Sources = append(e.Sources, netip.PrefixFrom(a, map[int]int{32: 24, 128: 64}[a.BitLen()]).Masked())
+		}
+		s.Egresses = append(s.Egresses, e)
+	}
+	return s
+}
+
+func server(name string, p dataplane.Protocol, address, port string, snat dataplane.SNAT) dataplane.VirtualServer {
+	return dataplane.VirtualServer{
+		Name: "interop/" + name, Protocol: p, SNAT: snat,
+		Destination: netip.MustParseAddrPort(net.JoinHostPort(address, port)),
+	}
+}
+
+func member(address, port string) dataplane.Member {
+	return dataplane.Member{Addr: netip.MustParseAddrPort(net.JoinHostPort(address, port))}
+}
+
+// open opens the dataplane of the TMM.
+func (n *network) open(t testing.TB) {
+	t.Helper()
+	n.tmm.Do(t, func() error {
+		var err error
+		n.proxy, err = dataplane.Open(n.config)
+		return err
+	})
+}
+
+func (n *network) apply(t testing.TB, s dataplane.State) {
+	t.Helper()
+	_, err := n.proxy.Apply(s)
+	must(t, err)
+}
+
+// run runs the dataplane until the test ends.
+func (n *network) run(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	d := n.proxy
+	go n.tmm.Do(t, func() error {
+		done <- d.Run(ctx)
+		return nil
+	})
+	t.Cleanup(func() {
+		cancel()
+		must(t, <-done)
+	})
+}
+
+// explain logs what the dataplane counted when the test has failed.
+func (n *network) explain(t testing.TB) {
+	t.Helper()
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		counters, err := n.proxy.Counters()
+		must(t, err)
+		t.Logf("counters: %v", counters)
+	})
+}
