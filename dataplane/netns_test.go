@@ -4,8 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -121,12 +119,7 @@ func (n *namespace) macvlan(t testing.TB, parent string, to *namespace, name str
 // bpffs mounts a BPF filesystem for the test.
 func bpffs(t testing.TB) string {
 	t.Helper()
-	privileged(t)
-	dir := filepath.Join(t.TempDir(), "bpf")
-	must(t, os.Mkdir(dir, 0o700))
-	must(t, unix.Mount("bpf", dir, "bpf", 0, ""))
-	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	return dir
+	return nstest.BPFFS(t)
 }
 
 // eventually polls until ok, for at most ten seconds.

