@@ -95,6 +95,9 @@ func localsOf(s State) map[netip.Addr]bpf.Local {
 	for _, vs := range s.VirtualServers {
 		l := out[vs.Destination.Addr()]
 		l.Kinds |= bpf.LocalVIP
+		if len(vs.Members) > 0 {
+			l.Kinds |= bpf.LocalEcho
+		}
 		out[vs.Destination.Addr()] = l
 	}
 	return out

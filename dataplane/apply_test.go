@@ -140,7 +140,7 @@ func TestApplyRefuses(t *testing.T) {
 		{"same destination twice", "tcp 192.0.2.10:80: spk-apps/web and spk-apps/other both have it", func(s *State) {
 			s.VirtualServers = append(s.VirtualServers, labServer("other", TCP, "192.0.2.10:80", SNATNone))
 		}},
-		{"protocol", "protocol 132 is not balanced", func(s *State) { s.VirtualServers[0].Protocol = 132 }},
+		{"protocol", "protocol sctp is not balanced", func(s *State) { s.VirtualServers[0].Protocol = 132 }},
 		{"no destination", "no valid destination", func(s *State) { s.VirtualServers[0].Destination = netip.AddrPort{} }},
 		{"family", "member [fd01::1]:80 is not of the destination's address family", func(s *State) { s.VirtualServers[0].Members[0].Addr = ap("[fd01::1]:80") }},
 		{"member twice", "member 10.131.1.100:8080 stands twice", func(s *State) {
@@ -206,8 +206,8 @@ func TestRoundRobin(t *testing.T) {
 			must(t, err)
 			for i, m := range stats[0].Members {
 				sum[i] += tt.want[i]
-				if m.Connections != sum[i] || m.Packets != sum[i] {
-					t.Errorf("%s: %d connections, %d packets, want %d", m.Addr, m.Connections, m.Packets, sum[i])
+				if m.PacketsIn != sum[i] {
+					t.Errorf("%s: %d packets, want %d", m.Addr, m.PacketsIn, sum[i])
 				}
 			}
 		})
@@ -241,11 +241,11 @@ func TestMemberRemoved(t *testing.T) {
 	stats, err := r.d.MemberStats()
 	must(t, err)
 	want := []VirtualServerStats{
-		{Name: "spk-apps/web", Protocol: TCP, Destination: ap("192.0.2.10:80"), Traffic: Traffic{1, 2, 132}, Members: []MemberStats{
-			{Addr: ap("10.131.1.100:8080"), Removed: true, Traffic: Traffic{1, 2, 132}}, {Addr: ap("10.131.1.102:8080")},
+		{Name: "spk-apps/web", Protocol: TCP, Destination: ap("192.0.2.10:80"), Traffic: Traffic{Connections: 1, PacketsIn: 2, BytesIn: 132}, Members: []MemberStats{
+			{Addr: ap("10.131.1.100:8080"), Removed: true, Traffic: Traffic{Connections: 1, PacketsIn: 2, BytesIn: 132}}, {Addr: ap("10.131.1.102:8080")},
 		}},
-		{Name: "spk-apps/echo", Protocol: UDP, Destination: ap("192.0.2.12:5300"), Traffic: Traffic{2, 2, 120}, Members: []MemberStats{
-			{Addr: ap("10.131.1.102:5300"), Traffic: Traffic{1, 1, 60}},
+		{Name: "spk-apps/echo", Protocol: UDP, Destination: ap("192.0.2.12:5300"), Traffic: Traffic{PacketsIn: 2, BytesIn: 120}, Members: []MemberStats{
+			{Addr: ap("10.131.1.102:5300"), Traffic: Traffic{PacketsIn: 1, BytesIn: 60}},
 		}},
 	}
 	if diff := cmp.Diff(want, stats, equateNetip); diff != "" {
@@ -262,7 +262,7 @@ func TestMemberRemoved(t *testing.T) {
 	must(t, err)
 	stats, err = r.d.MemberStats()
 	must(t, err)
-	if m := stats[0].Members; len(m) != 1 || stats[0].Connections != 2 {
+	if m := stats[0].Members; len(m) != 1 || stats[0].Connections != 1 || stats[0].PacketsIn != 3 {
 		t.Errorf("after its last flow: %+v", stats[0])
 	}
 }

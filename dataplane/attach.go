@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -80,7 +82,21 @@ func (d *Dataplane) setInterfacesLocked(interfaces []Interface) error {
 	if err := d.writePortsLocked(k.selfIPs()); err != nil {
 		return err
 	}
-	return d.updateConfigLocked(func(*bpf.Config) {})
+	return d.updateConfigLocked(d.setMACs)
+}
+
+// setMACs tells the programs the address of the first interface of each side.
+func (d *Dataplane) setMACs(c *bpf.Config) {
+	c.Mac = [2][8]uint8{}
+	for _, index := range slices.Backward(slices.Sorted(maps.Keys(d.ports))) {
+		side := bpf.External
+		if d.ports[index].iface.Internal {
+			side = bpf.Internal
+		}
+		if dev, err := net.InterfaceByIndex(index); err == nil {
+			copy(c.Mac[side][:], dev.HardwareAddr)
+		}
+	}
 }
 
 // resolveInterface fills in the index of an interface that is given by name alone.
@@ -99,10 +115,7 @@ func resolveInterface(i Interface) (Interface, error) {
 // attachLocked puts the program of the interface's side on it. A program that is there is
 // replaced in one step.
 func (d *Dataplane) attachLocked(i Interface) error {
-	prog := d.objs.SpkExternal
-	if i.Internal {
-		prog = d.objs.SpkInternal
-	}
+	prog := d.entry(i)
 	if p, ok := d.ports[i.Index]; ok {
 		p.iface = i
 		d.ports[i.Index] = p
@@ -124,6 +137,17 @@ func (d *Dataplane) attachLocked(i Interface) error {
 	d.ports[i.Index] = p
 	d.log.Add("interface-attached", i.Name, i.Number)
 	return nil
+}
+
+// entry is the program that an interface's packets come to first.
+func (d *Dataplane) entry(i Interface) *ebpf.Program {
+	switch {
+	case i.Zone != 0:
+		return d.objs.SpkZoned
+	case i.Internal:
+		return d.objs.SpkInternal
+	}
+	return d.objs.SpkExternal
 }
 
 // adoptLinksLocked takes over the attachments that a former process pinned. Those whose
@@ -166,7 +190,7 @@ func (d *Dataplane) readoptLocked(index int) error {
 	if err := d.objs.SpkPorts.Lookup(uint32(index), &v); err != nil {
 		return fmt.Errorf("look up interface %d: %w", index, err)
 	}
-	i := Interface{Number: cstring(v.Interface[:]), Index: index, Internal: v.Side == bpf.Internal}
+	i := Interface{Number: cstring(v.Interface[:]), Index: index, Internal: v.Side == bpf.Internal, Zone: v.Zone}
 	if dev, err := net.InterfaceByIndex(index); err == nil {
 		i.Name = dev.Name
 	}
@@ -177,8 +201,10 @@ func (d *Dataplane) readoptLocked(index int) error {
 // the first self-IP of each family.
 func (d *Dataplane) writePortsLocked(selfIPs []SelfIP) error {
 	want := map[uint32]bpf.Port{}
-	for index, p := range d.ports {
-		want[uint32(index)] = portValue(p.iface, selfIPs)
+	for bit, index := range slices.Sorted(maps.Keys(d.ports)) {
+		v := portValue(d.ports[index].iface, selfIPs)
+		v.Bit = uint8(bit)
+		want[uint32(index)] = v
 	}
 	have, err := readAll[uint32, bpf.Port](d.objs.SpkPorts)
 	if err != nil {
@@ -194,6 +220,10 @@ func portValue(i Interface, selfIPs []SelfIP) bpf.Port {
 		v.Side = bpf.Internal
 	}
 	copy(v.Interface[:len(v.Interface)-1], i.Number)
+	v.Zone = i.Zone
+	if dev, err := net.InterfaceByIndex(i.Index); err == nil {
+		copy(v.Mac[:], dev.HardwareAddr)
+	}
 	var have4, have6 bool
 	for _, ip := range selfIPs {
 		if ip.Interface != i.Number {

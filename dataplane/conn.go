@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -98,9 +97,9 @@ func (d *Dataplane) Flush(match func(Conn) bool) (int, error) {
 
 // connections appends what a table holds to conns.
 func connections[K, V comparable](t table[K, V], k *kernel, now uint32, conns []Conn) ([]Conn, error) {
-	entries, err := readAll[K, V](t.m)
+	entries, err := t.read()
 	if err != nil {
-		return nil, fmt.Errorf("read connections: %w", err)
+		return nil, err
 	}
 	for key, v := range entries {
 		if t.ct(&v).Flags&bpf.CtForward != 0 {
@@ -111,9 +110,9 @@ func connections[K, V comparable](t table[K, V], k *kernel, now uint32, conns []
 }
 
 func flush[K, V comparable](t table[K, V], k *kernel, now uint32, match func(Conn) bool) (int, error) {
-	entries, err := readAll[K, V](t.m)
+	entries, err := t.read()
 	if err != nil {
-		return 0, fmt.Errorf("read connections: %w", err)
+		return 0, err
 	}
 	var doomed []K
 	n := 0
@@ -123,7 +122,7 @@ func flush[K, V comparable](t table[K, V], k *kernel, now uint32, match func(Con
 			n++
 		}
 	}
-	return n, t.delete(doomed)
+	return n, t.end(doomed)
 }
 
 // connOf describes the connection whose forward entry is v under key.

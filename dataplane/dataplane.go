@@ -1,8 +1,11 @@
 package dataplane
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -14,6 +17,9 @@ import (
 
 // DefaultMaxConnections of each address family.
 const DefaultMaxConnections = 131072
+
+// DefaultMaxHalfOpen of each address family.
+const DefaultMaxHalfOpen = 65536
 
 // Config says where a Dataplane lives.
 type Config struct {
@@ -29,6 +35,9 @@ type Config struct {
 	// DefaultMaxConnections. When the table is full, new connections are refused and counted;
 	// none is evicted.
 	MaxConnections int
+	// MaxHalfOpen bounds the flows of each address family whose sender has not proved itself by
+	// an answer to the TMM's, 0 = DefaultMaxHalfOpen. When there are more, the oldest go.
+	MaxHalfOpen int
 	// Log receives events; nil drops them.
 	Log *ctl.Log
 }
@@ -37,9 +46,12 @@ type Config struct {
 // use. Open, SetInterfaces and Run must be called in the network namespace of the interfaces
 // (for the tests: on a locked thread; a proxy process lives in its namespace as a whole).
 type Dataplane struct {
-	log  *ctl.Log
-	pins pins
-	objs bpf.SpkObjects
+	log      *ctl.Log
+	pins     pins
+	objs     bpf.SpkObjects
+	xdp      *bpf.SpkXDPPrograms // nil until an interface asks for it
+	xdpProgs *ebpf.Map           // their tail calls
+	loads    loads
 
 	mu       sync.Mutex
 	closed   bool
@@ -64,7 +76,7 @@ func Open(c Config) (*Dataplane, error) {
 		return nil, err
 	}
 	d := &Dataplane{log: c.Log, pins: pins, ports: map[int]port{}}
-	if err := d.load(c.MaxConnections); err != nil {
+	if err := d.load(c); err != nil {
 		return nil, err
 	}
 	if err := d.start(c); err != nil {
@@ -74,17 +86,14 @@ func Open(c Config) (*Dataplane, error) {
 }
 
 // load loads the collection, on the pinned maps when there are compatible ones.
-func (d *Dataplane) load(maxConnections int) error {
-	if maxConnections == 0 {
-		maxConnections = DefaultMaxConnections
-	}
-	err := d.loadOnce(maxConnections)
+func (d *Dataplane) load(c Config) error {
+	err := d.loadOnce(c)
 	if errors.Is(err, ebpf.ErrMapIncompatible) {
 		d.log.Add("pins-replaced", d.pins.dir, err.Error())
 		if err := d.pins.clear(); err != nil {
 			return err
 		}
-		err = d.loadOnce(maxConnections)
+		err = d.loadOnce(c)
 	}
 	var verifier *ebpf.VerifierError
 	if errors.As(err, &verifier) {
@@ -96,22 +105,81 @@ func (d *Dataplane) load(maxConnections int) error {
 	return nil
 }
 
-func (d *Dataplane) loadOnce(maxConnections int) error {
+func (d *Dataplane) loadOnce(c Config) error {
 	spec, err := bpf.LoadSpk()
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{bpf.SpkMapSpkCt4, bpf.SpkMapSpkCt6} {
-		spec.Maps[name].MaxEntries = 2 * uint32(maxConnections) // an entry a direction
-	}
+	sizes(spec, c)
 	opts := &ebpf.CollectionOptions{}
 	if d.pins.dir != "" {
 		opts.Maps.PinPath = d.pins.layout()
-		for _, m := range spec.Maps {
-			m.Pinning = ebpf.PinByName
+		for name, m := range spec.Maps {
+			if !strings.HasPrefix(name, ".") {
+				m.Pinning = ebpf.PinByName
+			}
 		}
 	}
-	return spec.LoadAndAssign(&d.objs, opts)
+	if err := spec.LoadAndAssign(&d.objs, opts); err != nil {
+		return err
+	}
+	d.loads, err = mapLoads(d.objs.SpkLoads)
+	return err
+}
+
+// sizes sets how many connections the tables hold, an entry a direction.
+func sizes(spec *ebpf.CollectionSpec, c Config) {
+	connections, half := uint32(cmp.Or(c.MaxConnections, DefaultMaxConnections)), uint32(cmp.Or(c.MaxHalfOpen, DefaultMaxHalfOpen))
+	spec.Maps[bpf.SpkMapSpkCt4].MaxEntries, spec.Maps[bpf.SpkMapSpkCt6].MaxEntries = 2*connections, 2*connections
+	spec.Maps[bpf.SpkMapSpkHalf4].MaxEntries, spec.Maps[bpf.SpkMapSpkHalf6].MaxEntries = 2*half, 2*half
+}
+
+// loadXDPLocked loads the programs of the XDP front end on the maps of the others, once.
+func (d *Dataplane) loadXDPLocked() error {
+	if d.xdp != nil {
+		return nil
+	}
+	spec, err := bpf.LoadSpkXDP()
+	if err != nil {
+		return fmt.Errorf("read XDP programs: %w", err)
+	}
+	opts := ebpf.CollectionOptions{MapReplacements: d.sharedMaps(spec)}
+	if d.pins.dir != "" {
+		spec.Maps[bpf.SpkXDPMapSpkProgs].Name = "spk_progs_xdp"
+		spec.Maps[bpf.SpkXDPMapSpkProgs].Pinning = ebpf.PinByName
+		opts.Maps.PinPath = d.pins.layout()
+	}
+	var objs struct {
+		bpf.SpkXDPPrograms
+		Progs *ebpf.Map `ebpf:"spk_progs"`
+	}
+	if err := spec.LoadAndAssign(&objs, &opts); err != nil {
+		return fmt.Errorf("load XDP programs: %w", err)
+	}
+	for slot, prog := range map[bpf.Prog]*ebpf.Program{bpf.ProgSlow4: objs.SpkSlow4, bpf.ProgSlow6: objs.SpkSlow6} {
+		if err := objs.Progs.Put(uint32(slot), prog); err != nil {
+			return errors.Join(fmt.Errorf("set XDP tail call %d: %w", slot, err), objs.Close(), objs.Progs.Close())
+		}
+	}
+	d.xdp, d.xdpProgs = &objs.SpkXDPPrograms, objs.Progs
+	return nil
+}
+
+// sharedMaps are the maps that both front ends use: all but their tail calls.
+func (d *Dataplane) sharedMaps(spec *ebpf.CollectionSpec) map[string]*ebpf.Map {
+	all := map[string]*ebpf.Map{}
+	v := reflect.ValueOf(d.objs.SpkMaps)
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Tag.Get("ebpf")
+		m := v.Field(i).Interface().(*ebpf.Map)
+		s, ok := spec.Maps[name]
+		if !ok || name == bpf.SpkMapSpkProgs {
+			continue
+		}
+		s.MaxEntries = m.MaxEntries()
+		all[name] = m
+	}
+	return all
 }
 
 // start makes loaded programs work: slow path, configuration, interfaces, what was left over.
@@ -162,14 +230,15 @@ func (d *Dataplane) configureLocked() error {
 	})
 }
 
-// updateConfigLocked changes spk_config and starts a new generation of next hops.
+// updateConfigLocked changes spk_config and starts a new generation: every connection's next
+// packet looks at its member and its next hop again.
 func (d *Dataplane) updateConfigLocked(change func(*bpf.Config)) error {
 	var c bpf.Config
 	if err := d.objs.SpkConfig.Lookup(uint32(0), &c); err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}
 	change(&c)
-	c.FibGen = max(c.FibGen+1, 1) // 0 stands for no next hop
+	c.Gen = max(c.Gen+1, 1) // 0 stands for no next hop
 	if err := d.objs.SpkConfig.Put(uint32(0), &c); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
@@ -203,7 +272,10 @@ func (d *Dataplane) closeLocked() error {
 	for _, p := range d.ports {
 		errs = append(errs, p.link.Close())
 	}
-	return errors.Join(append(errs, d.objs.Close())...)
+	if d.xdp != nil {
+		errs = append(errs, d.xdp.Close(), d.xdpProgs.Close())
+	}
+	return errors.Join(append(errs, d.loads.close(), d.objs.Close())...)
 }
 
 // Remove detaches from every interface, removes all pins of this dataplane and closes it:

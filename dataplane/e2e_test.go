@@ -222,10 +222,10 @@ func TestBulk(t *testing.T) {
 	for _, s := range stats {
 		sum.add(s.Traffic)
 	}
-	if sum.Connections != 4 || sum.Bytes < 8*uint64(len(data)) {
+	if sum.Connections != 4 || sum.Bytes() < 8*uint64(len(data)) {
 		t.Errorf("%+v", sum)
 	}
-	if perPacket := sum.Bytes / sum.Packets; perPacket < 3000 {
+	if perPacket := sum.Bytes() / sum.Packets(); perPacket < 3000 {
 		t.Errorf("%d bytes a packet: segmentation was not offloaded", perPacket)
 	}
 	counters, err := d.Counters()

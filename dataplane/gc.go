@@ -74,6 +74,29 @@ func (d *Dataplane) collect(now uint32) (int, error) {
 	return n4 + n6, d.releaseLocked(flows)
 }
 
+// collectHalf forgets half-open flows, each direction by itself, and returns how many. It counts
+// the remaining ones by owner.
+func collectHalf[K, V comparable](t table[K, V], now uint32, flows map[uint32]int) (int, error) {
+	var doomed []K
+	n := 0
+	err := scan(t.half, func(k K, v *V) {
+		ct, forward := t.ct(v), 0
+		if ct.Flags&bpf.CtForward != 0 {
+			forward = 1
+		}
+		if age(now, ct.Seen) < ticksOf(openingTimeout)+touchTicks {
+			flows[ct.Owner] += forward
+			return
+		}
+		doomed = append(doomed, k)
+		n += forward
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read half-open connections: %w", err)
+	}
+	return n, deleteKeys(t.half, doomed)
+}
+
 // collectTable reads the table once and looks closer only at entries that are quiet: a
 // connection is idle when both its directions are. It counts the remaining flows by owner.
 func collectTable[K, V comparable](t table[K, V], limits timeouts, now uint32, flows map[uint32]int) (int, error) {
@@ -91,8 +114,11 @@ func collectTable[K, V comparable](t table[K, V], limits timeouts, now uint32, f
 	if err != nil {
 		return 0, fmt.Errorf("read connections: %w", err)
 	}
+	n, err := collectHalf(t, now, flows)
+	if err != nil {
+		return n, err
+	}
 	var doomed []K
-	n := 0
 	for k, v := range quiet {
 		expired, err := t.expired(k, v, quiet, limits, now)
 		if err != nil {
@@ -104,6 +130,7 @@ func collectTable[K, V comparable](t table[K, V], limits timeouts, now uint32, f
 		doomed = append(doomed, k)
 		if ct := t.ct(&v); ct.Flags&bpf.CtForward != 0 {
 			flows[ct.Owner]--
+			t.loads.ended(ct.Owner, 1)
 			n++
 		}
 	}

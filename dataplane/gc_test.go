@@ -64,7 +64,8 @@ func TestCollect(t *testing.T) {
 		{"established with the default", TCP, "[2001:db8:113::10]:1002", "[2001:db8:2::11]:80", member6, []string{"S", "SA", "A"}, DefaultIdleTCP},
 		{"closing", TCP, "203.0.113.10:1003", "192.0.2.11:80", member4, []string{"S", "SA", "FA"}, 1000 * time.Second},
 		{"closed", TCP, "203.0.113.10:1004", "192.0.2.11:80", member4, []string{"S", "SA", "FA", "FA"}, closedTimeout},
-		{"reset", TCP, "203.0.113.10:1005", "192.0.2.11:80", member4, []string{"S", "RA"}, closedTimeout},
+		{"refused", TCP, "203.0.113.10:1005", "192.0.2.11:80", member4, []string{"S", "RA"}, openingTimeout},
+		{"reset", TCP, "203.0.113.10:1005", "192.0.2.11:80", member4, []string{"S", "SA", "A", "RA"}, closedTimeout},
 		{"UDP one way", UDP, "203.0.113.10:1006", "192.0.2.13:5300", "10.131.1.100:5300", []string{""}, openingTimeout},
 		{"UDP both ways", UDP, "203.0.113.10:1007", "192.0.2.13:5300", "10.131.1.100:5300", []string{"", "", ""}, DefaultIdleUDP},
 	}
@@ -102,9 +103,9 @@ func TestCollect(t *testing.T) {
 // entries counts conntrack entries of both families.
 func (r *rig) entries(t testing.TB) int {
 	t.Helper()
-	four, err := readAll[bpf.Key4, bpf.Ct4](r.d.objs.SpkCt4)
+	four, err := r.d.table4().read()
 	must(t, err)
-	six, err := readAll[bpf.Key6, bpf.Ct6](r.d.objs.SpkCt6)
+	six, err := r.d.table6().read()
 	must(t, err)
 	return len(four) + len(six)
 }
@@ -113,6 +114,7 @@ func (r *rig) entries(t testing.TB) int {
 func TestCollectOrphan(t *testing.T) {
 	r := newRig(t, labState())
 	r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:1001", "192.0.2.11:80", "S").build(t))
+	r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:1001", "192.0.2.11:80", "A").build(t))
 	four, err := readAll[bpf.Key4, bpf.Ct4](r.d.objs.SpkCt4)
 	must(t, err)
 	for k, v := range four {
@@ -171,17 +173,17 @@ func TestTableFull(t *testing.T) {
 	syn := func(i int) packet {
 		return fromClient(TCP, "203.0.113.10:"+itoa(1000+i), "192.0.2.11:80", "S")
 	}
-	for i := range 1024 {
-		r.from(t, bpf.External, syn(i).build(t))
-	}
-	if v, _ := r.from(t, bpf.External, syn(1024).build(t)); v != verdictDrop {
-		t.Errorf("one too many: verdict %d", v)
+	for i := range 1025 {
+		p := syn(i)
+		r.from(t, bpf.External, p.build(t))
+		p.flags = "A"
+		r.from(t, bpf.External, p.build(t))
 	}
 	if v, _ := r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:1000", "192.0.2.11:80", "A").build(t)); v != verdictRedirect {
 		t.Errorf("first flow: verdict %d", v)
 	}
 	c := r.counted(t)
-	if c["drop_table_full"] != 1 || c["flows_started"] != 1024 {
+	if c["drop_table_full"] != 1 || c["flows_established"] != 1024 {
 		t.Errorf("%v", c)
 	}
 	stats, err := r.d.MemberStats()

@@ -28,6 +28,7 @@ func (a *applier) newOwner(o bpf.Owner) (uint32, error) {
 		if err := a.d.objs.SpkTraffic.Put(id, make([]bpf.Traffic, cpus)); err != nil {
 			return 0, fmt.Errorf("clear counters of owner %d: %w", id, err)
 		}
+		a.d.loads.clear(id)
 		return id, a.putOwner(id, o)
 	}
 	return 0, errOwnersFull
@@ -62,8 +63,10 @@ func (d *Dataplane) foldTraffic(owner, vs uint32, info bpf.VSInfo) (bpf.VSInfo, 
 		return info, err
 	}
 	info.PastConnections += t.Connections
-	info.PastPackets += t.Packets
-	info.PastBytes += t.Bytes
+	info.PastPackets[0] += t.PacketsOut
+	info.PastPackets[1] += t.PacketsIn
+	info.PastBytes[0] += t.BytesOut
+	info.PastBytes[1] += t.BytesIn
 	if err := d.objs.SpkVsInfo.Put(vs, info); err != nil {
 		return info, fmt.Errorf("write counters of virtual server %d: %w", vs, err)
 	}

@@ -16,15 +16,26 @@ import (
 // Traffic counts what passed since the object was first programmed, both ways. A packet is what
 // the kernel hands over: segments that are offloaded together count as one.
 type Traffic struct {
+	// Connections that were established; half-open flows are not counted.
 	Connections uint64 `json:"connections"`
-	Packets     uint64 `json:"packets"`
-	Bytes       uint64 `json:"bytes"` // of whole frames
+	PacketsIn   uint64 `json:"packets_in"` // from whoever began the connection
+	PacketsOut  uint64 `json:"packets_out"`
+	BytesIn     uint64 `json:"bytes_in"` // of whole frames
+	BytesOut    uint64 `json:"bytes_out"`
 }
+
+// Packets is both ways together.
+func (t Traffic) Packets() uint64 { return t.PacketsIn + t.PacketsOut }
+
+// Bytes is both ways together.
+func (t Traffic) Bytes() uint64 { return t.BytesIn + t.BytesOut }
 
 func (t *Traffic) add(o Traffic) {
 	t.Connections += o.Connections
-	t.Packets += o.Packets
-	t.Bytes += o.Bytes
+	t.PacketsIn += o.PacketsIn
+	t.PacketsOut += o.PacketsOut
+	t.BytesIn += o.BytesIn
+	t.BytesOut += o.BytesOut
 }
 
 // VirtualServerStats is the traffic of one virtual server, that of former members included.
@@ -102,7 +113,7 @@ func (d *Dataplane) serverStats(k *kernel, key serverKey) (VirtualServerStats, e
 	id := k.servers[key].Id
 	info := k.infos[id]
 	s := VirtualServerStats{Name: cstring(info.Name[:]), Protocol: key.protocol, Destination: key.dest}
-	s.Traffic = Traffic{info.PastConnections, info.PastPackets, info.PastBytes}
+	s.Traffic = Traffic{info.PastConnections, info.PastPackets[1], info.PastPackets[0], info.PastBytes[1], info.PastBytes[0]}
 	var cursor bpf.Cursor
 	if err := d.objs.SpkCursors.Lookup(id, &cursor); err != nil {
 		return s, fmt.Errorf("read counters of %s: %w", key, err)
@@ -155,9 +166,9 @@ func (d *Dataplane) traffic(owner uint32) (Traffic, error) {
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return Traffic{}, fmt.Errorf("read traffic of owner %d: %w", owner, err)
 	}
-	var sum Traffic
+	sum := Traffic{Connections: d.loads.started(owner)}
 	for _, t := range perCPU {
-		sum.add(Traffic{t.Connections, t.Packets, t.Bytes})
+		sum.add(Traffic{0, t.Packets[1], t.Packets[0], t.Bytes[1], t.Bytes[0]})
 	}
 	return sum, nil
 }

@@ -14,20 +14,22 @@ import (
 
 // table is the conntrack map of one address family.
 type table[K, V comparable] struct {
-	m    *ebpf.Map
-	ct   func(*V) *bpf.Ct
-	peer func(*K, *V) K    // the key of the other direction
-	conn func(*K, *V) Conn // the addresses of a forward entry
+	m     *ebpf.Map
+	half  *ebpf.Map // flows whose sender has not proved itself
+	loads loads
+	ct    func(*V) *bpf.Ct
+	peer  func(*K, *V) K    // the key of the other direction
+	conn  func(*K, *V) Conn // the addresses of a forward entry
 }
 
 func (d *Dataplane) table4() table[bpf.Key4, bpf.Ct4] {
 	return table[bpf.Key4, bpf.Ct4]{
-		m:  d.objs.SpkCt4,
+		m: d.objs.SpkCt4, half: d.objs.SpkHalf4, loads: d.loads,
 		ct: func(v *bpf.Ct4) *bpf.Ct { return &v.Ct },
 		peer: func(k *bpf.Key4, v *bpf.Ct4) bpf.Key4 {
 			return bpf.Key4{
 				Saddr: v.Daddr, Daddr: v.Saddr, Sport: v.Ct.Dport, Dport: v.Ct.Sport,
-				Proto: k.Proto, Side: peerSide(&v.Ct),
+				Proto: k.Proto, Side: peerSide(&v.Ct), Zone: v.Ct.PeerZone,
 			}
 		},
 		conn: func(k *bpf.Key4, v *bpf.Ct4) Conn {
@@ -44,12 +46,12 @@ func (d *Dataplane) table4() table[bpf.Key4, bpf.Ct4] {
 
 func (d *Dataplane) table6() table[bpf.Key6, bpf.Ct6] {
 	return table[bpf.Key6, bpf.Ct6]{
-		m:  d.objs.SpkCt6,
+		m: d.objs.SpkCt6, half: d.objs.SpkHalf6, loads: d.loads,
 		ct: func(v *bpf.Ct6) *bpf.Ct { return &v.Ct },
 		peer: func(k *bpf.Key6, v *bpf.Ct6) bpf.Key6 {
 			return bpf.Key6{
 				Saddr: v.Daddr, Daddr: v.Saddr, Sport: v.Ct.Dport, Dport: v.Ct.Sport,
-				Proto: k.Proto, Side: peerSide(&v.Ct),
+				Proto: k.Proto, Side: peerSide(&v.Ct), Zone: v.Ct.PeerZone,
 			}
 		},
 		conn: func(k *bpf.Key6, v *bpf.Ct6) Conn {
@@ -71,10 +73,35 @@ func peerSide(ct *bpf.Ct) bpf.Side {
 	return bpf.External
 }
 
+// read reads a whole table, half-open flows among the rest. What moves meanwhile is in.
+func (t table[K, V]) read() (map[K]V, error) {
+	entries := map[K]V{}
+	for _, m := range []*ebpf.Map{t.half, t.m} {
+		if err := scan(m, func(k K, v *V) { entries[k] = *v }); err != nil {
+			return nil, fmt.Errorf("read connections: %w", err)
+		}
+	}
+	return entries, nil
+}
+
 // delete removes keys; those that are gone already do not matter.
-func (t table[K, V]) delete(keys []K) error {
+func (t table[K, V]) delete(keys []K) error { return deleteKeys(t.m, keys) }
+
+// end removes connections, established and half-open ones, and counts the established ones as
+// ended.
+func (t table[K, V]) end(keys []K) error {
+	for _, k := range keys {
+		var v V
+		if t.m.Lookup(k, &v) == nil && t.ct(&v).Flags&bpf.CtForward != 0 {
+			t.loads.ended(t.ct(&v).Owner, 1)
+		}
+	}
+	return errors.Join(t.delete(keys), deleteKeys(t.half, keys))
+}
+
+func deleteKeys[K any](m *ebpf.Map, keys []K) error {
 	for len(keys) > 0 {
-		n, err := t.m.BatchDelete(keys, nil)
+		n, err := m.BatchDelete(keys, nil)
 		if err == nil {
 			return nil
 		}
@@ -97,20 +124,21 @@ func (d *Dataplane) endFlows(match func(owner uint32) bool) (map[uint32]int, err
 }
 
 func endFlows[K, V comparable](t table[K, V], match func(uint32) bool, flows map[uint32]int) error {
+	entries, err := t.read()
+	if err != nil {
+		return err
+	}
 	var doomed []K
-	err := scan(t.m, func(k K, v *V) {
-		ct := t.ct(v)
+	for k, v := range entries {
+		ct := t.ct(&v)
 		if ct.Flags&bpf.CtForward != 0 {
 			flows[ct.Owner]++
 		}
 		if match(ct.Owner) {
 			doomed = append(doomed, k)
 		}
-	})
-	if err != nil {
-		return fmt.Errorf("read connections: %w", err)
 	}
-	return t.delete(doomed)
+	return t.end(doomed)
 }
 
 // Conntrack's clock: CLOCK_MONOTONIC_COARSE in ticks of 1<<bpf.TickShift nanoseconds, modulo

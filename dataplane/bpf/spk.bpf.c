@@ -2,55 +2,111 @@
 
 //go:build ignore
 
-/* Entry points. spk_internal and spk_external sit at tcx ingress of the interfaces of a TMM;
- * the rest is tail-called. What is not for the TMM itself never reaches its kernel. */
-#include <linux/bpf.h>
+/* The programs. spk_internal and spk_external sit where packets come in on the interfaces of a
+ * TMM; the rest is tail-called. What is not for the TMM itself never reaches its kernel. Compiled
+ * twice, see spk_ctx.h. */
 #include <linux/if_packet.h>
 
 #include "spk_fast.h"
 #include "spk_slow.h"
 
-/* Frames with a VLAN tag come round again on their VLAN's own interface, and what was not sent
- * to this interface's MAC address the kernel does not forward. */
-static __always_inline int ingress(struct __sk_buff *skb, enum spk_side side)
+#ifdef SPK_XDP
+
+static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 {
-	if (skb->vlan_present || skb->pkt_type != PACKET_HOST)
-		return TC_ACT_UNSPEC;
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return fast4(skb, side);
-	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return fast6(skb, side);
-	return TC_ACT_UNSPEC;
+	return *(const __u16 *)a == *(const __u16 *)b &&
+	       *(const __u16 *)(a + 2) == *(const __u16 *)(b + 2) &&
+	       *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
 }
 
-SEC("tc")
-int spk_internal(struct __sk_buff *skb)
+/* Was the frame sent to the interface's MAC address? */
+static __always_inline bool is_for_us(spk_ctx *ctx, const struct ethhdr *eth, enum spk_side side)
 {
-	return ingress(skb, SPK_INTERNAL);
+	const struct spk_config *cfg = config();
+	__u32 ifindex = ctx_ifindex(ctx);
+	struct spk_port *port;
+
+	if (cfg && same_mac(eth->h_dest, cfg->mac[side & 1]))
+		return true;
+	port = bpf_map_lookup_elem(&spk_ports, &ifindex);
+	return port && same_mac(eth->h_dest, port->mac);
 }
 
-SEC("tc")
-int spk_external(struct __sk_buff *skb)
+static __always_inline int ingress(spk_ctx *ctx, enum spk_side side, __u16 zone)
 {
-	return ingress(skb, SPK_EXTERNAL);
+	struct ethhdr *eth = ctx_data(ctx);
+
+	if ((void *)(eth + 1) > ctx_end(ctx) || !is_for_us(ctx, eth, side))
+		return SPK_ACT_NEXT;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return fast4(ctx, side, zone);
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return fast6(ctx, side, zone);
+	return SPK_ACT_NEXT;
 }
 
-SEC("tc")
-int spk_slow4(struct __sk_buff *skb)
-{
-	struct spk_flow f = {};
-	int verdict = decide(skb, &f, SPK_AF_INET);
+#else
 
-	return verdict == FORWARD ? deliver4(skb, &f) : verdict;
+/* Does the program of neighbours have to look at the frame? */
+static __always_inline bool may_ask(spk_ctx *ctx)
+{
+	const struct spk_config *cfg = config();
+
+	return cfg && cfg->flags & SPK_HAS_ARP &&
+	       (ctx->protocol == bpf_htons(ETH_P_ARP) || ctx->protocol == bpf_htons(ETH_P_IPV6));
 }
 
-SEC("tc")
-int spk_slow6(struct __sk_buff *skb)
+/* What was not sent to this interface's MAC address the kernel does not forward. */
+static __always_inline int ingress(spk_ctx *ctx, enum spk_side side, __u16 zone)
 {
-	struct spk_flow f = {};
-	int verdict = decide(skb, &f, SPK_AF_INET6);
-
-	return verdict == FORWARD ? deliver6(skb, &f) : verdict;
+	if (ctx->vlan_present)
+		return SPK_ACT_NEXT;
+	if (ctx->pkt_type != PACKET_HOST)
+		return may_ask(ctx) ? go_on(ctx, SPK_PROG_NEIGH) : SPK_ACT_NEXT;
+	if (ctx->protocol == bpf_htons(ETH_P_IP))
+		return fast4(ctx, side, zone);
+	if (ctx->protocol == bpf_htons(ETH_P_IPV6))
+		return fast6(ctx, side, zone);
+	return may_ask(ctx) ? go_on(ctx, SPK_PROG_NEIGH) : SPK_ACT_NEXT;
 }
+
+#endif
+
+SEC(SPK_SEC)
+int spk_internal(spk_ctx *ctx)
+{
+	return ingress(ctx, SPK_INTERNAL, 0);
+}
+
+SEC(SPK_SEC)
+int spk_external(spk_ctx *ctx)
+{
+	return ingress(ctx, SPK_EXTERNAL, 0);
+}
+
+/* For interfaces in a zone. */
+SEC(SPK_SEC)
+int spk_zoned(spk_ctx *ctx)
+{
+	struct spk_port *port = port_of(ctx_ifindex(ctx));
+
+	return port ? ingress(ctx, port->side, port->zone) : SPK_ACT_NEXT;
+}
+
+SEC(SPK_SEC)
+int spk_slow4(spk_ctx *ctx)
+{
+	return slow_path(ctx, SPK_AF_INET);
+}
+
+SEC(SPK_SEC)
+int spk_slow6(spk_ctx *ctx)
+{
+	return slow_path(ctx, SPK_AF_INET6);
+}
+
+/* For the types that Go has besides those of the maps. */
+const struct spk_event *spk_event_type __attribute__((unused));
+const struct spk_nat64 *spk_nat64_type __attribute__((unused));
 
 char _license[] SEC("license") = "Dual BSD/GPL";

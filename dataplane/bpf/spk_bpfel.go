@@ -18,6 +18,18 @@ type SpkSpkAddr6 struct {
 	Addr [4]uint32
 }
 
+type SpkSpkAffinity struct {
+	_     structs.HostLayout
+	Owner uint32
+	Seen  uint32
+}
+
+type SpkSpkAffinityKey struct {
+	_    structs.HostLayout
+	Addr [4]uint32
+	Vs   uint32
+}
+
 type SpkSpkClock uint32
 
 const (
@@ -26,13 +38,24 @@ const (
 )
 
 type SpkSpkConfig struct {
-	_       structs.HostLayout
-	FibGen  uint32
-	PortMin uint16
-	PortMax uint16
-	Layout  SpkSpkLayout
-	Clock   SpkSpkClock
+	_          structs.HostLayout
+	Gen        uint32
+	PortMin    uint16
+	PortMax    uint16
+	Layout     SpkSpkLayout
+	Clock      SpkSpkClock
+	Flags      SpkSpkConfigFlag
+	DropSample uint32
+	Mac        [2][8]uint8
 }
+
+type SpkSpkConfigFlag uint32
+
+const (
+	SpkSpkConfigFlagSPK_HAS_SUBNETS SpkSpkConfigFlag = 1
+	SpkSpkConfigFlagSPK_HAS_ARP     SpkSpkConfigFlag = 2
+	SpkSpkConfigFlagSPK_FLOW_EVENTS SpkSpkConfigFlag = 4
+)
 
 type SpkSpkCounter uint32
 
@@ -42,27 +65,42 @@ const (
 	SpkSpkCounterSPK_DROP_FRAGMENT          SpkSpkCounter = 2
 	SpkSpkCounterSPK_DROP_IP_OPTIONS        SpkSpkCounter = 3
 	SpkSpkCounterSPK_DROP_ICMP              SpkSpkCounter = 4
-	SpkSpkCounterSPK_DROP_PROTOCOL          SpkSpkCounter = 5
-	SpkSpkCounterSPK_DROP_TTL_EXPIRED       SpkSpkCounter = 6
-	SpkSpkCounterSPK_DROP_NO_FLOW           SpkSpkCounter = 7
-	SpkSpkCounterSPK_DROP_NO_VIRTUAL_SERVER SpkSpkCounter = 8
-	SpkSpkCounterSPK_DROP_NO_MEMBER         SpkSpkCounter = 9
-	SpkSpkCounterSPK_DROP_NOT_PERMITTED     SpkSpkCounter = 10
-	SpkSpkCounterSPK_DROP_NO_ROUTE          SpkSpkCounter = 11
-	SpkSpkCounterSPK_DROP_BAD_INTERFACE     SpkSpkCounter = 12
-	SpkSpkCounterSPK_DROP_TOO_BIG           SpkSpkCounter = 13
-	SpkSpkCounterSPK_DROP_NO_SELF_IP        SpkSpkCounter = 14
-	SpkSpkCounterSPK_DROP_PORTS_EXHAUSTED   SpkSpkCounter = 15
-	SpkSpkCounterSPK_DROP_CONFLICT          SpkSpkCounter = 16
-	SpkSpkCounterSPK_DROP_TABLE_FULL        SpkSpkCounter = 17
-	SpkSpkCounterSPK_DROP_REWRITE           SpkSpkCounter = 18
-	SpkSpkCounterSPK_DROP_TAIL_CALL         SpkSpkCounter = 19
-	SpkSpkCounterSPK_FLOWS_STARTED          SpkSpkCounter = 20
-	SpkSpkCounterSPK_FLOWS_REPLACED         SpkSpkCounter = 21
-	SpkSpkCounterSPK_HOPS_RESOLVED          SpkSpkCounter = 22
-	SpkSpkCounterSPK_HOPS_UNRESOLVED        SpkSpkCounter = 23
-	SpkSpkCounterSPK_TO_KERNEL              SpkSpkCounter = 24
-	SpkSpkCounterSPK_COUNTERS               SpkSpkCounter = 25
+	SpkSpkCounterSPK_DROP_ICMP_ERROR        SpkSpkCounter = 5
+	SpkSpkCounterSPK_DROP_PROTOCOL          SpkSpkCounter = 6
+	SpkSpkCounterSPK_DROP_TTL_EXPIRED       SpkSpkCounter = 7
+	SpkSpkCounterSPK_DROP_NO_FLOW           SpkSpkCounter = 8
+	SpkSpkCounterSPK_DROP_NO_VIRTUAL_SERVER SpkSpkCounter = 9
+	SpkSpkCounterSPK_DROP_NO_MEMBER         SpkSpkCounter = 10
+	SpkSpkCounterSPK_DROP_MEMBER_DOWN       SpkSpkCounter = 11
+	SpkSpkCounterSPK_DROP_NOT_PERMITTED     SpkSpkCounter = 12
+	SpkSpkCounterSPK_DROP_NOT_ALLOWED       SpkSpkCounter = 13
+	SpkSpkCounterSPK_DROP_NO_ROUTE          SpkSpkCounter = 14
+	SpkSpkCounterSPK_DROP_BAD_INTERFACE     SpkSpkCounter = 15
+	SpkSpkCounterSPK_DROP_TOO_BIG           SpkSpkCounter = 16
+	SpkSpkCounterSPK_DROP_NO_SELF_IP        SpkSpkCounter = 17
+	SpkSpkCounterSPK_DROP_NO_SNAT_POOL      SpkSpkCounter = 18
+	SpkSpkCounterSPK_DROP_PORTS_EXHAUSTED   SpkSpkCounter = 19
+	SpkSpkCounterSPK_DROP_CONFLICT          SpkSpkCounter = 20
+	SpkSpkCounterSPK_DROP_TABLE_FULL        SpkSpkCounter = 21
+	SpkSpkCounterSPK_DROP_REWRITE           SpkSpkCounter = 22
+	SpkSpkCounterSPK_DROP_NAT64             SpkSpkCounter = 23
+	SpkSpkCounterSPK_DROP_TAIL_CALL         SpkSpkCounter = 24
+	SpkSpkCounterSPK_FLOWS_STARTED          SpkSpkCounter = 25
+	SpkSpkCounterSPK_FLOWS_ESTABLISHED      SpkSpkCounter = 26
+	SpkSpkCounterSPK_FLOWS_REPLACED         SpkSpkCounter = 27
+	SpkSpkCounterSPK_FLOWS_RESELECTED       SpkSpkCounter = 28
+	SpkSpkCounterSPK_FLOWS_VALIDATED        SpkSpkCounter = 29
+	SpkSpkCounterSPK_HOPS_RESOLVED          SpkSpkCounter = 30
+	SpkSpkCounterSPK_HOPS_UNRESOLVED        SpkSpkCounter = 31
+	SpkSpkCounterSPK_TO_KERNEL              SpkSpkCounter = 32
+	SpkSpkCounterSPK_TO_TC                  SpkSpkCounter = 33
+	SpkSpkCounterSPK_ECHO_REPLIES           SpkSpkCounter = 34
+	SpkSpkCounterSPK_RESETS_SENT            SpkSpkCounter = 35
+	SpkSpkCounterSPK_ICMP_SENT              SpkSpkCounter = 36
+	SpkSpkCounterSPK_ICMP_TRANSLATED        SpkSpkCounter = 37
+	SpkSpkCounterSPK_NEIGHBOURS_ANSWERED    SpkSpkCounter = 38
+	SpkSpkCounterSPK_EVENTS_LOST            SpkSpkCounter = 39
+	SpkSpkCounterSPK_COUNTERS               SpkSpkCounter = 40
 )
 
 type SpkSpkCt struct {
@@ -74,12 +112,14 @@ type SpkSpkCt struct {
 	PortDelta uint16
 	Sport     uint16
 	Dport     uint16
-	Pad       uint16
+	Vlan      uint16
 	Dmac      [6]uint8
 	Smac      [6]uint8
 	Oif       uint32
-	FibGen    uint32
+	Gen       uint32
 	Owner     uint32
+	PeerZone  uint16
+	Mtu       uint16
 }
 
 type SpkSpkCt4 struct {
@@ -101,6 +141,7 @@ type SpkSpkCtFlag uint8
 const (
 	SpkSpkCtFlagSPK_CT_FORWARD       SpkSpkCtFlag = 1
 	SpkSpkCtFlagSPK_CT_PEER_INTERNAL SpkSpkCtFlag = 2
+	SpkSpkCtFlagSPK_CT_FAMILY        SpkSpkCtFlag = 4
 )
 
 type SpkSpkCtState uint8
@@ -119,16 +160,34 @@ type SpkSpkCursor struct {
 	Line    [6]uint64
 }
 
+type SpkSpkDown uint8
+
+const (
+	SpkSpkDownSPK_DOWN_NONE     SpkSpkDown = 0
+	SpkSpkDownSPK_DOWN_RESET    SpkSpkDown = 1
+	SpkSpkDownSPK_DOWN_DROP     SpkSpkDown = 2
+	SpkSpkDownSPK_DOWN_RESELECT SpkSpkDown = 3
+)
+
 type SpkSpkEgress struct {
-	_     structs.HostLayout
-	Owner uint32
-	Snat  SpkSpkSnat
+	_        structs.HostLayout
+	Owner    uint32
+	Snat     SpkSpkSnat
+	SnatPool uint32
+	Ports    uint32
+	Nat64    [3]uint32
+	Nat46    uint32
 }
 
 type SpkSpkEgressInfo struct {
-	_    structs.HostLayout
-	Snat SpkSpkSnat
-	Name [320]uint8
+	_          structs.HostLayout
+	Snat       SpkSpkSnat
+	SnatPool   uint32
+	Nat64      [3]uint32
+	Nat46      uint32
+	Nat46Bits  uint32
+	Interfaces [64]uint8
+	Name       [320]uint8
 }
 
 type SpkSpkEgressKey4 struct {
@@ -141,6 +200,125 @@ type SpkSpkEgressKey6 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
 	Addr      [4]uint32
+}
+
+type SpkSpkEvent struct {
+	_       structs.HostLayout
+	Time    uint64
+	Kind    SpkSpkEventKind
+	Reason  uint32
+	Ifindex uint32
+	Len     uint32
+	Owner   uint32
+	Pad     uint32
+	Orig    struct {
+		_        structs.HostLayout
+		Saddr    [4]uint32
+		Daddr    [4]uint32
+		Sport    uint16
+		Dport    uint16
+		Proto    uint8
+		Side     SpkSpkSide
+		Family   uint8
+		TcpFlags uint8
+		Zone     uint16
+		Pad      uint16
+	}
+	Xlat struct {
+		_        structs.HostLayout
+		Saddr    [4]uint32
+		Daddr    [4]uint32
+		Sport    uint16
+		Dport    uint16
+		Proto    uint8
+		Side     SpkSpkSide
+		Family   uint8
+		TcpFlags uint8
+		Zone     uint16
+		Pad      uint16
+	}
+	Packet [96]uint8
+}
+
+type SpkSpkEventKind uint32
+
+const (
+	SpkSpkEventKindSPK_EVENT_FLOW SpkSpkEventKind = 1
+	SpkSpkEventKindSPK_EVENT_DROP SpkSpkEventKind = 2
+)
+
+type SpkSpkFlow struct {
+	_    structs.HostLayout
+	Orig struct {
+		_        structs.HostLayout
+		Saddr    [4]uint32
+		Daddr    [4]uint32
+		Sport    uint16
+		Dport    uint16
+		Proto    uint8
+		Side     SpkSpkSide
+		Family   uint8
+		TcpFlags uint8
+		Zone     uint16
+		Pad      uint16
+	}
+	Xlat struct {
+		_        structs.HostLayout
+		Saddr    [4]uint32
+		Daddr    [4]uint32
+		Sport    uint16
+		Dport    uint16
+		Proto    uint8
+		Side     SpkSpkSide
+		Family   uint8
+		TcpFlags uint8
+		Zone     uint16
+		Pad      uint16
+	}
+	Hop struct {
+		_        structs.HostLayout
+		Oif      uint32
+		Tx       uint32
+		Family   uint32
+		Gw       [4]uint32
+		Dmac     [6]uint8
+		Smac     [6]uint8
+		Resolved uint32
+		Vlan     uint16
+		Mtu      uint16
+	}
+	Owner    uint32
+	Snat     uint32
+	SnatPool uint32
+	FragId   uint32
+	L4       uint16
+	L4Len    uint16
+	L3Len    uint16
+	Mtu      uint16
+	Part     uint8
+	IcmpType uint8
+	IcmpCode uint8
+	Ttl      uint8
+	Reply    uint8
+	L4Head   uint8
+	Reselect uint8
+	Pad      uint8
+}
+
+type SpkSpkFrag struct {
+	_     structs.HostLayout
+	Sport uint16
+	Dport uint16
+}
+
+type SpkSpkFragKey struct {
+	_     structs.HostLayout
+	Saddr [4]uint32
+	Daddr [4]uint32
+	Id    uint32
+	Proto uint8
+	Side  SpkSpkSide
+	Zone  uint16
 }
 
 type SpkSpkKey4 struct {
@@ -168,8 +346,15 @@ type SpkSpkKey6 struct {
 type SpkSpkLayout uint32
 
 const (
-	SpkSpkLayoutSPK_LAYOUT SpkSpkLayout = 1
+	SpkSpkLayoutSPK_LAYOUT SpkSpkLayout = 2
 )
+
+type SpkSpkLoad struct {
+	_       structs.HostLayout
+	Started uint64
+	Ended   uint64
+	Line    [6]uint64
+}
 
 type SpkSpkLocal struct {
 	_         structs.HostLayout
@@ -182,7 +367,25 @@ type SpkSpkLocalKind uint32
 const (
 	SpkSpkLocalKindSPK_LOCAL_SELF SpkSpkLocalKind = 1
 	SpkSpkLocalKindSPK_LOCAL_VIP  SpkSpkLocalKind = 2
+	SpkSpkLocalKindSPK_LOCAL_SNAT SpkSpkLocalKind = 4
+	SpkSpkLocalKindSPK_LOCAL_ECHO SpkSpkLocalKind = 8
+	SpkSpkLocalKindSPK_LOCAL_ARP  SpkSpkLocalKind = 16
 )
+
+type SpkSpkMethod uint32
+
+const (
+	SpkSpkMethodSPK_ROUND_ROBIN       SpkSpkMethod = 0
+	SpkSpkMethodSPK_LEAST_CONNECTIONS SpkSpkMethod = 1
+	SpkSpkMethodSPK_MAGLEV            SpkSpkMethod = 2
+)
+
+type SpkSpkNat64 struct {
+	_      structs.HostLayout
+	Client [4]uint32
+	Prefix [3]uint32
+	Pad    uint32
+}
 
 type SpkSpkOwner struct {
 	_      structs.HostLayout
@@ -191,6 +394,9 @@ type SpkSpkOwner struct {
 	Family uint8
 	Flags  SpkSpkOwnerFlag
 	Vs     uint32
+	Weight uint16
+	Down   SpkSpkDown
+	Pad    uint8
 }
 
 type SpkSpkOwnerFlag uint8
@@ -205,19 +411,45 @@ const (
 type SpkSpkPort struct {
 	_         structs.HostLayout
 	Side      SpkSpkSide
-	Pad       [3]uint8
+	Flags     SpkSpkPortFlag
+	Bit       uint8
+	Pad       uint8
+	Zone      uint16
+	Mac       [6]uint8
 	Self4     uint32
 	Self6     [4]uint32
 	Interface [12]uint8
 }
 
+type SpkSpkPortFlag uint8
+
+const (
+	SpkSpkPortFlagSPK_PORT_GUARDED SpkSpkPortFlag = 1
+)
+
 type SpkSpkProg uint32
 
 const (
-	SpkSpkProgSPK_PROG_SLOW4 SpkSpkProg = 0
-	SpkSpkProgSPK_PROG_SLOW6 SpkSpkProg = 1
-	SpkSpkProgSPK_PROGS      SpkSpkProg = 2
+	SpkSpkProgSPK_PROG_SLOW4  SpkSpkProg = 0
+	SpkSpkProgSPK_PROG_SLOW6  SpkSpkProg = 1
+	SpkSpkProgSPK_PROG_ICMP4  SpkSpkProg = 2
+	SpkSpkProgSPK_PROG_ICMP6  SpkSpkProg = 3
+	SpkSpkProgSPK_PROG_REPLY4 SpkSpkProg = 4
+	SpkSpkProgSPK_PROG_REPLY6 SpkSpkProg = 5
+	SpkSpkProgSPK_PROG_NEIGH  SpkSpkProg = 6
+	SpkSpkProgSPK_PROG_NAT64  SpkSpkProg = 7
+	SpkSpkProgSPK_PROG_NAT46  SpkSpkProg = 8
+	SpkSpkProgSPK_PROG_VLAN   SpkSpkProg = 9
+	SpkSpkProgSPK_PROGS       SpkSpkProg = 16
 )
+
+type SpkSpkService struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Port    uint16
+	Proto   uint8
+	Pad     uint8
+}
 
 type SpkSpkSide uint8
 
@@ -231,34 +463,92 @@ type SpkSpkSnat uint32
 const (
 	SpkSpkSnatSPK_SNAT_NONE    SpkSpkSnat = 0
 	SpkSpkSnatSPK_SNAT_AUTOMAP SpkSpkSnat = 1
+	SpkSpkSnatSPK_SNAT_POOL    SpkSpkSnat = 2
 )
 
+type SpkSpkSnatInfo struct {
+	_       structs.HostLayout
+	PortMin uint16
+	PortMax uint16
+	Name    [320]uint8
+}
+
+type SpkSpkSnatPool struct {
+	_  structs.HostLayout
+	V4 SpkSpkSnatRange
+	V6 SpkSpkSnatRange
+}
+
+type SpkSpkSnatRange struct {
+	_       structs.HostLayout
+	First   uint32
+	Count   uint32
+	PortMin uint16
+	PortMax uint16
+}
+
+type SpkSpkSubnetKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Proto     uint8
+	Family    uint8
+	Port      uint16
+	Pad       uint32
+	Addr      [4]uint32
+}
+
 type SpkSpkTraffic struct {
-	_           structs.HostLayout
-	Connections uint64
-	Packets     uint64
-	Bytes       uint64
+	_       structs.HostLayout
+	Packets [2]uint64
+	Bytes   [2]uint64
+}
+
+type SpkSpkVlan struct {
+	_      structs.HostLayout
+	Device uint32
+	Side   SpkSpkSide
+	Pad    [3]uint8
+}
+
+type SpkSpkVlanDevice struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Tag     uint32
+}
+
+type SpkSpkVlanKey struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Tag     uint32
 }
 
 type SpkSpkVs struct {
-	_     structs.HostLayout
-	Id    uint32
-	First uint32
-	Count uint32
-	Snat  SpkSpkSnat
+	_          structs.HostLayout
+	Id         uint32
+	First      uint32
+	Count      uint32
+	Snat       SpkSpkSnat
+	SnatPool   uint32
+	Method     SpkSpkMethod
+	Affinity   uint32
+	PrefixBits uint32
 }
 
 type SpkSpkVsInfo struct {
 	_               structs.HostLayout
 	IdleNs          uint64
+	AffinityNs      uint64
 	PastConnections uint64
-	PastPackets     uint64
-	PastBytes       uint64
+	PastPackets     [2]uint64
+	PastBytes       [2]uint64
 	Addr            [4]uint32
 	Port            uint16
 	Proto           uint8
 	Family          uint8
-	Pad             uint32
+	HostBits        uint8
+	Arp             uint8
+	Down            uint8
+	Pad             uint8
 	Name            [320]uint8
 }
 
@@ -282,28 +572,45 @@ type SpkSpkVsKey6 struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	SpkMapSpkConfig     = "spk_config"
-	SpkMapSpkCounters   = "spk_counters"
-	SpkMapSpkCt4        = "spk_ct4"
-	SpkMapSpkCt6        = "spk_ct6"
-	SpkMapSpkCursors    = "spk_cursors"
-	SpkMapSpkEgress4    = "spk_egress4"
-	SpkMapSpkEgress6    = "spk_egress6"
-	SpkMapSpkEgressInfo = "spk_egress_info"
-	SpkMapSpkLocal4     = "spk_local4"
-	SpkMapSpkLocal6     = "spk_local6"
-	SpkMapSpkOwners     = "spk_owners"
-	SpkMapSpkPool       = "spk_pool"
-	SpkMapSpkPorts      = "spk_ports"
-	SpkMapSpkProgs      = "spk_progs"
-	SpkMapSpkTraffic    = "spk_traffic"
-	SpkMapSpkVs4        = "spk_vs4"
-	SpkMapSpkVs6        = "spk_vs6"
-	SpkMapSpkVsInfo     = "spk_vs_info"
-	SpkProgSpkExternal  = "spk_external"
-	SpkProgSpkInternal  = "spk_internal"
-	SpkProgSpkSlow4     = "spk_slow4"
-	SpkProgSpkSlow6     = "spk_slow6"
+	SpkMapSpkAffinities  = "spk_affinities"
+	SpkMapSpkConfig      = "spk_config"
+	SpkMapSpkCounters    = "spk_counters"
+	SpkMapSpkCt4         = "spk_ct4"
+	SpkMapSpkCt6         = "spk_ct6"
+	SpkMapSpkCursors     = "spk_cursors"
+	SpkMapSpkEgress4     = "spk_egress4"
+	SpkMapSpkEgress6     = "spk_egress6"
+	SpkMapSpkEgressInfo  = "spk_egress_info"
+	SpkMapSpkEvents      = "spk_events"
+	SpkMapSpkFlow        = "spk_flow"
+	SpkMapSpkFrags       = "spk_frags"
+	SpkMapSpkHalf4       = "spk_half4"
+	SpkMapSpkHalf6       = "spk_half6"
+	SpkMapSpkLoads       = "spk_loads"
+	SpkMapSpkLocal4      = "spk_local4"
+	SpkMapSpkLocal6      = "spk_local6"
+	SpkMapSpkOwners      = "spk_owners"
+	SpkMapSpkPool        = "spk_pool"
+	SpkMapSpkPorts       = "spk_ports"
+	SpkMapSpkProgs       = "spk_progs"
+	SpkMapSpkServices    = "spk_services"
+	SpkMapSpkSnatAddrs   = "spk_snat_addrs"
+	SpkMapSpkSnatInfo    = "spk_snat_info"
+	SpkMapSpkSnatPools   = "spk_snat_pools"
+	SpkMapSpkSubnets     = "spk_subnets"
+	SpkMapSpkTraffic     = "spk_traffic"
+	SpkMapSpkVlanDevices = "spk_vlan_devices"
+	SpkMapSpkVlans       = "spk_vlans"
+	SpkMapSpkVs4         = "spk_vs4"
+	SpkMapSpkVs6         = "spk_vs6"
+	SpkMapSpkVsInfo      = "spk_vs_info"
+	SpkProgSpkExternal   = "spk_external"
+	SpkProgSpkInternal   = "spk_internal"
+	SpkProgSpkSlow4      = "spk_slow4"
+	SpkProgSpkSlow6      = "spk_slow6"
+	SpkProgSpkZoned      = "spk_zoned"
+	SpkVarSpkEventType   = "spk_event_type"
+	SpkVarSpkNat64Type   = "spk_nat64_type"
 )
 
 // LoadSpk returns the embedded CollectionSpec for Spk.
@@ -352,36 +659,53 @@ type SpkProgramSpecs struct {
 	SpkInternal *ebpf.ProgramSpec `ebpf:"spk_internal"`
 	SpkSlow4    *ebpf.ProgramSpec `ebpf:"spk_slow4"`
 	SpkSlow6    *ebpf.ProgramSpec `ebpf:"spk_slow6"`
+	SpkZoned    *ebpf.ProgramSpec `ebpf:"spk_zoned"`
 }
 
 // SpkMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SpkMapSpecs struct {
-	SpkConfig     *ebpf.MapSpec `ebpf:"spk_config"`
-	SpkCounters   *ebpf.MapSpec `ebpf:"spk_counters"`
-	SpkCt4        *ebpf.MapSpec `ebpf:"spk_ct4"`
-	SpkCt6        *ebpf.MapSpec `ebpf:"spk_ct6"`
-	SpkCursors    *ebpf.MapSpec `ebpf:"spk_cursors"`
-	SpkEgress4    *ebpf.MapSpec `ebpf:"spk_egress4"`
-	SpkEgress6    *ebpf.MapSpec `ebpf:"spk_egress6"`
-	SpkEgressInfo *ebpf.MapSpec `ebpf:"spk_egress_info"`
-	SpkLocal4     *ebpf.MapSpec `ebpf:"spk_local4"`
-	SpkLocal6     *ebpf.MapSpec `ebpf:"spk_local6"`
-	SpkOwners     *ebpf.MapSpec `ebpf:"spk_owners"`
-	SpkPool       *ebpf.MapSpec `ebpf:"spk_pool"`
-	SpkPorts      *ebpf.MapSpec `ebpf:"spk_ports"`
-	SpkProgs      *ebpf.MapSpec `ebpf:"spk_progs"`
-	SpkTraffic    *ebpf.MapSpec `ebpf:"spk_traffic"`
-	SpkVs4        *ebpf.MapSpec `ebpf:"spk_vs4"`
-	SpkVs6        *ebpf.MapSpec `ebpf:"spk_vs6"`
-	SpkVsInfo     *ebpf.MapSpec `ebpf:"spk_vs_info"`
+	SpkAffinities  *ebpf.MapSpec `ebpf:"spk_affinities"`
+	SpkConfig      *ebpf.MapSpec `ebpf:"spk_config"`
+	SpkCounters    *ebpf.MapSpec `ebpf:"spk_counters"`
+	SpkCt4         *ebpf.MapSpec `ebpf:"spk_ct4"`
+	SpkCt6         *ebpf.MapSpec `ebpf:"spk_ct6"`
+	SpkCursors     *ebpf.MapSpec `ebpf:"spk_cursors"`
+	SpkEgress4     *ebpf.MapSpec `ebpf:"spk_egress4"`
+	SpkEgress6     *ebpf.MapSpec `ebpf:"spk_egress6"`
+	SpkEgressInfo  *ebpf.MapSpec `ebpf:"spk_egress_info"`
+	SpkEvents      *ebpf.MapSpec `ebpf:"spk_events"`
+	SpkFlow        *ebpf.MapSpec `ebpf:"spk_flow"`
+	SpkFrags       *ebpf.MapSpec `ebpf:"spk_frags"`
+	SpkHalf4       *ebpf.MapSpec `ebpf:"spk_half4"`
+	SpkHalf6       *ebpf.MapSpec `ebpf:"spk_half6"`
+	SpkLoads       *ebpf.MapSpec `ebpf:"spk_loads"`
+	SpkLocal4      *ebpf.MapSpec `ebpf:"spk_local4"`
+	SpkLocal6      *ebpf.MapSpec `ebpf:"spk_local6"`
+	SpkOwners      *ebpf.MapSpec `ebpf:"spk_owners"`
+	SpkPool        *ebpf.MapSpec `ebpf:"spk_pool"`
+	SpkPorts       *ebpf.MapSpec `ebpf:"spk_ports"`
+	SpkProgs       *ebpf.MapSpec `ebpf:"spk_progs"`
+	SpkServices    *ebpf.MapSpec `ebpf:"spk_services"`
+	SpkSnatAddrs   *ebpf.MapSpec `ebpf:"spk_snat_addrs"`
+	SpkSnatInfo    *ebpf.MapSpec `ebpf:"spk_snat_info"`
+	SpkSnatPools   *ebpf.MapSpec `ebpf:"spk_snat_pools"`
+	SpkSubnets     *ebpf.MapSpec `ebpf:"spk_subnets"`
+	SpkTraffic     *ebpf.MapSpec `ebpf:"spk_traffic"`
+	SpkVlanDevices *ebpf.MapSpec `ebpf:"spk_vlan_devices"`
+	SpkVlans       *ebpf.MapSpec `ebpf:"spk_vlans"`
+	SpkVs4         *ebpf.MapSpec `ebpf:"spk_vs4"`
+	SpkVs6         *ebpf.MapSpec `ebpf:"spk_vs6"`
+	SpkVsInfo      *ebpf.MapSpec `ebpf:"spk_vs_info"`
 }
 
 // SpkVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SpkVariableSpecs struct {
+	SpkEventType *ebpf.VariableSpec `ebpf:"spk_event_type"`
+	SpkNat64Type *ebpf.VariableSpec `ebpf:"spk_nat64_type"`
 }
 
 // SpkObjects contains all objects after they have been loaded into the kernel.
@@ -404,28 +728,43 @@ func (o *SpkObjects) Close() error {
 //
 // It can be passed to LoadSpkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SpkMaps struct {
-	SpkConfig     *ebpf.Map `ebpf:"spk_config"`
-	SpkCounters   *ebpf.Map `ebpf:"spk_counters"`
-	SpkCt4        *ebpf.Map `ebpf:"spk_ct4"`
-	SpkCt6        *ebpf.Map `ebpf:"spk_ct6"`
-	SpkCursors    *ebpf.Map `ebpf:"spk_cursors"`
-	SpkEgress4    *ebpf.Map `ebpf:"spk_egress4"`
-	SpkEgress6    *ebpf.Map `ebpf:"spk_egress6"`
-	SpkEgressInfo *ebpf.Map `ebpf:"spk_egress_info"`
-	SpkLocal4     *ebpf.Map `ebpf:"spk_local4"`
-	SpkLocal6     *ebpf.Map `ebpf:"spk_local6"`
-	SpkOwners     *ebpf.Map `ebpf:"spk_owners"`
-	SpkPool       *ebpf.Map `ebpf:"spk_pool"`
-	SpkPorts      *ebpf.Map `ebpf:"spk_ports"`
-	SpkProgs      *ebpf.Map `ebpf:"spk_progs"`
-	SpkTraffic    *ebpf.Map `ebpf:"spk_traffic"`
-	SpkVs4        *ebpf.Map `ebpf:"spk_vs4"`
-	SpkVs6        *ebpf.Map `ebpf:"spk_vs6"`
-	SpkVsInfo     *ebpf.Map `ebpf:"spk_vs_info"`
+	SpkAffinities  *ebpf.Map `ebpf:"spk_affinities"`
+	SpkConfig      *ebpf.Map `ebpf:"spk_config"`
+	SpkCounters    *ebpf.Map `ebpf:"spk_counters"`
+	SpkCt4         *ebpf.Map `ebpf:"spk_ct4"`
+	SpkCt6         *ebpf.Map `ebpf:"spk_ct6"`
+	SpkCursors     *ebpf.Map `ebpf:"spk_cursors"`
+	SpkEgress4     *ebpf.Map `ebpf:"spk_egress4"`
+	SpkEgress6     *ebpf.Map `ebpf:"spk_egress6"`
+	SpkEgressInfo  *ebpf.Map `ebpf:"spk_egress_info"`
+	SpkEvents      *ebpf.Map `ebpf:"spk_events"`
+	SpkFlow        *ebpf.Map `ebpf:"spk_flow"`
+	SpkFrags       *ebpf.Map `ebpf:"spk_frags"`
+	SpkHalf4       *ebpf.Map `ebpf:"spk_half4"`
+	SpkHalf6       *ebpf.Map `ebpf:"spk_half6"`
+	SpkLoads       *ebpf.Map `ebpf:"spk_loads"`
+	SpkLocal4      *ebpf.Map `ebpf:"spk_local4"`
+	SpkLocal6      *ebpf.Map `ebpf:"spk_local6"`
+	SpkOwners      *ebpf.Map `ebpf:"spk_owners"`
+	SpkPool        *ebpf.Map `ebpf:"spk_pool"`
+	SpkPorts       *ebpf.Map `ebpf:"spk_ports"`
+	SpkProgs       *ebpf.Map `ebpf:"spk_progs"`
+	SpkServices    *ebpf.Map `ebpf:"spk_services"`
+	SpkSnatAddrs   *ebpf.Map `ebpf:"spk_snat_addrs"`
+	SpkSnatInfo    *ebpf.Map `ebpf:"spk_snat_info"`
+	SpkSnatPools   *ebpf.Map `ebpf:"spk_snat_pools"`
+	SpkSubnets     *ebpf.Map `ebpf:"spk_subnets"`
+	SpkTraffic     *ebpf.Map `ebpf:"spk_traffic"`
+	SpkVlanDevices *ebpf.Map `ebpf:"spk_vlan_devices"`
+	SpkVlans       *ebpf.Map `ebpf:"spk_vlans"`
+	SpkVs4         *ebpf.Map `ebpf:"spk_vs4"`
+	SpkVs6         *ebpf.Map `ebpf:"spk_vs6"`
+	SpkVsInfo      *ebpf.Map `ebpf:"spk_vs_info"`
 }
 
 func (m *SpkMaps) Close() error {
 	return _SpkClose(
+		m.SpkAffinities,
 		m.SpkConfig,
 		m.SpkCounters,
 		m.SpkCt4,
@@ -434,13 +773,26 @@ func (m *SpkMaps) Close() error {
 		m.SpkEgress4,
 		m.SpkEgress6,
 		m.SpkEgressInfo,
+		m.SpkEvents,
+		m.SpkFlow,
+		m.SpkFrags,
+		m.SpkHalf4,
+		m.SpkHalf6,
+		m.SpkLoads,
 		m.SpkLocal4,
 		m.SpkLocal6,
 		m.SpkOwners,
 		m.SpkPool,
 		m.SpkPorts,
 		m.SpkProgs,
+		m.SpkServices,
+		m.SpkSnatAddrs,
+		m.SpkSnatInfo,
+		m.SpkSnatPools,
+		m.SpkSubnets,
 		m.SpkTraffic,
+		m.SpkVlanDevices,
+		m.SpkVlans,
 		m.SpkVs4,
 		m.SpkVs6,
 		m.SpkVsInfo,
@@ -451,6 +803,8 @@ func (m *SpkMaps) Close() error {
 //
 // It can be passed to LoadSpkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SpkVariables struct {
+	SpkEventType *ebpf.Variable `ebpf:"spk_event_type"`
+	SpkNat64Type *ebpf.Variable `ebpf:"spk_nat64_type"`
 }
 
 // SpkPrograms contains all programs after they have been loaded into the kernel.
@@ -461,6 +815,7 @@ type SpkPrograms struct {
 	SpkInternal *ebpf.Program `ebpf:"spk_internal"`
 	SpkSlow4    *ebpf.Program `ebpf:"spk_slow4"`
 	SpkSlow6    *ebpf.Program `ebpf:"spk_slow6"`
+	SpkZoned    *ebpf.Program `ebpf:"spk_zoned"`
 }
 
 func (p *SpkPrograms) Close() error {
@@ -469,6 +824,7 @@ func (p *SpkPrograms) Close() error {
 		p.SpkInternal,
 		p.SpkSlow4,
 		p.SpkSlow6,
+		p.SpkZoned,
 	)
 }
 

@@ -3,7 +3,10 @@
 /* What is a packet without a connection about? Lookups of the configured objects. */
 #pragma once
 
-#include "spk_conntrack.h"
+#include "spk_balance.h"
+
+/* struct spk_subnet_key up to the address. */
+#define SUBNET_HEAD_BITS 64
 
 /* RFC 1112, RFC 919, RFC 3927; RFC 4291 sections 2.4 and 2.5.6. Never forwarded. */
 #define IP4_MULTICAST_MASK 0xf0000000
@@ -51,9 +54,38 @@ static __always_inline struct spk_vs *find_vs6(const struct spk_tuple *t)
 	return bpf_map_lookup_elem(&spk_vs6, &k);
 }
 
+/* Destinations of more than one address: the longest prefix, and with a port before without. */
+static __noinline struct spk_vs *find_subnet(const struct spk_tuple *t)
+{
+	struct spk_subnet_key k = {
+		.prefixlen = SUBNET_HEAD_BITS + (t->family == SPK_AF_INET ? 32 : 128),
+		.proto = t->proto,
+		.family = t->family,
+		.port = t->dport,
+	};
+	struct spk_vs *with, *without;
+
+	copy_addr(k.addr, t->daddr);
+	with = bpf_map_lookup_elem(&spk_subnets, &k);
+	k.port = 0;
+	without = bpf_map_lookup_elem(&spk_subnets, &k);
+	if (!with || !without)
+		return with ?: without;
+	return without->prefix_bits > with->prefix_bits ? without : with;
+}
+
+/* The virtual server of a packet: the most specific destination. */
 static __always_inline struct spk_vs *find_vs(const struct spk_tuple *t, const __u8 family)
 {
-	return family == SPK_AF_INET ? find_vs4(t) : find_vs6(t);
+	const struct spk_config *cfg = config();
+	struct spk_vs *vs;
+
+	if (is_icmp(t->proto))
+		return NULL;
+	vs = family == SPK_AF_INET ? find_vs4(t) : find_vs6(t);
+	if (vs || !cfg || !(cfg->flags & SPK_HAS_SUBNETS))
+		return vs;
+	return find_subnet(t);
 }
 
 /* Bits of enum spk_local_kind, 0 for any other address. */
@@ -71,44 +103,55 @@ static __always_inline __u32 local_kinds(const struct spk_tuple *t, const __u8 f
 	return l ? l->kinds : 0;
 }
 
-/* The egress that lets the source of t out: the longest prefix. */
-static __always_inline struct spk_egress *find_egress(const struct spk_tuple *t,
+/* The interface that the packet came in on. */
+static __always_inline struct spk_port *port_of(__u32 ifindex)
+{
+	return bpf_map_lookup_elem(&spk_ports, &ifindex);
+}
+
+/* The egress that lets the source of t out: the longest prefix, where it listens. */
+static __always_inline struct spk_egress *find_egress(const struct spk_flow *f, __u32 ifindex,
 						      const __u8 family)
 {
-	if (family == SPK_AF_INET) {
-		struct spk_egress_key4 k = {.prefixlen = 32, .addr = t->saddr[0]};
+	struct spk_egress_key4 k4 = {.prefixlen = 32, .addr = f->orig.saddr[0]};
+	struct spk_egress_key6 k6 = {.prefixlen = 128};
+	struct spk_port *port;
+	struct spk_egress *e;
 
-		return bpf_map_lookup_elem(&spk_egress4, &k);
-	}
-	struct spk_egress_key6 k = {.prefixlen = 128};
-
-	copy_addr(k.addr, t->saddr);
-	return bpf_map_lookup_elem(&spk_egress6, &k);
+	copy_addr(k6.addr, f->orig.saddr);
+	e = family == SPK_AF_INET ? bpf_map_lookup_elem(&spk_egress4, &k4)
+				  : bpf_map_lookup_elem(&spk_egress6, &k6);
+	if (!e || !e->ports)
+		return e;
+	port = port_of(ifindex);
+	return port && e->ports & (1U << (port->bit & 31)) ? e : NULL;
 }
 
-/* Round robin, exact over all CPUs. An owner that is no longer of this virtual server is seen
- * only when the pool was replaced twice under a packet; it counts as none. */
-static __always_inline struct spk_owner *pick_member(const struct spk_vs *vs, __u32 *id)
+static __noinline bool is_service(__u32 ifindex, __u8 proto, __be16 port)
 {
-	struct spk_cursor *cursor = bpf_map_lookup_elem(&spk_cursors, &vs->id);
-	struct spk_owner *owner;
-	__u32 slot, *member;
+	struct spk_service k = {.ifindex = ifindex, .port = port, .proto = proto};
 
-	if (!cursor || !vs->count)
-		return NULL;
-	slot = vs->first + __sync_fetch_and_add(&cursor->next, 1) % vs->count;
-	member = bpf_map_lookup_elem(&spk_pool, &slot);
-	if (!member)
-		return NULL;
-	*id = *member;
-	owner = bpf_map_lookup_elem(&spk_owners, member);
-	return owner && owner->vs == vs->id ? owner : NULL;
+	if (bpf_map_lookup_elem(&spk_services, &k))
+		return true;
+	k.port = 0;
+	return bpf_map_lookup_elem(&spk_services, &k);
 }
 
-static __always_inline void refuse(const struct spk_vs *vs)
+/* May the packet have a service of the TMM itself? Of ICMP it may have everything; else what is
+ * listed, and what may be an answer to the TMM's own: no opening of a connection, and datagrams
+ * to the ports that the kernel takes for itself. */
+static __noinline bool is_allowed(const struct spk_flow *f, __u32 ifindex)
 {
-	struct spk_cursor *cursor = bpf_map_lookup_elem(&spk_cursors, &vs->id);
+	const struct spk_config *cfg = config();
+	struct spk_port *port = port_of(ifindex);
+	__u16 dport = bpf_ntohs(f->orig.dport);
 
-	if (cursor)
-		__sync_fetch_and_add(&cursor->refused, 1);
+	if (!port || !cfg || !(port->flags & SPK_PORT_GUARDED) || is_icmp(f->orig.proto))
+		return true;
+	if (is_service(ifindex, f->orig.proto, f->orig.dport))
+		return true;
+	if (f->orig.proto == IPPROTO_TCP)
+		return !opens(f->orig.tcp_flags);
+	return f->orig.proto == IPPROTO_UDP && dport >= 1024 &&
+	       (dport < cfg->port_min || dport > cfg->port_max);
 }

@@ -6,20 +6,37 @@
 #include "spk_nexthop.h"
 #include "spk_rewrite.h"
 
-static __always_inline int slow(struct __sk_buff *skb, enum spk_prog prog, enum spk_side side)
+/* Hands the packet to the slow path. */
+static __always_inline int slow(spk_ctx *ctx, enum spk_prog prog, enum spk_side side, __u16 zone)
 {
-	skb->cb[0] = side;
-	bpf_tail_call(skb, &spk_progs, prog);
-	return drop(SPK_DROP_TAIL_CALL);
+	struct spk_flow *f = the_flow();
+
+	if (!f)
+		return SPK_ACT_DROP;
+	f->orig.side = side;
+	f->orig.zone = zone;
+	return go_on(ctx, prog);
 }
 
-static __always_inline int fast4(struct __sk_buff *skb, enum spk_side side)
+/* Does what leaves fit the way? Segments that are offloaded together are longer than what leaves. */
+static __always_inline bool fast_fits(spk_ctx *ctx, __u32 l3_len, __u32 head, __u8 proto,
+				      __u16 mtu, __u8 doff)
+{
+	__u32 gso;
+
+	if (l3_len <= mtu)
+		return true;
+	gso = ctx_gso_size(ctx);
+	return gso && head + gso + (proto == IPPROTO_TCP ? (doff >> 4) * 4 : 8) <= mtu;
+}
+
+static __always_inline int fast4(spk_ctx *ctx, enum spk_side side, __u16 zone)
 {
 	struct spk_headers4 h;
 	struct spk_ct4 *v;
 
-	if (!parse_fast4(skb, &h) || opens(h.tcp_flags))
-		return slow(skb, SPK_PROG_SLOW4, side);
+	if (!parse_fast4(ctx, &h) || opens(h.tcp_flags))
+		return slow(ctx, SPK_PROG_SLOW4, side, zone);
 	struct spk_key4 key = {
 		.saddr = h.ip->saddr,
 		.daddr = h.ip->daddr,
@@ -27,38 +44,42 @@ static __always_inline int fast4(struct __sk_buff *skb, enum spk_side side)
 		.dport = h.l4->dest,
 		.proto = h.ip->protocol,
 		.side = side,
+		.zone = zone,
 	};
 	v = bpf_map_lookup_elem(&spk_ct4, &key);
-	if (!v || !hop_is_current(&v->ct))
-		return slow(skb, SPK_PROG_SLOW4, side);
+	if (!v || !is_current(&v->ct) ||
+	    !fast_fits(ctx, h.l3_len, sizeof(*h.ip), key.proto, v->ct.mtu, h.doff))
+		return slow(ctx, SPK_PROG_SLOW4, side, zone);
 	touch(&v->ct, h.tcp_flags);
-	account(v->ct.owner, skb->len);
-	if (rewrite4(skb, &h, v))
-		return drop(SPK_DROP_REWRITE);
-	return bpf_redirect(v->ct.oif, 0);
+	account(&v->ct, ctx_len(ctx));
+	if (rewrite4(ctx, &h, v))
+		return drop(ctx, SPK_DROP_REWRITE);
+	return leave(ctx, &v->ct);
 }
 
-static __always_inline int fast6(struct __sk_buff *skb, enum spk_side side)
+static __always_inline int fast6(spk_ctx *ctx, enum spk_side side, __u16 zone)
 {
 	struct spk_headers6 h;
 	struct spk_ct6 *v;
 
-	if (!parse_fast6(skb, &h) || opens(h.tcp_flags))
-		return slow(skb, SPK_PROG_SLOW6, side);
+	if (!parse_fast6(ctx, &h) || opens(h.tcp_flags))
+		return slow(ctx, SPK_PROG_SLOW6, side, zone);
 	struct spk_key6 key = {
 		.sport = h.l4->source,
 		.dport = h.l4->dest,
 		.proto = h.ip->nexthdr,
 		.side = side,
+		.zone = zone,
 	};
 	__builtin_memcpy(key.saddr, &h.ip->saddr, sizeof(key.saddr));
 	__builtin_memcpy(key.daddr, &h.ip->daddr, sizeof(key.daddr));
 	v = bpf_map_lookup_elem(&spk_ct6, &key);
-	if (!v || !hop_is_current(&v->ct))
-		return slow(skb, SPK_PROG_SLOW6, side);
+	if (!v || !is_current(&v->ct) ||
+	    !fast_fits(ctx, h.l3_len, sizeof(*h.ip), key.proto, v->ct.mtu, h.doff))
+		return slow(ctx, SPK_PROG_SLOW6, side, zone);
 	touch(&v->ct, h.tcp_flags);
-	account(v->ct.owner, skb->len);
-	if (rewrite6(skb, &h, v))
-		return drop(SPK_DROP_REWRITE);
-	return bpf_redirect(v->ct.oif, 0);
+	account(&v->ct, ctx_len(ctx));
+	if (rewrite6(ctx, &h, v))
+		return drop(ctx, SPK_DROP_REWRITE);
+	return leave(ctx, &v->ct);
 }

@@ -6,32 +6,32 @@
 #include <linux/errno.h>
 
 #include "spk_classify.h"
-#include "spk_nexthop.h"
 
 /* Steps through the port range from a random start. Odd and coprime to most range sizes, so
  * that neighbouring starts do not walk along each other's taken ports. */
 #define PORT_STRIDE 7919
 
-struct spk_flow {
-	struct spk_tuple orig; /* as the packet came */
-	struct spk_tuple xlat; /* as it leaves */
-	struct spk_hop hop;
-	__u32 owner;
-	__u32 snat;
+/* Where translated sources come from. */
+struct spk_sources {
+	struct spk_snat_range range;
+	__u32 start; /* index of the first address to try */
 };
 
 /* Sends the packet to a member of the virtual server. */
 static __always_inline enum spk_counter to_member(struct spk_flow *f, const struct spk_vs *vs)
 {
-	struct spk_owner *m = pick_member(vs, &f->owner);
+	struct spk_owner *m;
 
-	if (!m)
+	f->owner = pick_member(vs, &f->orig);
+	m = bpf_map_lookup_elem(&spk_owners, &f->owner);
+	if (!m || !is_member(vs, f->owner))
 		return SPK_DROP_NO_MEMBER;
 	f->xlat = f->orig;
 	copy_addr(f->xlat.daddr, m->addr);
 	if (m->port)
 		f->xlat.dport = m->port;
 	f->snat = vs->snat;
+	f->snat_pool = vs->snat_pool;
 	return SPK_OK;
 }
 
@@ -40,14 +40,12 @@ static __always_inline void to_outside(struct spk_flow *f, const struct spk_egre
 	f->xlat = f->orig;
 	f->owner = e->owner;
 	f->snat = e->snat;
+	f->snat_pool = e->snat_pool;
 }
 
 /* Takes the source address of the interface that the packet leaves by. */
-static __always_inline enum spk_counter translate_source(struct spk_flow *f,
-							 const struct spk_port *port)
+static __always_inline enum spk_counter automap(struct spk_flow *f, const struct spk_port *port)
 {
-	if (f->snat != SPK_SNAT_AUTOMAP)
-		return SPK_OK;
 	if (f->orig.family == SPK_AF_INET) {
 		if (!port->self4)
 			return SPK_DROP_NO_SELF_IP;
@@ -60,20 +58,42 @@ static __always_inline enum spk_counter translate_source(struct spk_flow *f,
 	return SPK_OK;
 }
 
-/* Finds the way of the translated packet and the side that answers will come in on. */
-static __always_inline enum spk_counter route_flow(struct __sk_buff *skb, struct spk_flow *f,
-						   bool must_leave, enum spk_side *side)
+/* The addresses and ports that a flow's source may be translated to. A client starts at the
+ * address that its own determines. */
+static __always_inline enum spk_counter find_sources(const struct spk_flow *f,
+						     struct spk_sources *s)
 {
-	enum spk_counter fault = find_hop(skb, &f->xlat, &f->hop);
-	struct spk_port *port;
+	const struct spk_config *cfg = config();
+	struct spk_snat_pool *pool;
 
-	if (fault)
-		return fault;
-	port = bpf_map_lookup_elem(&spk_ports, &f->hop.oif);
-	if (!port || (must_leave && port->side == SPK_INTERNAL))
-		return SPK_DROP_BAD_INTERFACE;
-	*side = port->side;
-	return translate_source(f, port);
+	if (!cfg)
+		return SPK_DROP_PORTS_EXHAUSTED;
+	__builtin_memset(s, 0, sizeof(*s));
+	if (f->snat == SPK_SNAT_POOL) {
+		pool = bpf_map_lookup_elem(&spk_snat_pools, &f->snat_pool);
+		if (!pool)
+			return SPK_DROP_NO_SNAT_POOL;
+		s->range = f->orig.family == SPK_AF_INET ? pool->v4 : pool->v6;
+		if (!s->range.count)
+			return SPK_DROP_NO_SNAT_POOL;
+		s->start = hash_addr(0, f->orig.saddr) % s->range.count;
+	}
+	if (!s->range.port_min) {
+		s->range.port_min = cfg->port_min;
+		s->range.port_max = cfg->port_max;
+	}
+	return s->range.port_max < s->range.port_min ? SPK_DROP_PORTS_EXHAUSTED : SPK_OK;
+}
+
+/* Sets the source to the nth address of the pool. */
+static __noinline int take_address(struct spk_flow *f, const struct spk_sources *s, __u32 n)
+{
+	__u32 index = s->range.first + (s->start + n) % (s->range.count ?: 1);
+	struct spk_addr6 *a = bpf_map_lookup_elem(&spk_snat_addrs, &index);
+
+	if (a)
+		copy_addr(f->xlat.saddr, a->addr);
+	return 0;
 }
 
 /* What the sums gain when a becomes b. Not inlined: it would spill every word of both. */
@@ -87,89 +107,131 @@ static __always_inline __u16 port_delta(const struct spk_tuple *a, const struct 
 	return csum_fold(csum_diff16(a->sport, b->sport) + csum_diff16(a->dport, b->dport));
 }
 
-/* Takes the key of the answers. When the source is translated, its port is whichever makes
- * that key a new one: the table itself allocates. */
-static __always_inline enum spk_counter claim_reverse(struct spk_flow *f, struct spk_tuple *rev,
-						      union spk_ct_any *v)
+/* Fills in the entry that turns f->orig into f->xlat. */
+static __noinline int forward_entry(const struct spk_flow *f, const struct spk_tuple *rev,
+				    union spk_ct_any *v)
+{
+	__builtin_memset(v, 0, sizeof(*v));
+	v->ct.seen = now_ticks();
+	v->ct.flags = SPK_CT_FORWARD;
+	if (rev->side == SPK_INTERNAL)
+		v->ct.flags |= SPK_CT_PEER_INTERNAL;
+	v->ct.peer_zone = rev->zone;
+	v->ct.owner = f->owner;
+	v->ct.sport = f->xlat.sport;
+	v->ct.dport = f->xlat.dport;
+	v->ct.addr_delta = addr_delta(&f->orig, &f->xlat);
+	v->ct.port_delta = port_delta(&f->orig, &f->xlat);
+	set_addrs(v, f->xlat.saddr, f->xlat.daddr, f->orig.family);
+	return 0;
+}
+
+/* Takes the key of the answers for what f->xlat is now: -EEXIST when another flow has it. */
+static __noinline long claim(struct spk_flow *f, struct spk_tuple *rev)
+{
+	union spk_ct_any forward, v;
+
+	if (rev->family == SPK_AF_INET ? (bool)ct_lookup(rev, SPK_AF_INET)
+				       : (bool)ct_lookup(rev, SPK_AF_INET6))
+		return -EEXIST;
+	forward_entry(f, rev, &forward);
+	opposite_entry(&forward.ct, &f->orig, &v);
+	return ct_insert(rev, &v, true);
+}
+
+/* Takes the key of the packet itself, after claim; the flow may be another CPU's already. */
+static __noinline int claim_forward(struct spk_flow *f, struct spk_tuple *rev)
 {
 	const struct spk_config *cfg = config();
-	__u32 range, offset;
+	union spk_ct_any v;
+	long err;
 
-	if (!cfg || cfg->port_max < cfg->port_min)
-		return SPK_DROP_PORTS_EXHAUSTED;
-	range = (__u32)cfg->port_max - cfg->port_min + 1;
+	forward_entry(f, rev, &v);
+	store_hop(&v.ct, &f->hop, cfg ? cfg->gen : 0);
+	err = ct_insert(&f->orig, &v, true);
+	if (!err)
+		return SPK_OK;
+	ct_delete(rev, true);
+	return err == -EEXIST ? SPK_OK : SPK_DROP_TABLE_FULL;
+}
+
+/* Makes both entries of a flow whose answers come in on the given side and zone; answers an enum
+ * spk_counter. When the source is translated, its port is whichever makes the key of the answers
+ * a new one: the tables themselves allocate. A global function, so that the verifier walks its
+ * loop once. */
+__noinline int make_pair(struct spk_flow *f, enum spk_side side, __u16 zone)
+{
+	struct spk_sources s;
+	struct spk_tuple rev;
+	enum spk_counter fault;
+	__u32 range, offset;
+	long err;
+
+	if (!f)
+		return SPK_DROP_MALFORMED;
+	fault = find_sources(f, &s);
+	if (fault)
+		return fault;
+	range = (__u32)s.range.port_max - s.range.port_min + 1;
 	offset = bpf_get_prandom_u32() % range;
-	for (int i = 0; i < SPK_PORT_TRIES; i++) {
-		if (f->snat == SPK_SNAT_AUTOMAP)
-			f->xlat.sport = bpf_htons(cfg->port_min + offset);
-		rev->dport = f->xlat.sport;
-		v->ct.port_delta = csum_negate(port_delta(&f->orig, &f->xlat));
-		long err = ct_insert(rev, v, f->orig.daddr, f->orig.saddr);
+	for (int i = 0; i < SPK_PORT_TRIES * SPK_ADDR_TRIES; i++) {
+		if (f->snat == SPK_SNAT_POOL && !(i % SPK_PORT_TRIES))
+			take_address(f, &s, i / SPK_PORT_TRIES);
+		if (f->snat != SPK_SNAT_NONE)
+			f->xlat.sport = bpf_htons(s.range.port_min + offset);
+		reverse_tuple(&f->xlat, side, zone, &rev);
+		err = claim(f, &rev);
 		if (!err)
-			return SPK_OK;
+			return claim_forward(f, &rev);
 		if (err != -EEXIST)
 			return SPK_DROP_TABLE_FULL;
-		if (f->snat != SPK_SNAT_AUTOMAP)
+		if (f->snat == SPK_SNAT_NONE)
 			return SPK_DROP_CONFLICT;
 		offset = (offset + PORT_STRIDE) % range;
 	}
 	return SPK_DROP_PORTS_EXHAUSTED;
 }
 
-/* Takes the key of the packet itself, after claim_reverse. */
-static __always_inline enum spk_counter claim_forward(struct spk_flow *f, struct spk_tuple *rev,
-						      union spk_ct_any *v)
+/* Tells of the start of a flow. */
+static __noinline int tell_flow(spk_ctx *ctx, const struct spk_flow *f)
 {
-	long err;
+	struct spk_event *e = new_event(SPK_EVENT_FLOW);
 
-	v->ct.flags = SPK_CT_FORWARD | (rev->side == SPK_INTERNAL ? SPK_CT_PEER_INTERNAL : 0);
-	v->ct.sport = f->xlat.sport;
-	v->ct.dport = f->xlat.dport;
-	v->ct.addr_delta = csum_negate(v->ct.addr_delta);
-	v->ct.port_delta = csum_negate(v->ct.port_delta);
-	store_hop(&v->ct, &f->hop);
-	err = ct_insert(&f->orig, v, f->xlat.saddr, f->xlat.daddr);
-	if (!err)
-		return SPK_OK;
-	ct_delete(rev, f->orig.family); /* another CPU was first, or the table is full */
-	return err == -EEXIST ? SPK_OK : SPK_DROP_TABLE_FULL;
+	if (!e)
+		return 0;
+	e->ifindex = ctx_ifindex(ctx);
+	e->len = ctx_len(ctx);
+	e->owner = f->owner;
+	e->orig = f->orig;
+	e->xlat = f->xlat;
+	bpf_ringbuf_submit(e, 0);
+	return 0;
 }
 
-/* Makes both entries; answers an enum spk_counter. The hop of the way back is found with its
- * first packet. A global function, so that the verifier walks its loop once. */
-__noinline int make_pair(struct spk_flow *f, enum spk_side side)
+/* Finds the way of a new flow and makes its entries. A member that could answer the client past
+ * the TMM gets a source of the TMM's: both are on the same side, as when a pod reaches its own
+ * virtual server. */
+static __always_inline enum spk_counter start_flow(spk_ctx *ctx, struct spk_flow *f, bool egress)
 {
-	union spk_ct_any v = {};
-	struct spk_tuple rev;
-	enum spk_counter fault;
+	const struct spk_config *cfg = config();
+	enum spk_counter fault = find_hop(ctx, &f->xlat, &f->hop);
+	struct spk_port *port;
 
-	if (!f)
-		return SPK_DROP_MALFORMED;
-	reverse_tuple(&f->xlat, side, &rev);
-	v.ct.seen = now_ticks();
-	v.ct.owner = f->owner;
-	v.ct.flags = f->orig.side == SPK_INTERNAL ? SPK_CT_PEER_INTERNAL : 0;
-	v.ct.sport = f->orig.dport;
-	v.ct.dport = f->orig.sport;
-	v.ct.addr_delta = addr_delta(&f->xlat, &f->orig);
-	fault = claim_reverse(f, &rev, &v);
-	return fault ? fault : claim_forward(f, &rev, &v);
-}
-
-static __always_inline enum spk_counter start_flow(struct __sk_buff *skb, struct spk_flow *f,
-						   bool egress)
-{
-	struct spk_traffic *t;
-	enum spk_side side = SPK_EXTERNAL;
-	enum spk_counter fault = route_flow(skb, f, egress, &side);
-
-	if (!fault)
-		fault = make_pair(f, side);
 	if (fault)
 		return fault;
-	t = bpf_map_lookup_elem(&spk_traffic, &f->owner);
-	if (t)
-		t->connections++;
+	port = port_of(f->hop.oif);
+	if (!port || (egress && port->side == SPK_INTERNAL))
+		return SPK_DROP_BAD_INTERFACE;
+	if (!egress && f->snat == SPK_SNAT_NONE && port->side == f->orig.side)
+		f->snat = SPK_SNAT_AUTOMAP;
+	if (f->snat == SPK_SNAT_AUTOMAP)
+		fault = automap(f, port);
+	if (!fault)
+		fault = make_pair(f, port->side, port->zone);
+	if (fault)
+		return fault;
 	count(SPK_FLOWS_STARTED);
+	if (cfg && cfg->flags & SPK_FLOW_EVENTS)
+		tell_flow(ctx, f);
 	return SPK_OK;
 }

@@ -9,20 +9,13 @@
  * forwarding on, and the kernel itself forwards nothing between the interfaces. */
 #define LOOPBACK_IFINDEX 1
 
-struct spk_hop {
-	__u32 oif;
-	__u32 family; /* of gw */
-	__be32 gw[4];
-	__u8 dmac[6];
-	__u8 smac[6];
-	__u32 resolved; /* the MACs are valid */
-};
-
-/* Where does a packet with the addresses of t go? SPK_OK, or why it goes nowhere. */
-static __noinline enum spk_counter find_hop(struct __sk_buff *skb, const struct spk_tuple *t,
+/* Where does a packet with the addresses of t go? SPK_OK, or why it goes nowhere. The length
+ * that is asked about fits everywhere; asking has the kernel tell the MTU of the way. */
+static __noinline enum spk_counter find_hop(spk_ctx *ctx, const struct spk_tuple *t,
 					    struct spk_hop *hop)
 {
-	struct bpf_fib_lookup f = {.ifindex = LOOPBACK_IFINDEX};
+	struct bpf_fib_lookup f = {.ifindex = LOOPBACK_IFINDEX, .tot_len = 1};
+	struct spk_vlan_device *vlan;
 	long rc;
 
 	f.family = t->family;
@@ -36,41 +29,58 @@ static __noinline enum spk_counter find_hop(struct __sk_buff *skb, const struct 
 		copy_addr(f.ipv6_src, t->saddr);
 		copy_addr(f.ipv6_dst, t->daddr);
 	}
-	rc = bpf_fib_lookup(skb, &f, sizeof(f), 0);
-	if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		return SPK_DROP_TOO_BIG;
+	rc = bpf_fib_lookup(ctx, &f, sizeof(f), 0);
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return SPK_DROP_NO_ROUTE;
 	hop->resolved = rc == BPF_FIB_LKUP_RET_SUCCESS;
+	hop->mtu = hop->resolved ? f.mtu_result : 0xffff;
 	hop->oif = f.ifindex;
 	hop->family = f.family; /* an IPv4 route may have an IPv6 gateway (RFC 5549) */
 	copy_addr(hop->gw, f.ipv6_dst);
 	__builtin_memcpy(hop->dmac, f.dmac, sizeof(hop->dmac));
 	__builtin_memcpy(hop->smac, f.smac, sizeof(hop->smac));
+	vlan = bpf_map_lookup_elem(&spk_vlan_devices, &hop->oif);
+	hop->tx = vlan ? vlan->ifindex : hop->oif;
+	hop->vlan = vlan ? vlan->tag : 0;
 	count(hop->resolved ? SPK_HOPS_RESOLVED : SPK_HOPS_UNRESOLVED);
 	return SPK_OK;
 }
 
 /* Writes the hop into an entry. An unresolved one keeps generation 0: the next packet of the
  * flow asks again. Another CPU may see the MACs half written; it loses that one packet. */
-static __always_inline void store_hop(struct spk_ct *ct, const struct spk_hop *hop)
+static __always_inline void store_hop(struct spk_ct *ct, const struct spk_hop *hop, __u32 gen)
 {
-	const struct spk_config *cfg = config();
-
-	ct->oif = hop->oif;
+	ct->oif = hop->tx;
+	ct->vlan = hop->vlan;
+	ct->mtu = hop->mtu;
 	__builtin_memcpy(ct->dmac, hop->dmac, sizeof(ct->dmac));
 	__builtin_memcpy(ct->smac, hop->smac, sizeof(ct->smac));
-	ct->fib_gen = hop->resolved && cfg ? cfg->fib_gen : 0;
+	ct->gen = hop->resolved ? gen : 0;
 }
 
-/* The next hop is known and still what the kernel's tables say. */
-static __always_inline bool hop_is_current(const struct spk_ct *ct)
+/* The member is in use, the next hop is known, and both are still so. */
+static __always_inline bool is_current(const struct spk_ct *ct)
 {
 	const struct spk_config *cfg = config();
 
-	return cfg && ct->fib_gen == cfg->fib_gen;
+#ifdef SPK_XDP
+	if (ct->vlan)
+		return false; /* the tag is pushed at traffic control */
+#endif
+	return cfg && ct->gen == cfg->gen;
 }
 
+/* Sends what is rewritten on its way. */
+static __always_inline int leave(spk_ctx *ctx, const struct spk_ct *ct)
+{
+#ifndef SPK_XDP
+	if (ct->vlan && bpf_skb_vlan_push(ctx, bpf_htons(ETH_P_8021Q), ct->vlan))
+		return drop(ctx, SPK_DROP_REWRITE);
+#endif
+	return bpf_redirect(ct->oif, 0);
+}
+
+#ifndef SPK_XDP
 /* Has the kernel ask for the neighbour's MAC; the packet waits there for the answer. */
 static __always_inline int send_unresolved(const struct spk_hop *hop)
 {
@@ -79,3 +89,4 @@ static __always_inline int send_unresolved(const struct spk_hop *hop)
 	copy_addr(nh.ipv6_nh, hop->gw);
 	return bpf_redirect_neigh(hop->oif, &nh, sizeof(nh), 0);
 }
+#endif

@@ -4,9 +4,9 @@
  * transport checksum last, as the helpers that do it invalidate pointers into the packet. */
 #pragma once
 
-#include "spk_count.h"
-#include "spk_csum.h"
-#include "spk_parse.h"
+#include "spk_conntrack.h"
+#include "spk_read.h"
+#include "spk_sctp.h"
 
 /* TTL and protocol form one 16-bit word; TTL is its first byte on the wire. */
 #define TTL_STEP ((__u16)~bpf_htons(0x0100))
@@ -16,48 +16,118 @@
 
 #define ETH_ADDRS (2 * ETH_ALEN)
 
-enum spk_checksum {
-	SPK_CHECKSUM_NONE, /* a datagram without: it stays without */
-	SPK_CHECKSUM_TCP,
-	SPK_CHECKSUM_UDP,
-};
+#define ICMP_CHECK_OFFSET 2
+#define ICMP_ID_OFFSET 4
 
-static __always_inline enum spk_checksum checksum_kind(const void *l4, __u8 proto)
+#ifdef SPK_XDP
+
+/* XDP has whole checksums only: an end point on the same machine must not leave them to its
+ * interface (ethtool -K tx off). */
+static __always_inline __sum16 corrected(__sum16 check, __u32 delta, bool udp)
+{
+	__sum16 sum = csum_apply(check, delta);
+
+	return udp && !sum ? 0xffff : sum;
+}
+
+static __always_inline long fix_fast(spk_ctx *ctx, const struct spk_ct *ct, void *l4, __u8 proto,
+				     __u32 offset)
+{
+	__u32 delta = (__u32)ct->addr_delta + ct->port_delta;
+	struct udphdr *udp = l4;
+	struct tcphdr *tcp = l4;
+
+	if (proto == IPPROTO_TCP) {
+		if ((void *)(tcp + 1) > ctx_end(ctx))
+			return -1;
+		tcp->check = corrected(tcp->check, delta, false);
+	} else {
+		if ((void *)(udp + 1) > ctx_end(ctx))
+			return -1;
+		if (udp->check)
+			udp->check = corrected(udp->check, delta, true);
+	}
+	return 0;
+}
+
+/* Corrects the 16-bit sum at offset for addresses and ports that have changed. */
+static __always_inline long fix_sum(spk_ctx *ctx, __u32 offset, __u16 addr_delta,
+				    __u16 port_delta, bool udp)
+{
+	__sum16 sum;
+
+	if (ctx_load(ctx, offset, &sum, sizeof(sum)))
+		return -1;
+	if (udp && !sum)
+		return 0;
+	sum = corrected(sum, (__u32)addr_delta + port_delta, udp);
+	return ctx_store(ctx, offset, &sum, sizeof(sum));
+}
+
+/* The device's own sum over the frame, which XDP has none of. */
+static __always_inline void fix_device_sum(spk_ctx *ctx, __u32 delta)
+{
+}
+
+#else
+
+/* With CHECKSUM_PARTIAL the field holds the sum of the pseudo header only: the helper then takes
+ * the address delta and leaves the port delta out, which is why they are two calls. */
+static __always_inline long fix_with_flags(spk_ctx *ctx, __u32 offset, __u16 addr_delta,
+					   __u16 port_delta, __u64 flags)
+{
+	long err = 0;
+
+	if (addr_delta)
+		err = bpf_l4_csum_replace(ctx, offset, 0, addr_delta, flags | BPF_F_PSEUDO_HDR);
+	if (port_delta)
+		err |= bpf_l4_csum_replace(ctx, offset, 0, port_delta, flags);
+	return err;
+}
+
+static __always_inline long fix_sum(spk_ctx *ctx, __u32 offset, __u16 addr_delta,
+				    __u16 port_delta, bool udp)
+{
+	__sum16 sum;
+
+	if (!udp)
+		return fix_with_flags(ctx, offset, addr_delta, port_delta, 0);
+	if (ctx_load(ctx, offset, &sum, sizeof(sum)))
+		return -1;
+	if (!sum) {
+		bpf_csum_update(ctx, port_delta); /* nothing cancels the ports out */
+		return 0;
+	}
+	return fix_with_flags(ctx, offset, addr_delta, port_delta, BPF_F_MARK_MANGLED_0);
+}
+
+static __always_inline long fix_fast(spk_ctx *ctx, const struct spk_ct *ct, void *l4, __u8 proto,
+				     __u32 offset)
 {
 	const struct udphdr *udp = l4;
 
 	if (proto == IPPROTO_TCP)
-		return SPK_CHECKSUM_TCP;
-	return udp->check ? SPK_CHECKSUM_UDP : SPK_CHECKSUM_NONE;
-}
-
-/* Adjusts the transport checksum of a packet whose addresses and ports have changed. With
- * CHECKSUM_PARTIAL the field holds the sum of the pseudo header only: the helper then takes the
- * address delta and leaves the port delta out, which is why they are two calls. */
-static __always_inline long fix_transport(struct __sk_buff *skb, const struct spk_ct *ct,
-					  __u32 l4_offset, enum spk_checksum kind)
-{
-	__u64 flags = kind == SPK_CHECKSUM_UDP ? BPF_F_MARK_MANGLED_0 : 0; /* 0 must not arise */
-	__u32 offset = l4_offset + (kind == SPK_CHECKSUM_UDP ? offsetof(struct udphdr, check)
-							     : offsetof(struct tcphdr, check));
-	long err = 0;
-
-	if (kind == SPK_CHECKSUM_NONE) {
-		bpf_csum_update(skb, ct->port_delta); /* nothing cancels the ports out */
+		return fix_with_flags(ctx, offset + offsetof(struct tcphdr, check),
+				      ct->addr_delta, ct->port_delta, 0);
+	if (!udp->check) {
+		bpf_csum_update(ctx, ct->port_delta);
 		return 0;
 	}
-	if (ct->addr_delta)
-		err = bpf_l4_csum_replace(skb, offset, 0, ct->addr_delta,
-					  flags | BPF_F_PSEUDO_HDR);
-	if (ct->port_delta)
-		err |= bpf_l4_csum_replace(skb, offset, 0, ct->port_delta, flags);
-	return err;
+	return fix_with_flags(ctx, offset + offsetof(struct udphdr, check), ct->addr_delta,
+			      ct->port_delta, BPF_F_MARK_MANGLED_0);
 }
 
-static __always_inline long rewrite4(struct __sk_buff *skb, struct spk_headers4 *h,
+static __always_inline void fix_device_sum(spk_ctx *ctx, __u32 delta)
+{
+	bpf_csum_update(ctx, delta);
+}
+
+#endif
+
+static __always_inline long rewrite4(spk_ctx *ctx, struct spk_headers4 *h,
 				     const struct spk_ct4 *v)
 {
-	enum spk_checksum kind = checksum_kind(h->l4, h->ip->protocol);
+	__u8 proto = h->ip->protocol;
 
 	h->ip->saddr = v->saddr;
 	h->ip->daddr = v->daddr;
@@ -66,16 +136,16 @@ static __always_inline long rewrite4(struct __sk_buff *skb, struct spk_headers4 
 	h->l4->source = v->ct.sport;
 	h->l4->dest = v->ct.dport;
 	__builtin_memcpy(h->eth->h_dest, v->ct.dmac, ETH_ADDRS);
-	return fix_transport(skb, &v->ct, ETH_HLEN + sizeof(struct iphdr), kind);
+	return fix_fast(ctx, &v->ct, h->l4, proto, ETH_HLEN + sizeof(struct iphdr));
 }
 
 /* IPv6 has no header checksum, so a received CHECKSUM_COMPLETE sum has to follow the hop limit;
  * it must not follow the addresses, which the transport checksum cancels out, but the helper
  * takes them off as if it were IPv4: given back here, on every kernel alike. */
-static __always_inline long rewrite6(struct __sk_buff *skb, struct spk_headers6 *h,
+static __always_inline long rewrite6(spk_ctx *ctx, struct spk_headers6 *h,
 				     const struct spk_ct6 *v)
 {
-	enum spk_checksum kind = checksum_kind(h->l4, h->ip->nexthdr);
+	__u8 proto = h->ip->nexthdr;
 
 	__builtin_memcpy(&h->ip->saddr, v->saddr, sizeof(v->saddr));
 	__builtin_memcpy(&h->ip->daddr, v->daddr, sizeof(v->daddr));
@@ -83,8 +153,81 @@ static __always_inline long rewrite6(struct __sk_buff *skb, struct spk_headers6 
 	h->l4->source = v->ct.sport;
 	h->l4->dest = v->ct.dport;
 	__builtin_memcpy(h->eth->h_dest, v->ct.dmac, ETH_ADDRS);
-	if (fix_transport(skb, &v->ct, ETH_HLEN + sizeof(struct ipv6hdr), kind))
+	if (fix_fast(ctx, &v->ct, h->l4, proto, ETH_HLEN + sizeof(struct ipv6hdr)))
 		return -1;
-	bpf_csum_update(skb, v->ct.addr_delta + HOP_LIMIT_STEP);
+	fix_device_sum(ctx, v->ct.addr_delta + HOP_LIMIT_STEP);
+	return 0;
+}
+
+/* The slow path's part for what follows the IP header: ports and checksum of any transport. A
+ * later fragment has neither; answers 1 when the addresses were left out of the sums. */
+static __always_inline long rewrite_transport(spk_ctx *ctx, const struct spk_flow *f,
+					      const struct spk_ct *ct)
+{
+	struct spk_ports_head ports = {.source = ct->sport, .dest = ct->dport};
+	__u32 l4 = f->l4;
+	__be16 id;
+
+	if (f->part == SPK_LATER_FRAGMENT)
+		return 1;
+	if (is_icmp(f->orig.proto)) {
+		id = is_echo_request(f) ? ct->sport : ct->dport;
+		if (ctx_store(ctx, l4 + ICMP_ID_OFFSET, &id, sizeof(id)))
+			return -1;
+		return fix_sum(ctx, l4 + ICMP_CHECK_OFFSET,
+			       f->orig.family == SPK_AF_INET ? 0 : ct->addr_delta,
+			       ct->port_delta, false);
+	}
+	if (f->orig.proto == IPPROTO_SCTP_)
+		return rewrite_sctp(ctx, f, ct) ? -1 : 1;
+	if (ctx_store(ctx, l4, &ports, sizeof(ports)))
+		return -1;
+	if (f->orig.proto == IPPROTO_TCP)
+		return fix_sum(ctx, l4 + offsetof(struct tcphdr, check), ct->addr_delta,
+			       ct->port_delta, false);
+	return fix_sum(ctx, l4 + offsetof(struct udphdr, check), ct->addr_delta, ct->port_delta,
+		       true);
+}
+
+/* Rewrites a packet of any kind. */
+static __always_inline long rewrite_slow4(spk_ctx *ctx, const struct spk_flow *f,
+					  const struct spk_ct4 *v)
+{
+	struct iphdr ip;
+
+	if (ctx_load(ctx, ETH_HLEN, &ip, sizeof(ip)))
+		return -1;
+	ip.saddr = v->saddr;
+	ip.daddr = v->daddr;
+	ip.ttl--;
+	ip.check = csum_apply(ip.check, v->ct.addr_delta + TTL_STEP);
+	if (ctx_store(ctx, ETH_HLEN, &ip, sizeof(ip)))
+		return -1;
+	if (ctx_store(ctx, 0, v->ct.dmac, ETH_ADDRS))
+		return -1;
+	return rewrite_transport(ctx, f, &v->ct) < 0 ? -1 : 0;
+}
+
+static __always_inline long rewrite_slow6(spk_ctx *ctx, const struct spk_flow *f,
+					  const struct spk_ct6 *v)
+{
+	struct ipv6hdr ip;
+	long rc;
+
+	if (ctx_load(ctx, ETH_HLEN, &ip, sizeof(ip)))
+		return -1;
+	__builtin_memcpy(&ip.saddr, v->saddr, sizeof(v->saddr));
+	__builtin_memcpy(&ip.daddr, v->daddr, sizeof(v->daddr));
+	ip.hop_limit--;
+	if (ctx_store(ctx, ETH_HLEN, &ip, sizeof(ip)))
+		return -1;
+	if (ctx_store(ctx, 0, v->ct.dmac, ETH_ADDRS))
+		return -1;
+	rc = rewrite_transport(ctx, f, &v->ct);
+	if (rc < 0)
+		return -1;
+	/* Where no sum follows the addresses, a device's sum must follow them: the same delta
+	 * as the helper's, for another reason. */
+	fix_device_sum(ctx, v->ct.addr_delta + HOP_LIMIT_STEP);
 	return 0;
 }

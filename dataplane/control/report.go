@@ -101,7 +101,7 @@ func memberStatus(vs *dataplane.VirtualServer, m dataplane.Member, stats []datap
 		}
 		for _, ms := range s.Members {
 			if ms.Addr == m.Addr && !ms.Removed {
-				out.Connections, out.Packets, out.Bytes = ms.Connections, ms.Packets, ms.Bytes
+				out.Connections, out.Packets, out.Bytes = ms.Connections, ms.Packets(), ms.Bytes()
 			}
 		}
 	}
