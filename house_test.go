@@ -60,6 +60,7 @@ var mayImport = map[string][]string{
 	"dataplane/api":      {},
 	"dataplane/bgp":      {},
 	"dataplane/control":  {"dataplane", "dataplane/api", "dataplane/bgp"},
+	"dataplane/health":   {},
 	"ovnsim":             {"ovnsim", "dataplane/api"},
 	"kubesim":            {"dataplane/api"},
 	"traffic":            {"topo"},
