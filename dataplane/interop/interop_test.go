@@ -9,7 +9,7 @@ import (
 
 // TestPrograms runs everything that leaves the network as it was, behind every front end.
 func TestPrograms(t *testing.T) {
-	nstest.Programs(t, "nginx", "curl", "wrk", "iperf3", "ss")
+	nstest.Programs(t, "nginx", "curl", "wrk", "iperf3", "ss", "ping")
 	t.Parallel()
 	for _, frontend := range []dataplane.Frontend{dataplane.FrontendTCX} {
 		t.Run(string(frontend), func(t *testing.T) {
@@ -18,6 +18,8 @@ func TestPrograms(t *testing.T) {
 			t.Run("iperf3", func(t *testing.T) { testIperf(t, n) })
 			t.Run("streams", func(t *testing.T) { testStreams(t, n) })
 			t.Run("headers", func(t *testing.T) { testHeaders(t, n) })
+			t.Run("fragments", func(t *testing.T) { testFragments(t, n) })
+			t.Run("echo", func(t *testing.T) { testEcho(t, n) })
 		})
 	}
 }

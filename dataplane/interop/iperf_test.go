@@ -25,7 +25,7 @@ type iperfReport struct {
 // testIperf sends streams with iperf3 through virtual servers from the client, and through the
 // egress from a pod.
 func testIperf(t *testing.T, n *network) {
-	const bytes, datagrams = 64 << 20, 2 << 20
+	const bytes, datagrams = 64 << 20, 1 << 20
 	tests := []struct {
 		name    string
 		args    string
@@ -37,8 +37,8 @@ func testIperf(t *testing.T, n *network) {
 		{"TCP reverse", "-R", 1, bytes, false},
 		{"TCP 8 streams", "-P 8", 8, bytes, false},
 		{"TCP 8 streams reverse", "-P 8 -R", 8, bytes, false},
-		{"UDP", "-u -b 100M -l 1200", 1, datagrams, true},
-		{"UDP reverse", "-u -b 100M -l 1200 -R", 1, datagrams, true},
+		{"UDP", "-u -b 30M -l 1200", 1, datagrams, true},
+		{"UDP reverse", "-u -b 30M -l 1200 -R", 1, datagrams, true},
 	}
 	n.each(t, func(t *testing.T, w way) {
 		for _, tt := range tests {
@@ -47,8 +47,8 @@ func testIperf(t *testing.T, n *network) {
 				if len(r.Start.Connected) != tt.streams {
 					t.Errorf("%d streams, want %d", len(r.Start.Connected), tt.streams)
 				}
-				// A socket's buffer may overflow on a busy machine.
-				if lost := r.End.Sum.LostPackets; tt.udp && (r.End.Sum.Packets == 0 || lost*20 > r.End.Sum.Packets) {
+				// A socket may overflow on a busy machine; TestRestart counts one by one.
+				if lost := r.End.Sum.LostPackets; tt.udp && (r.End.Sum.Packets == 0 || lost*4 > r.End.Sum.Packets) {
 					t.Errorf("%d of %d datagrams lost", lost, r.End.Sum.Packets)
 				}
 				// In reverse the client ends the test before everything has come.

@@ -33,22 +33,23 @@ type family struct {
 	node     string // its address towards the TMM
 	external string // self-IPs
 	internal string
-	header   int // bytes of a plain IP header
 	podFmt   string
 	vipFmt   string
+	bits     int // of an address
+	subnet   int // of a subnet's prefix
 }
 
 func families() []family {
 	return []family{
 		{
 			name: "IPv4", flag: "-4", client: "203.0.113.10", router: "198.51.100.1", node: "10.144.100.11",
-			external: "198.51.100.16", internal: "10.144.100.16", header: 20,
-			podFmt: "10.131.%d.%d", vipFmt: "192.0.2.%d%d",
+			external: "198.51.100.16", internal: "10.144.100.16",
+			podFmt: "10.131.%d.%d", vipFmt: "192.0.2.%d%d", bits: 32, subnet: 24,
 		},
 		{
 			name: "IPv6", flag: "-6", client: "2001:db8:113::10", router: "2001:db8:51::1", node: "fd00:10:144:100::11",
-			external: "2001:db8:51::16", internal: "fd00:10:144:100::16", header: 40,
-			podFmt: "fd01:0:0:%d::%d", vipFmt: "2001:db8:2::%d%d",
+			external: "2001:db8:51::16", internal: "fd00:10:144:100::16",
+			podFmt: "fd01:0:0:%d::%d", vipFmt: "2001:db8:2::%d%d", bits: 128, subnet: 64,
 		},
 	}
 }
@@ -59,11 +60,25 @@ func (f family) pod(i int) string { return f.podFrom(dataplane.SNATAutomap, i) }
 // podFrom is the address of a pod whose packets leave with that source translation.
 func (f family) podFrom(s dataplane.SNAT, i int) string { return fmt.Sprintf(f.podFmt, int(s)+1, 11+i) }
 
+// gateway is the node as the pods see it.
+func (f family) gateway() string { return fmt.Sprintf(f.podFmt, int(dataplane.SNATAutomap)+1, 1) }
+
+// clientGateway is the router as the client sees it.
+func (f family) clientGateway() string { return f.prefix(f.client).Addr().Next().String() }
+
+// prefix is the subnet of an address.
+func (f family) prefix(address string) netip.Prefix {
+	return netip.PrefixFrom(netip.MustParseAddr(address), f.subnet).Masked()
+}
+
 // web is the virtual server for port 80 of all pods.
 func (f family) web(s dataplane.SNAT) string { return fmt.Sprintf(f.vipFmt, 1, int(s)) }
 
 // every is the virtual server for every port of the first pod.
 func (f family) every(s dataplane.SNAT) string { return fmt.Sprintf(f.vipFmt, 2, int(s)) }
+
+// empty is a virtual server without members.
+func (f family) empty() string { return fmt.Sprintf(f.vipFmt, 3, 0) }
 
 // snats are the ways to translate sources.
 func snats() []dataplane.SNAT {
@@ -151,14 +166,12 @@ func (n *network) addressPods(t testing.TB) {
 	t.Helper()
 	for i, p := range n.pods {
 		for _, f := range families() {
-			bits := netip.MustParseAddr(f.pod(i)).BitLen()
-			onLink := map[int]int{32: 24, 128: 64}[bits]
-			p.ip(t, "addr add %s/%d dev eth0 nodad\n", f.pod(i), onLink)
+			p.ip(t, "addr add %s/%d dev eth0 nodad\n", f.pod(i), f.subnet)
 			for _, s := range []dataplane.SNAT{dataplane.SNATNone, dataplane.SNATPool} {
-				p.ip(t, "addr add %s/%d dev lo nodad\n", f.podFrom(s, i), bits)
-				n.node.ip(t, "route add %s/%d via %s\n", f.podFrom(s, i), bits, f.pod(i))
+				p.ip(t, "addr add %s/%d dev lo nodad\n", f.podFrom(s, i), f.bits)
+				n.node.ip(t, "route add %s/%d via %s\n", f.podFrom(s, i), f.bits, f.pod(i))
 			}
-			p.ip(t, "route add default via "+f.podFmt+" src %s\n", 2, 1, f.pod(i))
+			p.ip(t, "route add default via %s src %s\n", f.gateway(), f.pod(i))
 		}
 	}
 }
@@ -170,6 +183,7 @@ func (n *network) state() dataplane.State {
 		s.SelfIPs = append(s.SelfIPs,
 			dataplane.SelfIP{Interface: "1.1", Addr: netip.MustParseAddr(f.internal)},
 			dataplane.SelfIP{Interface: "1.2", Addr: netip.MustParseAddr(f.external)})
+		s.VirtualServers = append(s.VirtualServers, server("empty", dataplane.TCP, f.empty(), "80", dataplane.SNATAutomap))
 		for _, snat := range snats() {
 			web := server("web", dataplane.TCP, f.web(snat), "80", snat)
 			for i := range n.pods {
@@ -186,8 +200,7 @@ func (n *network) state() dataplane.State {
 	for _, snat := range snats() {
 		e := dataplane.Egress{Name: "egress-" + snat.String(), SNAT: snat}
 		for _, f := range families() {
-			a := netip.MustParseAddr(f.podFrom(snat, 0))
-			e.Sources = append(e.Sources, netip.PrefixFrom(a, map[int]int{32: 24, 128: 64}[a.BitLen()]).Masked())
+			e.Sources = append(e.Sources, f.prefix(f.podFrom(snat, 0)))
 		}
 		s.Egresses = append(s.Egresses, e)
 	}
