@@ -96,7 +96,7 @@ type IngressSpec struct {
 	SNAT                   string     `json:"snat,omitempty"` // SNATNone | SNATAutomap
 	ClientTimeout          any        `json:"clientTimeout,omitempty"`
 	ServiceDownAction      any        `json:"serviceDownAction,omitempty"`
-	Monitors               any        `json:"monitors,omitempty"`
+	Monitors               Monitors   `json:"monitors,omitempty"`
 	Persistence            any        `json:"persistence,omitempty"`
 }
 

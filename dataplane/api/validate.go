@@ -109,6 +109,7 @@ func checkIngress(f *fitter, spec *node, s *IngressSpec) {
 		at := spec.at("loadBalancingMethod")
 		f.warn(at.line, at.col, "loadBalancingMethod %q is kept, %s is used", m, RoundRobin)
 	}
+	checkMonitors(f, spec)
 	switch s.SNAT {
 	case "", SNATNone, SNATAutomap:
 	default:
