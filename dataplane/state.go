@@ -222,6 +222,8 @@ func (s State) Canonical() State {
 		VirtualServers: make([]VirtualServer, 0, len(s.VirtualServers)),
 		Egresses:       make([]Egress, 0, len(s.Egresses)),
 		SelfIPs:        make([]SelfIP, 0, len(s.SelfIPs)),
+		SNATPools:      canonicalEach(s.SNATPools, SNATAddresses.canonical),
+		Services:       canonicalEach(s.Services, Services.canonical),
 	}
 	for _, vs := range s.VirtualServers {
 		out.VirtualServers = append(out.VirtualServers, vs.canonical())
@@ -232,7 +234,11 @@ func (s State) Canonical() State {
 	for _, ip := range s.SelfIPs {
 		out.SelfIPs = append(out.SelfIPs, SelfIP{Interface: ip.Interface, Addr: ip.Addr.Unmap()})
 	}
-	slices.SortFunc(out.VirtualServers, func(a, b VirtualServer) int { return compareServer(a.key(), b.key()) })
+	slices.SortFunc(out.VirtualServers, func(a, b VirtualServer) int {
+		return cmp.Or(compareServer(a.key(), b.key()), cmp.Compare(a.HostBits, b.HostBits))
+	})
+	slices.SortFunc(out.SNATPools, func(a, b SNATAddresses) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(out.Services, func(a, b Services) int { return cmp.Compare(a.Interface, b.Interface) })
 	slices.SortFunc(out.Egresses, func(a, b Egress) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(out.SelfIPs, compareSelfIP)
 	return out
@@ -264,7 +270,31 @@ func (e Egress) canonical() Egress {
 	}
 	slices.SortFunc(sources, comparePrefix)
 	e.Sources = sources
+	e.Interfaces = slices.Sorted(slices.Values(e.Interfaces))
+	e.NAT64, e.NAT46 = e.NAT64.Masked(), e.NAT46.Masked()
 	return e
+}
+
+func (p SNATAddresses) canonical() SNATAddresses {
+	p.Addrs = canonicalEach(p.Addrs, netip.Addr.Unmap)
+	slices.SortFunc(p.Addrs, netip.Addr.Compare)
+	return p
+}
+
+func (s Services) canonical() Services {
+	s.Allowed = slices.SortedFunc(slices.Values(s.Allowed), func(a, b Service) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+	})
+	return s
+}
+
+// canonicalEach is a new list of each entry's canonical form, nil for an empty one.
+func canonicalEach[T any](list []T, canonical func(T) T) []T {
+	var out []T
+	for _, x := range list {
+		out = append(out, canonical(x))
+	}
+	return out
 }
 
 func comparePrefix(a, b netip.Prefix) int {
