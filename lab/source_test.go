@@ -184,6 +184,7 @@ func TestKindWords(t *testing.T) {
 		"po": api.KindPod, "pods": api.KindPod, "Pod": api.KindPod, "svc": api.KindService, "nad": api.KindNAD,
 		"intcp": api.KindIngressTCP, "f5-spk-vlans": api.KindVLAN, "f5-spk-vlans.k8s.f5net.com": api.KindVLAN,
 		"f5-spk-ingresstcps.ingresstcp.k8s.f5net.com": api.KindIngressTCP, "helmvalues": api.KindValues, "f5spkteleporters": "F5SPKTeleporter",
+		"f5-spk-ingressngaps.k8s.f5net.com": api.KindIngressNGAP, "f5-spk-snatpools": api.KindSnatpool,
 	} {
 		if got, err := l.kind(word); err != nil || got != want {
 			t.Errorf("%s: %s, %v; want %s", word, got, err, want)

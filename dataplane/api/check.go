@@ -39,16 +39,12 @@ func Check(r Resources) []Finding {
 	c := checker{r: &r}
 	c.values()
 	c.vlans()
-	for i := range r.IngressTCPs {
-		v := &r.IngressTCPs[i]
-		c.ingress(KindIngressTCP, &v.ObjectMeta, v.Service, &v.Spec, corev1.ProtocolTCP)
-	}
-	for i := range r.IngressUDPs {
-		v := &r.IngressUDPs[i]
-		c.ingress(KindIngressUDP, &v.ObjectMeta, v.Service, &v.Spec, corev1.ProtocolUDP)
+	for _, in := range r.Ingresses() {
+		c.ingress(in)
 	}
 	c.destinations()
 	c.egresses()
+	c.snatpools()
 	return c.findings
 }
 
@@ -70,7 +66,7 @@ func (c *checker) values() {
 	const object = "HelmValues spk"
 	v := c.r.Values
 	if v == nil {
-		if len(c.r.VLANs)+len(c.r.IngressTCPs)+len(c.r.IngressUDPs) > 0 {
+		if len(c.r.VLANs)+len(c.r.Ingresses()) > 0 {
 			c.add(SeverityError, object, "write a values file with tmm.cniNetworks", "no Helm values: TMM has no interfaces")
 		}
 		return
@@ -93,6 +89,7 @@ func (c *checker) values() {
 	c.watchNamespaces(object)
 	if v.TMM.DynamicRouting.Enabled {
 		c.bgp(object, &v.TMM.DynamicRouting.TMMRouting.Config.BGP)
+		c.routingServices(v.TMM.DynamicRouting.TMMRouting.Config.BGP.Neighbors)
 	}
 }
 
@@ -192,23 +189,26 @@ func (c *checker) selfIPs(object string, s *VLANSpec) {
 	}
 }
 
-func (c *checker) ingress(kind string, m *metav1.ObjectMeta, ref ServiceRef, _ *IngressSpec, proto corev1.Protocol) {
-	object := Ref(kind, m)
-	if ref.Name == "" {
+func (c *checker) ingress(in Ingress) {
+	object, namespace := in.Ref(), in.Meta.Namespace
+	if _, pool := in.Spec.Translation(); pool != "" {
+		c.poolRef(object, "snatpool", pool)
+	}
+	if in.Service.Name == "" {
 		c.add(SeverityError, object, "write service.name and service.port beside spec, not inside it", "no service")
 		return
 	}
-	svc := c.r.Service(m.Namespace, ref.Name)
+	svc := c.r.Service(namespace, in.Service.Name)
 	if svc == nil {
-		c.add(SeverityWarning, object, "create it in the namespace of the "+kind, "Service %s/%s is missing: the virtual server is not announced", m.Namespace, ref.Name)
+		c.add(SeverityWarning, object, "create it in the namespace of the "+in.Kind, "Service %s/%s is missing: the virtual server is not announced", namespace, in.Service.Name)
 		return
 	}
-	if _, ok := ServicePort(svc, ref.Port, proto); !ok {
-		c.add(SeverityWarning, object, "mend service.port", "Service %s/%s has no %s port %d: the virtual server is not announced", m.Namespace, ref.Name, proto, ref.Port)
+	if _, ok := in.ServicePort(svc); !ok {
+		c.add(SeverityWarning, object, "mend service.port", "Service %s/%s has no %s port %d: the virtual server is not announced", namespace, in.Service.Name, in.Protocol, in.Service.Port)
 		return
 	}
 	if len(c.r.EndpointSlices) > 0 && !c.hasEndpoints(svc) || len(c.r.EndpointSlices) == 0 && !c.hasPods(svc) {
-		c.add(SeverityWarning, object, "start a pod that the Service selects", "Service %s/%s has no endpoint: the virtual server is not announced", m.Namespace, ref.Name)
+		c.add(SeverityWarning, object, "start a pod that the Service selects", "Service %s/%s has no endpoint: the virtual server is not announced", namespace, in.Service.Name)
 	}
 }
 
@@ -252,43 +252,25 @@ func (c *checker) hasPods(svc *corev1.Service) bool {
 	return false
 }
 
-// destinations finds virtual servers that claim the same address, port and protocol.
+// destinations finds virtual servers that claim the same network, port and protocol.
 func (c *checker) destinations() {
 	seen := map[string]string{}
-	claim := func(proto, object string, s *IngressSpec) {
-		for _, a := range []netip.Addr{s.DestinationAddress, s.IPv6DestinationAddress} {
-			if !a.IsValid() {
-				continue
-			}
-			key := proto + " " + netip.AddrPortFrom(a, uint16(s.DestinationPort)).String()
+	for _, in := range c.r.Ingresses() {
+		for _, dst := range in.Spec.Destinations() {
+			key := strings.ToLower(string(in.Protocol)) + " " + destinationText(dst, in.Spec.DestinationPort)
 			if other, ok := seen[key]; ok {
-				c.add(SeverityError, object, "give each its own address or port", "destination %s is also the destination of %s", key, other)
+				c.add(SeverityError, in.Ref(), "give each its own address or port", "destination %s is also the destination of %s", key, other)
 				continue
 			}
-			seen[key] = object
+			seen[key] = in.Ref()
 		}
-	}
-	for i := range c.r.IngressTCPs {
-		claim("tcp", Ref(KindIngressTCP, &c.r.IngressTCPs[i]), &c.r.IngressTCPs[i].Spec)
-	}
-	for i := range c.r.IngressUDPs {
-		claim("udp", Ref(KindIngressUDP, &c.r.IngressUDPs[i]), &c.r.IngressUDPs[i].Spec)
 	}
 }
 
-func (c *checker) egresses() {
-	for i := range c.r.Egresses {
-		e := &c.r.Egresses[i]
-		name := e.Spec.EgressSnatpool
-		if name == "" || c.r.Snatpool(name) != nil {
-			continue
-		}
-		hint := "create it"
-		for j := range c.r.Snatpools {
-			if c.r.Snatpools[j].Name == name {
-				hint = fmt.Sprintf("write its spec.name %q, not its metadata.name", c.r.Snatpools[j].Spec.Name)
-			}
-		}
-		c.add(SeverityError, Ref(KindEgress, e), hint, "egressSnatpool %q is no spec.name of a F5SPKSnatpool", strings.TrimSpace(name))
+// destinationText is address:port for a host and network:port for a subnet.
+func destinationText(dst netip.Prefix, port Port) string {
+	if dst.IsSingleIP() {
+		return netip.AddrPortFrom(dst.Addr(), uint16(port)).String()
 	}
+	return fmt.Sprintf("%s port %d", dst, port)
 }

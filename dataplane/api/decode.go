@@ -52,6 +52,8 @@ func (d *decoder) add(o *Object) {
 		add(d, o, &d.res.IngressTCPs, func(f *fitter, n *node, v *F5SPKIngressTCP) { checkIngress(f, n.at("spec"), &v.Spec) })
 	case KindIngressUDP:
 		add(d, o, &d.res.IngressUDPs, func(f *fitter, n *node, v *F5SPKIngressUDP) { checkIngress(f, n.at("spec"), &v.Spec) })
+	case KindIngressNGAP:
+		add(d, o, &d.res.IngressNGAPs, func(f *fitter, n *node, v *F5SPKIngressNGAP) { checkIngress(f, n.at("spec"), &v.Spec) })
 	case KindEgress:
 		add(d, o, &d.res.Egresses, checkEgress)
 	case KindSnatpool:
@@ -69,7 +71,7 @@ func (d *decoder) add(o *Object) {
 
 func (d *decoder) values(o *Object) {
 	var v Values
-	if decodeObject(d, o, &v, nil) {
+	if decodeObject(d, o, &v, checkValues) {
 		d.res.Values = &v
 	}
 }
@@ -134,6 +136,7 @@ func (r *Resources) sort() {
 	sortObjects(r.VLANs)
 	sortObjects(r.IngressTCPs)
 	sortObjects(r.IngressUDPs)
+	sortObjects(r.IngressNGAPs)
 	sortObjects(r.Egresses)
 	sortObjects(r.Snatpools)
 	sortObjects(r.StaticRoutes)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -24,6 +25,8 @@ var (
 	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 	addrType        = reflect.TypeFor[netip.Addr]()
+	virtualAddrType = reflect.TypeFor[VirtualAddr]()
+	addressListType = reflect.TypeFor[AddressList]()
 	portType        = reflect.TypeFor[Port]()
 )
 
@@ -61,6 +64,10 @@ func (f *fitter) fit(n *node, t reflect.Type) any {
 	switch {
 	case t == addrType:
 		return f.addr(n)
+	case t == virtualAddrType:
+		return f.virtualAddr(n)
+	case t == addressListType && n.isFlat():
+		return []any{f.list(n, t.Elem())}
 	case ptr.Implements(jsonUnmarshaler):
 		return f.custom(n, t)
 	case ptr.Implements(textUnmarshaler):
@@ -184,6 +191,14 @@ func (f *fitter) addr(n *node) any {
 	return a.String()
 }
 
+// virtualAddr is addr for a destination, whose wildcard users write as a CIDR.
+func (f *fitter) virtualAddr(n *node) any {
+	if p, err := netip.ParsePrefix(n.str()); err == nil && p.Bits() == 0 && p.Addr().IsUnspecified() {
+		return p.Addr().String()
+	}
+	return f.addr(n)
+}
+
 func (f *fitter) custom(n *node, t reflect.Type) any {
 	v := f.generic(n)
 	data, err := json.Marshal(v)
@@ -222,6 +237,11 @@ func (f *fitter) list(n *node, t reflect.Type) any {
 		out = append(out, f.fit(item, t.Elem()))
 	}
 	return out
+}
+
+// isFlat says whether a list holds no lists.
+func (n *node) isFlat() bool {
+	return n.kind == seqNode && len(n.items) > 0 && !slices.ContainsFunc(n.items, func(i *node) bool { return i.kind == seqNode })
 }
 
 func (f *fitter) mapping(n *node, t reflect.Type) any {

@@ -37,10 +37,11 @@ func (r *Resources) NAD(name string) *NetworkAttachmentDefinition {
 	return nil
 }
 
-// Snatpool is the F5SPKSnatpool that F5SPKEgress calls by spec.name, nil when there is none.
-func (r *Resources) Snatpool(specName string) *F5SPKSnatpool {
+// Snatpool is the F5SPKSnatpool that others call by that name (see Pool), nil when there is
+// none. Of several the first counts.
+func (r *Resources) Snatpool(name string) *F5SPKSnatpool {
 	for i := range r.Snatpools {
-		if s := &r.Snatpools[i]; s.Spec.Name == specName {
+		if s := &r.Snatpools[i]; s.Pool() == name {
 			return s
 		}
 	}

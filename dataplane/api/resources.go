@@ -22,6 +22,7 @@ const (
 	KindVLAN          = "F5SPKVlan"
 	KindIngressTCP    = "F5SPKIngressTCP"
 	KindIngressUDP    = "F5SPKIngressUDP"
+	KindIngressNGAP   = "F5SPKIngressNGAP"
 	KindEgress        = "F5SPKEgress"
 	KindSnatpool      = "F5SPKSnatpool"
 	KindStaticRoute   = "F5SPKStaticRoute"
@@ -44,6 +45,7 @@ type Resources struct {
 	VLANs          []F5SPKVlan
 	IngressTCPs    []F5SPKIngressTCP
 	IngressUDPs    []F5SPKIngressUDP
+	IngressNGAPs   []F5SPKIngressNGAP
 	Egresses       []F5SPKEgress
 	Snatpools      []F5SPKSnatpool
 	StaticRoutes   []F5SPKStaticRoute

@@ -6,12 +6,10 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // interfacePattern is TMM's way to number interfaces.
@@ -41,20 +39,12 @@ func checkVLAN(f *fitter, n *node, v *F5SPKVlan) {
 }
 
 func checkAllowed(f *fitter, n *node, a AllowedService) {
-	switch strings.ToLower(a.Protocol) {
-	case "tcp", "udp", "sctp", "icmp", "any", "all":
-	default:
-		f.warn(n.at("protocol").line, n.at("protocol").col, "protocol %q is not known; tcp and udp are", a.Protocol)
+	if _, known := a.Protocols(); !known {
+		f.warnAt(n.at("protocol"), "protocol %q is not known and allows nothing; tcp, udp, sctp, icmp and any are", a.Protocol)
 	}
-	port := int(a.Port.IntVal)
-	if a.Port.Type == intstr.String {
-		var err error
-		if port, err = strconv.Atoi(a.Port.StrVal); err != nil {
-			f.fail(n.at("port"), "no port; write a number like 179")
-			return
-		}
+	if _, err := a.Number(); err != nil {
+		f.fail(n.at("port"), "%v", err)
 	}
-	f.port(n.at("port"), port)
 }
 
 func (f *fitter) port(n *node, port int) {
@@ -91,62 +81,6 @@ func (f *fitter) family(n *node, a netip.Addr, v4 bool) {
 	}
 }
 
-func checkIngress(f *fitter, spec *node, s *IngressSpec) {
-	f.family(spec.at("destinationAddress"), s.DestinationAddress, true)
-	f.family(spec.at("ipv6destinationAddress"), s.IPv6DestinationAddress, false)
-	if !s.DestinationAddress.IsValid() && !s.IPv6DestinationAddress.IsValid() {
-		f.fail(spec, "a virtual server without an address; write destinationAddress, ipv6destinationAddress or both")
-	}
-	for _, a := range []netip.Addr{s.DestinationAddress, s.IPv6DestinationAddress} {
-		if a.IsValid() && (a.IsUnspecified() || a.IsMulticast() || a.IsLoopback()) {
-			f.fail(spec, "%s is no address of one host", a)
-		}
-	}
-	if s.IdleTimeout != nil && *s.IdleTimeout == 0 {
-		f.fail(spec.at("idleTimeout"), "idle timeout outside 1 to 4294967295 seconds")
-	}
-	if m := s.LoadBalancingMethod; m != "" && m != RoundRobin {
-		at := spec.at("loadBalancingMethod")
-		f.warn(at.line, at.col, "loadBalancingMethod %q is kept, %s is used", m, RoundRobin)
-	}
-	checkMonitors(f, spec)
-	switch s.SNAT {
-	case "", SNATNone, SNATAutomap:
-	default:
-		f.fail(spec.at("snat"), "unknown source translation; write %s or %s", SNATNone, SNATAutomap)
-	}
-}
-
-func checkEgress(f *fitter, n *node, v *F5SPKEgress) {
-	switch v.Spec.SNATType {
-	case "", SNATNone, SNATAutomap, SNATPool:
-	default:
-		f.fail(n.at("spec", "snatType"), "unknown source translation; write %s, %s or %s", SNATNone, SNATAutomap, SNATPool)
-	}
-}
-
-// UnmarshalJSON accepts a list of lists and, as seen in the wild, a flat list.
-func (l *AddressList) UnmarshalJSON(data []byte) error {
-	var lists [][]netip.Addr
-	if json.Unmarshal(data, &lists) == nil {
-		*l = lists
-		return nil
-	}
-	var flat []netip.Addr
-	if err := json.Unmarshal(data, &flat); err != nil {
-		return errors.New("write a list of lists of bare addresses, the Nth list for the Nth TMM")
-	}
-	*l = AddressList{flat}
-	return nil
-}
-
-func checkSnatpool(f *fitter, n *node, _ *F5SPKSnatpool) {
-	list := n.at("spec", "addressList")
-	if list.kind == seqNode && len(list.items) > 0 && list.items[0].kind != seqNode {
-		f.warn(list.line, list.col, "a flat addressList counts as the first TMM's; write a list of lists, the Nth for the Nth TMM")
-	}
-}
-
 func checkStaticRoute(f *fitter, n *node, v *F5SPKStaticRoute) {
 	spec, s := n.at("spec"), &v.Spec
 	for _, r := range []struct {
@@ -173,7 +107,15 @@ func checkStaticRoute(f *fitter, n *node, v *F5SPKStaticRoute) {
 			f.fail(spec.at(r.via), "destination and gateway of different families")
 		case r.bits < 0 || r.bits > r.dst.BitLen():
 			f.fail(spec.at(r.length), "prefix length outside 0 to %d", r.dst.BitLen())
+		case r.gw.IsUnspecified() || r.gw.IsMulticast() || r.gw.IsLoopback():
+			f.fail(spec.at(r.via), "no address of one host; write the gateway's own")
 		}
+	}
+	if s.Type != "" && s.Type != "gateway" {
+		f.warnAt(spec.at("type"), "type %q is kept, gateway is used", s.Type)
+	}
+	if s.GatewayV6.IsLinkLocalUnicast() && s.Interface == "" {
+		f.fail(spec.at("gateway_v6"), "a link-local gateway without an interface; write interface: and the name of the F5SPKVlan")
 	}
 	if !s.Destination.IsValid() && !s.DestinationV6.IsValid() && len(f.errs) == 0 {
 		f.fail(spec, "a route without a destination; write destination and gateway")

@@ -27,6 +27,28 @@ type TMMValues struct {
 	TopologyManager any                         `json:"topologyManager,omitempty"` // false or "false" for macvlan
 	Resources       corev1.ResourceRequirements `json:"resources,omitzero"`
 	DynamicRouting  DynamicRouting              `json:"dynamicRouting,omitzero"`
+	// Frontends is an extension: where the program of an interface sits, by its number
+	// ("1.2": xdp). The words are those of Frontends; an interface that is not named is auto.
+	Frontends map[string]string `json:"frontends,omitempty"`
+	// VirtualServerARP is an extension: false keeps TMM from answering ARP and neighbour
+	// discovery for virtual servers that lie in a VLAN's own network; nil is true.
+	VirtualServerARP *bool `json:"virtualServerARP,omitempty"`
+}
+
+// Frontends are the words for where a program sits.
+func Frontends() []string { return []string{"auto", "tcx", "clsact", "xdp", "xdp-generic"} }
+
+// Frontend is the word for an interface's front end, empty where none was chosen.
+func (v *Values) Frontend(number string) string {
+	if v == nil {
+		return ""
+	}
+	return v.TMM.Frontends[number]
+}
+
+// AnswersARP says whether TMM answers for virtual servers that lie in a VLAN's own network.
+func (v *Values) AnswersARP() bool {
+	return v == nil || v.TMM.VirtualServerARP == nil || *v.TMM.VirtualServerARP
 }
 
 // Replicas is tmm.replicaCount, 1 when absent.
