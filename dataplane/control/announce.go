@@ -65,29 +65,49 @@ func (p *planner) routerID() netip.Addr {
 	return netip.AddrFrom4([4]byte{0, 0, 0, byte(max(p.out.Index, 0) + 1)})
 }
 
-// announce lists the virtual servers' addresses that have a ready member, once each.
+// announce lists the networks of the virtual servers that have a ready member and the addresses
+// of the SNAT pools, once each. A wildcard is not announced: it takes what is routed to the TMM
+// for other reasons.
 func (p *planner) announce() {
 	if p.out.Speaker == nil {
 		return
 	}
+	prefixes := map[netip.Prefix]bool{}
 	for dst := range p.ready {
-		a := bgp.Announcement{Prefix: netip.PrefixFrom(dst, dst.BitLen()), NextHop: p.nextHop(dst.Is4())}
-		told := 0
-		for _, n := range p.out.Speaker.Neighbors {
-			switch {
-			case dst.Is4() && !n.AcceptV4, dst.Is6() && !n.AcceptV6:
-			case p.permits(n.Addr, a.Prefix):
-				told++
-			default:
-				a.Withhold = append(a.Withhold, n.Addr)
-				p.warn(ReasonFiltered, valuesRef, fmt.Sprintf("a route map keeps %s from BGP neighbor %s", a.Prefix, n.Addr))
-			}
+		prefixes[dst] = dst.Bits() > 0
+	}
+	for _, pool := range p.out.State.SNATPools {
+		for _, a := range pool.Addrs {
+			prefixes[netip.PrefixFrom(a, a.BitLen())] = true
 		}
-		if told > 0 && a.NextHop.IsValid() {
-			p.out.Announce = append(p.out.Announce, a)
+	}
+	for prefix, wanted := range prefixes {
+		if wanted {
+			p.announcePrefix(prefix)
 		}
 	}
 	slices.SortFunc(p.out.Announce, func(a, b bgp.Announcement) int { return a.Prefix.Compare(b.Prefix) })
+}
+
+// announcePrefix announces a prefix to the neighbors that take its family and that no route map
+// keeps it from.
+func (p *planner) announcePrefix(prefix netip.Prefix) {
+	v4 := prefix.Addr().Is4()
+	a := bgp.Announcement{Prefix: prefix, NextHop: p.nextHop(v4)}
+	told := 0
+	for _, n := range p.out.Speaker.Neighbors {
+		switch {
+		case v4 && !n.AcceptV4, !v4 && !n.AcceptV6:
+		case p.permits(n.Addr, prefix):
+			told++
+		default:
+			a.Withhold = append(a.Withhold, n.Addr)
+			p.warn(ReasonFiltered, valuesRef, fmt.Sprintf("a route map keeps %s from BGP neighbor %s", prefix, n.Addr))
+		}
+	}
+	if told > 0 && a.NextHop.IsValid() {
+		p.out.Announce = append(p.out.Announce, a)
+	}
 }
 
 // nextHop is the self-IP on the segment of a neighbor that takes the family, else an external one.

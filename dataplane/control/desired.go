@@ -39,7 +39,8 @@ type Desired struct {
 	VLANs      []VLANStatus          `json:"vlans"`
 	Network    Network               `json:"network"`
 	State      dataplane.State       `json:"state"`
-	// Announce lists what to announce once the virtual servers behind it are programmed.
+	// Announce lists what to announce once the virtual servers or SNAT pools behind it are
+	// programmed.
 	Announce []bgp.Announcement `json:"announce"`
 	// Speaker configures BGP, nil when dynamic routing is off.
 	Speaker    *bgp.SpeakerConfig `json:"speaker"`
@@ -93,7 +94,8 @@ type vlanOnLink struct {
 	ref      string // Kind namespace/name
 	name     string // namespace/name
 	meta     string // metadata.name
-	spec     *api.VLANSpec
+	vlan     *api.F5SPKVlan
+	spec     *api.VLANSpec // vlan's
 	iface    Interface
 	link     string
 	number   string // of the dataplane's interface
@@ -129,12 +131,14 @@ type planner struct {
 	// lacks says for which families a VLAN has no address left for this TMM.
 	lacks map[bool]bool
 	// ready are the destinations with a ready member.
-	ready map[netip.Addr]bool
+	ready map[netip.Prefix]bool
+	// pools are the SNAT pools that something has asked for.
+	pools map[string]poolFamilies
 }
 
 // Compute computes what should hold for a TMM from all resources. It is pure.
 func Compute(res api.Resources, self Self) Desired {
-	p := &planner{res: &res, self: self, lacks: map[bool]bool{}, ready: map[netip.Addr]bool{}}
+	p := &planner{res: &res, self: self, lacks: map[bool]bool{}, ready: map[netip.Prefix]bool{}, pools: map[string]poolFamilies{}}
 	p.index()
 	p.interfaces()
 	p.placeVLANs()
@@ -142,11 +146,13 @@ func Compute(res api.Resources, self Self) Desired {
 	p.routes()
 	p.servers()
 	p.egresses()
+	p.dropUnusedPools()
+	p.services()
 	p.speaker()
 	p.announce()
 	p.probes()
 	if p.out.Blocked {
-		p.out.State.VirtualServers, p.out.State.Egresses, p.out.Announce = nil, nil, nil
+		p.out.State.VirtualServers, p.out.State.Egresses, p.out.State.SNATPools, p.out.Announce = nil, nil, nil, nil
 	}
 	p.out.State = p.out.State.Canonical()
 	sortConditions(p.out.Conditions)

@@ -53,6 +53,100 @@ const (
 	index0   = `tmm-index: "0"`
 )
 
+// virtualServers has one resource for each thing that an ingress resource can say.
+const virtualServers = `
+apiVersion: ingresstcp.k8s.f5net.com/v1
+kind: F5SPKIngressTCP
+metadata: {name: web-all, namespace: apps}
+service: {name: web}
+spec: {destinationAddress: 192.0.2.10, destinationPort: 0, idleTimeout: 4294967295, loadBalancingMethod: MAGLEV}
+---
+apiVersion: ingresstcp.k8s.f5net.com/v1
+kind: F5SPKIngressTCP
+metadata: {name: web-tls, namespace: apps}
+service: {name: web, port: 80}
+spec: {destinationAddress: 192.0.2.10, destinationPort: 443, loadBalancingMethod: RATIO_LEAST_CONN_MEMBER, persistence: source_addr, serviceDownAction: RESELECT, snat: SRC_TRANS_NONE}
+---
+apiVersion: ingresstcp.k8s.f5net.com/v1
+kind: F5SPKIngressTCP
+metadata: {name: web-any, namespace: apps}
+service: {name: web, port: 80}
+spec: {destinationAddress: 0.0.0.0/0, ipv6destinationAddress: "::", destinationPort: 80, serviceDownAction: DROP}
+---
+apiVersion: ingresstcp.k8s.f5net.com/v1
+kind: F5SPKIngressTCP
+metadata: {name: web-near, namespace: apps}
+service: {name: web, port: 80}
+spec: {destinationAddress: 198.51.100.80, ipv6destinationAddress: "2001:db8:51::80", destinationPort: 80}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: amf, namespace: apps}
+spec: {ports: [{port: 38412, protocol: SCTP}, {name: u, port: 5300, protocol: UDP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: amf-v4, namespace: apps, labels: {kubernetes.io/service-name: amf}}
+addressType: IPv4
+ports: [{name: "", port: 38412, protocol: SCTP}, {name: u, port: 5300, protocol: UDP}]
+endpoints: [{addresses: [10.131.1.110]}]
+---
+apiVersion: k8s.f5net.com/v1
+kind: F5SPKIngressNGAP
+metadata: {name: amf, namespace: apps}
+service: {name: amf, port: 38412}
+spec: {destinationAddress: 192.0.2.20, destinationPort: 38412, serviceDownAction: RESET}
+---
+apiVersion: ingressudp.k8s.f5net.com/v1
+kind: F5SPKIngressUDP
+metadata: {name: net, namespace: apps}
+service: {name: amf, port: 5300}
+spec: {destinationAddress: 203.0.113.0, destinationPrefixLen: 24, destinationPort: 5300, persistence: {type: source_addr, timeout: 60}}
+`
+
+const usePool = "dualStackEnabled: true, snatType: SRC_TRANS_SNATPOOL, egressSnatpool: each"
+
+// pools are a pool with a list for each TMM, a shared one, and one that nothing refers to.
+const pools = `
+apiVersion: k8s.f5net.com/v1
+kind: F5SPKSnatpool
+metadata: {name: each-of-two}
+spec: {name: each, addressList: [[192.0.2.101, "2001:db8:2::101"], [192.0.2.112, 192.0.2.102, "2001:db8:2::102"]]}
+---
+apiVersion: k8s.f5net.com/v1
+kind: F5SPKSnatpool
+metadata: {name: all}
+spec: {addressList: [[192.0.2.103], [192.0.2.104]], sharedSnatAddressEnabled: true}
+---
+apiVersion: k8s.f5net.com/v1
+kind: F5SPKSnatpool
+metadata: {name: none}
+spec: {name: none, addressList: [[192.0.2.105], [192.0.2.106]]}
+---
+apiVersion: ingresstcp.k8s.f5net.com/v1
+kind: F5SPKIngressTCP
+metadata: {name: web-pool, namespace: apps}
+service: {name: web, port: 80}
+spec: {destinationAddress: 192.0.2.11, ipv6destinationAddress: "2001:db8:2::11", destinationPort: 80, snat: SRC_TRANS_SNATPOOL, snatpool: each}
+`
+
+const allowed = `prefixlen_v6: 64
+  allowed_services: [{protocol: tcp, port: "179"}, {protocol: udp, port: bfd}, {protocol: any, port: 22}, {protocol: tcp, port: ssh}, {protocol: icmp, port: 0}]
+---`
+
+// services has static routes of every form.
+const services = `
+apiVersion: k8s.f5net.com/v1
+kind: F5SPKStaticRoute
+metadata: {name: lab}
+spec: {destination: 10.20.0.0, prefixLen: 16, gateway: 198.51.100.2, interface: external, destination_v6: "2001:db8:20::", prefixlen_v6: 48, gateway_v6: "fe80::2"}
+---
+apiVersion: k8s.f5net.com/v1
+kind: F5SPKStaticRoute
+metadata: {name: number}
+spec: {destination: 10.30.0.0, prefixLen: 16, gateway: 10.144.100.2, interface: "1.1"}
+`
+
 func TestComputeGolden(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -67,6 +161,11 @@ func TestComputeGolden(t *testing.T) {
 		{name: "draining", self: twoInterfaces(), replace: []string{notReady, ""}},
 		{name: "no-interfaces", self: Self{Namespace: "default", Name: "f5-tmm-1"}},
 		{name: "tagged", self: twoInterfaces(), replace: []string{`interfaces: ["1.2"]`, "interfaces: [\"1.2\"]\n  tag: 100"}},
+		{name: "virtual-servers", self: twoInterfaces(), more: virtualServers},
+		{name: "snat-pools", self: twoInterfaces(), more: pools, replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", usePool}},
+		{name: "snat-pools-shared", self: twoInterfaces(), more: pools, replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", "snatType: SRC_TRANS_SNATPOOL, egressSnatpool: all"}},
+		{name: "nat64", self: twoInterfaces(), replace: []string{"dualStackEnabled: true", "dualStackEnabled: true, nat64Enabled: true, dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0/24, vlans: {vlanList: [external], disableListedVlans: true}"}},
+		{name: "services-routes", self: twoInterfaces(), more: services, replace: []string{"prefixlen_v6: 64\n---", allowed, "tmm:\n", "tmm:\n  frontends: {'1.1': tcx, '1.2': xdp}\n"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -122,8 +221,36 @@ func TestComputeConditions(t *testing.T) {
 		{name: "destination is a self-IP", replace: []string{"destinationAddress: 192.0.2.10", "destinationAddress: 198.51.100.16"}, want: []string{"Conflict F5SPKIngressTCP apps/web"}, announce: both[1:]},
 		{name: "destination twice", more: "apiVersion: ingresstcp.k8s.f5net.com/v1\nkind: F5SPKIngressTCP\nmetadata: {name: zweb, namespace: apps}\nservice: {name: web, port: 80}\nspec: {destinationAddress: 192.0.2.10, destinationPort: 80}\n",
 			want: []string{"Conflict F5SPKIngressTCP apps/zweb"}, announce: both},
-		{name: "SNAT pool", replace: []string{"dualStackEnabled: true", "snatType: SRC_TRANS_SNATPOOL"}, want: []string{"NotSupported F5SPKEgress default/egress"}, announce: both},
-		{name: "egress not on the internal VLAN", replace: []string{"dualStackEnabled: true", "vlans: {vlanList: [external]}"}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
+		{name: "SNAT pool", more: pools, replace: []string{"dualStackEnabled: true", usePool},
+			announce: []string{"192.0.2.10/32", "192.0.2.11/32", "192.0.2.101/32", "2001:db8:2::10/128", "2001:db8:2::11/128", "2001:db8:2::101/128"}},
+		{name: "SNAT pool with too few lists", more: strings.ReplaceAll(pools, `, [192.0.2.112, 192.0.2.102, "2001:db8:2::102"]`, ""), replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", usePool},
+			want: []string{"NoSNATAddress F5SPKSnatpool default/each-of-two", "NoSNATAddress F5SPKEgress default/egress", "NoSNATAddress F5SPKEgress default/egress",
+				"NoSNATAddress F5SPKIngressTCP apps/web-pool", "NoSNATAddress F5SPKIngressTCP apps/web-pool"}, announce: both},
+		{name: "SNAT pool without IPv6", more: strings.ReplaceAll(pools, `, "2001:db8:2::101"`, ""), replace: []string{"dualStackEnabled: true", usePool},
+			want:     []string{"NoSNATAddress F5SPKEgress default/egress", "NoSNATAddress F5SPKIngressTCP apps/web-pool"},
+			announce: []string{"192.0.2.10/32", "192.0.2.11/32", "192.0.2.101/32", "2001:db8:2::10/128"}},
+		{name: "SNAT pool by metadata.name", more: pools, replace: []string{"dualStackEnabled: true", "egressSnatpool: each-of-two"}, want: []string{"Input F5SPKEgress default/egress"},
+			announce: []string{"192.0.2.10/32", "192.0.2.11/32", "192.0.2.101/32", "2001:db8:2::10/128", "2001:db8:2::11/128", "2001:db8:2::101/128"}},
+		{name: "SNAT pool missing", replace: []string{"dualStackEnabled: true", "egressSnatpool: x"}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
+		{name: "SNAT pool filtered", more: pools, replace: []string{"dualStackEnabled: true", usePool, "acceptsIPv4: true", "acceptsIPv4: true, routeMap: m",
+			"asn: 65001", "routeMaps: [{name: m, match: l}]\n          prefixList: [{name: l, prefix: 192.0.2.0/27 le 32}]\n          asn: 65001"},
+			want: []string{"Filtered HelmValues spk"}, announce: []string{"192.0.2.10/32", "192.0.2.11/32", "2001:db8:2::10/128", "2001:db8:2::11/128", "2001:db8:2::101/128"}},
+		{name: "SNAT pool of taken addresses", more: strings.ReplaceAll(pools, "[[192.0.2.101,", "[[198.51.100.16, 192.0.2.10, 192.0.2.101,"), replace: []string{"dualStackEnabled: true", usePool},
+			want:     []string{"Conflict F5SPKSnatpool default/each-of-two", "Conflict F5SPKSnatpool default/each-of-two"},
+			announce: []string{"192.0.2.10/32", "192.0.2.11/32", "192.0.2.101/32", "2001:db8:2::10/128", "2001:db8:2::11/128", "2001:db8:2::101/128"}},
+		{name: "NAT64 alone", replace: []string{"dualStackEnabled: true", "nat64Enabled: true"}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
+		{name: "NAT64 and NAT46 without translation", replace: []string{"dualStackEnabled: true", "dualStackEnabled: true, nat64Enabled: true, dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0/24, snatType: SRC_TRANS_NONE"},
+			want: []string{"Input F5SPKEgress default/egress", "Input F5SPKEgress default/egress"}, announce: both},
+		{name: "beyond maxTmmReplicas", replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", "maxTmmReplicas: 1"}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
+		{name: "egress on two VLANs", replace: []string{"dualStackEnabled: true", "vlans: {vlanList: [internal, external]}"}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
+		{name: "BGP not allowed", replace: []string{"prefixlen_v6: 64\n---\napiVersion: k8s.f5net.com/v1\nkind: F5SPKStaticRoute", "prefixlen_v6: 64\n  allowed_services: [{protocol: udp, port: 179}]\n---\napiVersion: k8s.f5net.com/v1\nkind: F5SPKStaticRoute"},
+			want: []string{"Input F5SPKVlan default/external", "Input F5SPKVlan default/external"}, announce: both},
+		{name: "BGP allowed", replace: []string{"prefixlen_v6: 64\n---\napiVersion: k8s.f5net.com/v1\nkind: F5SPKStaticRoute", "prefixlen_v6: 64\n  allowed_services: [{protocol: tcp, port: 179}]\n---\napiVersion: k8s.f5net.com/v1\nkind: F5SPKStaticRoute"},
+			announce: both},
+		{name: "static route by no interface", replace: []string{"gateway: 198.51.100.1,", "gateway: 198.51.100.1, interface: x,"}, want: []string{"Input F5SPKStaticRoute default/default-v4"}, announce: both},
+		{name: "static route by another interface", replace: []string{"gateway: 198.51.100.1,", "gateway: 198.51.100.1, interface: internal,"}, want: []string{"Input F5SPKStaticRoute default/default-v4", "Input F5SPKStaticRoute default/default-v4"}, announce: both},
+		{name: "static route twice", more: services + "---\n" + strings.Replace(services, "name: lab", "name: lab2", 1), want: []string{"Input F5SPKStaticRoute default/lab2", "Input F5SPKStaticRoute default/lab2"}, announce: both},
+		{name: "egress not on the internal VLAN", replace: []string{"dualStackEnabled: true", "vlans: {vlanList: [external]}"}, want: []string{"Input F5SPKEgress default/egress", "Input F5SPKEgress default/egress"}, announce: both},
 		{name: "BFD", replace: []string{"acceptsIPv4: true", "acceptsIPv4: true, fallover: true"}, want: []string{"NotSupported HelmValues spk"}, announce: both},
 		{name: "one self-IP on two VLANs", replace: []string{"selfip_v6s: [\"fd00:10:144:100::16\"", "selfip_v6s: [\"2001:db8:51::16\""},
 			want: []string{"Conflict F5SPKVlan default/internal"}, announce: both},

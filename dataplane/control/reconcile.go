@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,14 +46,26 @@ const retryAfter = time.Second
 
 // serverKey tells virtual servers apart.
 type serverKey struct {
-	proto dataplane.Protocol
-	dst   netip.AddrPort
+	proto    dataplane.Protocol
+	dst      netip.AddrPort
+	hostBits int
 }
 
-func keyOf(v *dataplane.VirtualServer) serverKey { return serverKey{v.Protocol, v.Destination} }
+func keyOf(v *dataplane.VirtualServer) serverKey {
+	return serverKey{v.Protocol, v.Destination, v.HostBits}
+}
 
-func prefixOf(k serverKey) netip.Prefix {
-	return netip.PrefixFrom(k.dst.Addr(), k.dst.Addr().BitLen())
+// prefix is the network that the virtual server is, a /32 or /128 for a host.
+func (k serverKey) prefix() netip.Prefix {
+	return netip.PrefixFrom(k.dst.Addr(), k.dst.Addr().BitLen()-k.hostBits)
+}
+
+// String is "tcp 192.0.2.10:80", or "tcp 192.0.2.0/24 port 80" for a subnet.
+func (k serverKey) String() string {
+	if k.hostBits == 0 {
+		return fmt.Sprintf("%s %s", k.proto, k.dst)
+	}
+	return fmt.Sprintf("%s %s port %d", k.proto, k.prefix(), k.dst.Port())
 }
 
 // leaving is a virtual server that has been withdrawn and still serves what is on its way.
@@ -79,6 +92,7 @@ type reconciler struct {
 	desired    Desired
 	programmed map[serverKey]dataplane.VirtualServer // as read back
 	egresses   map[string]bool                       // as read back
+	sources    map[netip.Prefix]bool                 // of the SNAT pools, as read back
 	announced  map[netip.Prefix]bool
 	trouble    []Condition // what the effects refused
 }
@@ -87,7 +101,8 @@ func newReconciler(e effects, log *ctl.Log, drain time.Duration) *reconciler {
 	return &reconciler{
 		effects: e, log: log, drain: drain,
 		leaving: map[serverKey]leaving{}, last: map[netip.Prefix]bgp.Announcement{},
-		programmed: map[serverKey]dataplane.VirtualServer{}, egresses: map[string]bool{}, announced: map[netip.Prefix]bool{},
+		programmed: map[serverKey]dataplane.VirtualServer{}, egresses: map[string]bool{},
+		sources: map[netip.Prefix]bool{}, announced: map[netip.Prefix]bool{},
 	}
 }
 
@@ -163,8 +178,8 @@ func (r *reconciler) withdraw(ctx context.Context, want []bgp.Announcement) erro
 	})
 	// What is withdrawn leaves: its virtual servers serve until the drain ends.
 	for k, vs := range r.programmed {
-		_, was := r.last[prefixOf(k)]
-		if _, stays := keep[prefixOf(k)]; was && !stays {
+		_, was := r.last[k.prefix()]
+		if _, stays := keep[k.prefix()]; was && !stays {
 			r.leaving[k] = leaving{server: draining(vs), until: r.now().Add(r.drain)}
 		}
 	}
@@ -185,23 +200,20 @@ func (r *reconciler) setAnnounced(last map[netip.Prefix]bgp.Announcement) {
 // tell writes one event for each programmed virtual server behind the prefixes.
 func (r *reconciler) tell(kind string, about func(netip.Prefix) bool) {
 	for _, k := range sortedKeys(r.programmed) {
-		if about(prefixOf(k)) {
+		if about(k.prefix()) {
 			r.event(kind, k, r.programmed[k].Name)
 		}
 	}
 }
 
 func (r *reconciler) event(kind string, k serverKey, name string) {
-	r.log.Add(kind, prefixOf(k).String(), fmt.Sprintf("%s %s %s", name, k.proto, k.dst))
+	r.log.Add(kind, k.prefix().String(), fmt.Sprintf("%s %s", name, k))
 }
 
 func sortedKeys(m map[serverKey]dataplane.VirtualServer) []serverKey {
 	keys := slices.Collect(maps.Keys(m))
 	slices.SortFunc(keys, func(a, b serverKey) int {
-		if c := a.dst.Compare(b.dst); c != 0 {
-			return c
-		}
-		return int(a.proto) - int(b.proto)
+		return cmp.Or(a.dst.Compare(b.dst), cmp.Compare(a.proto, b.proto), cmp.Compare(a.hostBits, b.hostBits))
 	})
 	return keys
 }
@@ -275,7 +287,13 @@ func (r *reconciler) compare(want, held dataplane.State) {
 	}
 	egresses := map[string]bool{}
 	for _, e := range held.Egresses {
-		egresses[e.Name] = true
+		egresses[e.Name] = slices.ContainsFunc(want.Egresses, func(w dataplane.Egress) bool { return reflect.DeepEqual(w, e) })
+	}
+	sources := map[netip.Prefix]bool{}
+	for _, pool := range held.SNATPools {
+		for _, a := range pool.Addrs {
+			sources[netip.PrefixFrom(a, a.BitLen())] = true
+		}
 	}
 	for _, k := range sortedKeys(r.programmed) {
 		if _, ok := programmed[k]; !ok {
@@ -289,19 +307,19 @@ func (r *reconciler) compare(want, held dataplane.State) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.programmed, r.egresses = programmed, egresses
+	r.programmed, r.egresses, r.sources = programmed, egresses, sources
 }
 
-// announce announces what is wanted and serves: at least one of the address's virtual servers
-// is in the maps with a member that is ready.
+// announce announces what is wanted and serves: at least one of the network's virtual servers
+// is in the maps with a member that is ready, or the address is one of a SNAT pool there.
 func (r *reconciler) announce(ctx context.Context, d Desired) error {
 	if r.speaker == nil {
 		return nil
 	}
-	serves := map[netip.Prefix]bool{}
+	serves := maps.Clone(r.sources)
 	for k, vs := range r.programmed {
 		if slices.ContainsFunc(vs.Members, func(m dataplane.Member) bool { return !m.Draining }) {
-			serves[prefixOf(k)] = true
+			serves[k.prefix()] = true
 		}
 	}
 	next := map[netip.Prefix]bgp.Announcement{}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ type world struct {
 	calls   []string
 	state   dataplane.State
 	now     time.Time
-	lossy   bool // the maps do not take virtual servers
+	lossy   bool // the maps do not take virtual servers nor pools
 	failing error
 }
 
@@ -47,7 +48,7 @@ func (w *world) Apply(s dataplane.State) (dataplane.Changes, error) {
 		return dataplane.Changes{}, w.failing
 	}
 	if w.lossy {
-		s.VirtualServers = nil
+		s.VirtualServers, s.SNATPools = nil, nil
 	}
 	var names []string
 	for _, vs := range s.VirtualServers {
@@ -75,6 +76,9 @@ func (w *world) Set(_ context.Context, want []bgp.Announcement) error {
 		held := false
 		for _, vs := range w.state.VirtualServers {
 			held = held || vs.Destination.Addr() == a.Prefix.Addr()
+		}
+		for _, pool := range w.state.SNATPools {
+			held = held || slices.Contains(pool.Addrs, a.Prefix.Addr())
 		}
 		if !held {
 			w.t.Errorf("%s is announced and not programmed", a.Prefix)
@@ -198,6 +202,49 @@ func TestAddressSharedByTwoVirtualServers(t *testing.T) {
 	w.take()
 	r.reconcile(t.Context(), want("192.0.2.10:81+")) // the address stays announced
 	equal(t, "network; program [192.0.2.10:81+]", w.take())
+}
+
+func TestSubnetIsNotItsFirstAddress(t *testing.T) {
+	w, r, log := newWorld(t)
+	d := want("192.0.2.0:80+", "192.0.2.0:80+")
+	d.State.VirtualServers[0].HostBits = 8
+	d.Announce[0].Prefix = netip.MustParsePrefix("192.0.2.0/24")
+	r.reconcile(t.Context(), d)
+	equal(t, "network; program [192.0.2.0:80+ 192.0.2.0:80+]; open speaker 65001; announce [192.0.2.0/24 192.0.2.0/32]", w.take())
+	equal(t, "programmed 192.0.2.0/32; programmed 192.0.2.0/24; announced 192.0.2.0/32; announced 192.0.2.0/24", kinds(log))
+	r.reconcile(t.Context(), want("192.0.2.0:80+")) // the subnet goes, the host stays
+	equal(t, "announce [192.0.2.0/32]; network; program [192.0.2.0:80+ 192.0.2.0:80~]", w.take())
+}
+
+func TestPoolIsAnnouncedOnceProgrammed(t *testing.T) {
+	w, r, _ := newWorld(t)
+	d := want()
+	d.State.SNATPools = []dataplane.SNATAddresses{{Name: "p", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.100")}}}
+	d.Announce = []bgp.Announcement{{Prefix: netip.MustParsePrefix("192.0.2.100/32")}}
+	w.lossy = true
+	r.reconcile(t.Context(), d)
+	equal(t, "network; program []; open speaker 65001", w.take())
+	w.lossy = false
+	r.reconcile(t.Context(), d)
+	equal(t, "network; program []; announce [192.0.2.100/32]", w.take())
+	r.reconcile(t.Context(), want())
+	equal(t, "announce []; network; program []", w.take())
+}
+
+func TestEgressCountsAsItIs(t *testing.T) {
+	w, r, _ := newWorld(t)
+	d := want()
+	d.State.Egresses = []dataplane.Egress{{Name: "e", SNAT: dataplane.SNATPool, SNATPool: "p"}}
+	d.State = d.State.Canonical()
+	r.reconcile(t.Context(), d)
+	if snap := r.snapshot(); !snap.egresses["e"] {
+		t.Error("an egress that is held is not programmed")
+	}
+	w.state.Egresses[0].SNATPool = ""
+	r.compare(d.State, w.state)
+	if snap := r.snapshot(); snap.egresses["e"] {
+		t.Error("an egress that lost its pool is programmed")
+	}
 }
 
 func TestNotProgrammedIsNotAnnounced(t *testing.T) {

@@ -80,7 +80,7 @@ func (s *snapshot) servers(stats []dataplane.VirtualServerStats) []VirtualServer
 		ready := slices.ContainsFunc(vs.Members, func(m dataplane.Member) bool { return !m.Draining })
 		st := VirtualServerStatus{
 			Name: vs.Name, Protocol: vs.Protocol.String(), Destination: vs.Destination, SNAT: vs.SNAT.String(),
-			Programmed: programmed, Announced: ready && s.announced[prefixOf(keyOf(vs))], Members: []MemberStatus{},
+			Programmed: programmed, Announced: ready && s.announced[keyOf(vs).prefix()], Members: []MemberStatus{},
 		}
 		for _, m := range vs.Members {
 			st.Members = append(st.Members, memberStatus(vs, m, stats))

@@ -24,8 +24,8 @@ func (p *planner) routes() {
 	for i := range p.res.StaticRoutes {
 		s := &p.res.StaticRoutes[i]
 		ref := api.Ref(api.KindStaticRoute, s)
-		p.staticRoute(ref, s.Spec.Destination, s.Spec.PrefixLen, s.Spec.Gateway)
-		p.staticRoute(ref, s.Spec.DestinationV6, s.Spec.PrefixLenV6, s.Spec.GatewayV6)
+		p.staticRoute(ref, s.Spec.Interface, s.Spec.Destination, s.Spec.PrefixLen, s.Spec.Gateway)
+		p.staticRoute(ref, s.Spec.Interface, s.Spec.DestinationV6, s.Spec.PrefixLenV6, s.Spec.GatewayV6)
 	}
 }
 
@@ -90,21 +90,52 @@ func (p *planner) vlanOf(a netip.Addr) *vlanOnLink {
 	return nil
 }
 
-func (p *planner) staticRoute(ref string, dst netip.Addr, bits int, via netip.Addr) {
+func (p *planner) staticRoute(ref, interfaceName string, dst netip.Addr, bits int, via netip.Addr) {
 	if !dst.IsValid() {
 		return
 	}
-	v := p.vlanOf(via)
+	v := p.gatewayVLAN(ref, interfaceName, via)
 	if v == nil {
-		if !p.lacks[via.Is4()] { // else the missing self-IP has been told
-			p.warn(ReasonInput, ref, fmt.Sprintf("gateway %s lies in no VLAN of this TMM: the route is left out", via))
-		}
 		return
 	}
 	to := netip.PrefixFrom(dst, bits).Masked()
 	if !p.route(Route{To: to, Via: via, Link: v.link}) {
 		p.warn(ReasonInput, ref, fmt.Sprintf("there is a route to %s already: this one is left out", to))
 	}
+}
+
+// gatewayVLAN is the VLAN that a gateway is reached by: the one whose network holds it, which a
+// route's interface must agree with, or for a link-local gateway the interface itself. Where
+// there is none a condition says so.
+func (p *planner) gatewayVLAN(ref, interfaceName string, via netip.Addr) *vlanOnLink {
+	named := p.vlanCalled(interfaceName)
+	if interfaceName != "" && named == nil {
+		p.warn(ReasonInput, ref, fmt.Sprintf("interface %q is no F5SPKVlan of this TMM: the route is left out; write the spec.name of one, or a number like 1.2", interfaceName))
+		return nil
+	}
+	if named != nil && via.IsLinkLocalUnicast() {
+		return named
+	}
+	v := p.vlanOf(via)
+	switch {
+	case v == nil && p.lacks[via.Is4()]: // the missing self-IP has been told
+	case v == nil:
+		p.warn(ReasonInput, ref, fmt.Sprintf("gateway %s lies in no VLAN of this TMM: the route is left out", via))
+	case named != nil && named != v:
+		p.warn(ReasonInput, ref, fmt.Sprintf("gateway %s lies in %s, not in interface %q: the route is left out", via, v.ref, interfaceName))
+		return nil
+	}
+	return v
+}
+
+// vlanCalled is the VLAN with a name or the number of its interface, nil when there is none.
+func (p *planner) vlanCalled(name string) *vlanOnLink {
+	for i := range p.vlans {
+		if v := &p.vlans[i]; v.vlan.IsCalled(name) || v.number == name {
+			return v
+		}
+	}
+	return nil
 }
 
 // probes lists the IPv4 addresses that tell whether each VLAN's interface leads where it

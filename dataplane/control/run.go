@@ -138,7 +138,7 @@ func (p *proxy) loop(ctx context.Context) error {
 		case u := <-p.updates:
 			res = u.res
 			p.setInput(u.warnings)
-			p.cfg.Log.Add(EventResourcesChanged, "", fmt.Sprintf("%d virtual server resources, %d warnings", len(res.IngressTCPs)+len(res.IngressUDPs), len(u.warnings)))
+			p.cfg.Log.Add(EventResourcesChanged, "", fmt.Sprintf("%d virtual server resources, %d warnings", len(res.Ingresses()), len(u.warnings)))
 		case <-p.wake:
 		case <-timer.C:
 		}

@@ -93,6 +93,8 @@ type Condition struct {
 const (
 	ReasonInterfacesSwapped = "InterfacesSwapped"
 	ReasonNoSelfIP          = "NoSelfIP"
+	ReasonNoSNATAddress     = "NoSNATAddress" // a SNAT pool holds none for this TMM
+	ReasonSharedAddresses   = "SharedAddresses"
 	ReasonNoInternalVLAN    = "NoInternalVLAN"
 	ReasonNoEndpoints       = "NoEndpoints"
 	ReasonServiceMissing    = "ServiceMissing"

@@ -71,14 +71,17 @@ func (p *planner) placeVLANs() {
 }
 
 func (p *planner) place(ref string, v *api.F5SPKVlan, f Interface) {
-	on := vlanOnLink{ref: ref, name: v.Namespace + "/" + v.Name, meta: v.Name, spec: &v.Spec, iface: f, link: f.Name, number: f.Number}
+	on := vlanOnLink{ref: ref, name: v.Namespace + "/" + v.Name, meta: v.Name, vlan: v, spec: &v.Spec, iface: f, link: f.Name, number: f.Number}
 	link := Link{Name: f.Name, MTU: v.Spec.MTU}
 	if v.Spec.Tag != 0 {
 		on.link, on.number = fmt.Sprintf("%s.%d", f.Name, v.Spec.Tag), fmt.Sprintf("%s.%d", f.Number, v.Spec.Tag)
 		link = Link{Name: on.link, Parent: f.Name, Tag: v.Spec.Tag, MTU: v.Spec.MTU}
 	}
 	p.out.Network.Links = append(p.out.Network.Links, link)
-	p.out.Interfaces = append(p.out.Interfaces, dataplane.Interface{Number: on.number, Name: on.link, Internal: v.Spec.Internal})
+	p.out.Interfaces = append(p.out.Interfaces, dataplane.Interface{
+		Number: on.number, Name: on.link, Internal: v.Spec.Internal, Zone: uint16(v.Spec.Tag),
+		Frontend: dataplane.Frontend(p.res.Values.Frontend(f.Number)),
+	})
 	on.prefixes = slices.DeleteFunc(p.selfIPs(ref, &v.Spec), func(prefix netip.Prefix) bool { return p.taken(ref, prefix.Addr()) })
 	p.vlans = append(p.vlans, on)
 }

@@ -1,0 +1,116 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/dataplane/internal/nstest"
+)
+
+// TestRoutesComeAndGo syncs the kernel with a network and looks at TMM's table: what the
+// resources no longer hold is gone, whoever added it.
+func TestRoutesComeAndGo(t *testing.T) {
+	nstest.Privileged(t)
+	ns := nstest.New(t)
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	base := Network{
+		Links:     []Link{{Name: "net1"}},
+		Addresses: []Address{{Link: "net1", Prefix: prefix("198.51.100.16/24")}, {Link: "net1", Prefix: prefix("2001:db8:51::16/64")}},
+		Routes:    []Route{{To: prefix("198.51.100.0/24"), Link: "net1"}, {To: prefix("2001:db8:51::/64"), Link: "net1"}},
+	}
+	with := func(routes ...Route) Network {
+		n := base
+		n.Routes = slices.Concat(routes, base.Routes) // gateways before the networks they are in
+		return n
+	}
+	connected := []string{"198.51.100.0/24", "2001:db8:51::/64"}
+	steps := []struct {
+		name    string
+		network Network
+		want    []string
+	}{
+		{"static", with(Route{To: prefix("0.0.0.0/0"), Via: addr("198.51.100.1"), Link: "net1"}, Route{To: prefix("10.20.0.0/16"), Via: addr("198.51.100.2"), Link: "net1"}),
+			[]string{"0.0.0.0/0 via 198.51.100.1", "10.20.0.0/16 via 198.51.100.2", connected[0], connected[1]}},
+		{"connected alone", base, connected},
+		{"another gateway", with(Route{To: prefix("10.20.0.0/16"), Via: addr("198.51.100.3"), Link: "net1"}), []string{"10.20.0.0/16 via 198.51.100.3", connected[0], connected[1]}},
+		{"link-local gateway", with(Route{To: prefix("2001:db8:20::/48"), Via: addr("fe80::2"), Link: "net1"}), []string{connected[0], "2001:db8:20::/48 via fe80::2", connected[1]}},
+		{"a link that is not there", with(Route{To: prefix("10.30.0.0/16"), Via: addr("198.51.100.2"), Link: "net9"}), connected},
+		{"gone", base, connected},
+	}
+	ns.Do(t, func() error {
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "net1"}, PeerName: "far"}); err != nil {
+			return fmt.Errorf("add net1: %w", err)
+		}
+		return nil
+	})
+	for _, s := range steps {
+		t.Run(s.name, func(t *testing.T) {
+			ns.Do(t, func() error {
+				if err := syncNetwork(s.network); err != nil {
+					return err
+				}
+				got, err := tableRoutes()
+				if diff := cmp.Diff(s.want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+				return err
+			})
+		})
+	}
+	t.Run("a stranger's route", func(t *testing.T) {
+		ns.Do(t, func() error {
+			link, err := netlink.LinkByName("net1")
+			if err != nil {
+				return err
+			}
+			stranger := &netlink.Route{Dst: ipNet(prefix("10.40.0.0/16")), LinkIndex: link.Attrs().Index, Table: routeTable, Protocol: unix.RTPROT_BGP}
+			if err := netlink.RouteAdd(stranger); err != nil {
+				return fmt.Errorf("add a stranger's route: %w", err)
+			}
+			if err := syncNetwork(base); err != nil {
+				return err
+			}
+			got, err := tableRoutes()
+			if diff := cmp.Diff(connected, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			return err
+		})
+	})
+}
+
+// tableRoutes are the unicast routes of TMM's table, IPv4 first, sorted.
+func tableRoutes() ([]string, error) {
+	routes, errs := listRoutes()
+	if len(errs) > 0 {
+		return nil, errs[0]
+	}
+	type route struct {
+		to  netip.Prefix
+		via netip.Addr
+	}
+	var found []route
+	for _, r := range routes {
+		to, ok := prefixFrom(r.Dst)
+		via, _ := netip.AddrFromSlice(r.Gw)
+		if ok {
+			found = append(found, route{to, via.Unmap()})
+		}
+	}
+	slices.SortFunc(found, func(a, b route) int { return a.to.Compare(b.to) })
+	var out []string
+	for _, r := range found {
+		text := r.to.String()
+		if r.via.IsValid() {
+			text += " via " + r.via.String()
+		}
+		out = append(out, text)
+	}
+	return out, nil
+}
