@@ -231,11 +231,11 @@ func TestMemberRemoved(t *testing.T) {
 
 	ack := fromClient(TCP, "203.0.113.10:40001", "192.0.2.10:80", "A")
 	verdict, frame := r.from(t, bpf.External, ack.build(t))
-	if verdict != verdictRedirect || !strings.Contains(show(frame), "> 10.131.1.100 ") {
+	if verdict != verdictRedirect || !strings.Contains(show(frame), "> 10.131.1.100:") {
 		t.Fatalf("TCP flow of the removed member: verdict %d, %s", verdict, show(frame))
 	}
 	_, frame = r.from(t, bpf.External, fromClient(UDP, "203.0.113.10:40001", "192.0.2.12:5300", "").build(t))
-	if !strings.Contains(show(frame), "> 10.131.1.102 ") {
+	if !strings.Contains(show(frame), "> 10.131.1.102:") {
 		t.Errorf("UDP flow of the removed member goes on: %s", show(frame))
 	}
 	stats, err := r.d.MemberStats()
@@ -253,7 +253,7 @@ func TestMemberRemoved(t *testing.T) {
 	}
 
 	_, frame = r.from(t, bpf.External, syn.build(t)) // the client starts anew on the same port
-	if !strings.Contains(show(frame), "> 10.131.1.102 ") {
+	if !strings.Contains(show(frame), "> 10.131.1.102:") {
 		t.Errorf("SYN on a flow of the removed member: %s", show(frame))
 	}
 	now, err := nowTicks()

@@ -75,9 +75,23 @@ func (n *namespace) addr(t testing.TB, link string, cidrs ...string) {
 
 func (n *namespace) route(t testing.TB, dst, via string) {
 	t.Helper()
+	n.narrowRoute(t, dst, via, 0)
+}
+
+// narrowRoute sets a route with an MTU of its own, 0 for that of its interface.
+func (n *namespace) narrowRoute(t testing.TB, dst, via string, mtu int) {
+	t.Helper()
 	_, to, err := net.ParseCIDR(dst)
 	must(t, err)
-	must(t, n.links.RouteReplace(&netlink.Route{Dst: to, Gw: net.ParseIP(via)}))
+	must(t, n.links.RouteReplace(&netlink.Route{Dst: to, Gw: net.ParseIP(via), MTU: mtu}))
+}
+
+// unreachable sets a route that leads nowhere.
+func (n *namespace) unreachable(t testing.TB, dst string) {
+	t.Helper()
+	_, to, err := net.ParseCIDR(dst)
+	must(t, err)
+	must(t, n.links.RouteReplace(&netlink.Route{Dst: to, Type: unix.RTN_UNREACHABLE}))
 }
 
 // neigh sets a permanent neighbour.

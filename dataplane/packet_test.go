@@ -1,8 +1,6 @@
 package dataplane
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -11,7 +9,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/dataplane/internal/frame"
 )
 
 // packet describes a frame of the tables; build turns it into bytes with right checksums.
@@ -88,78 +87,10 @@ func mac(t testing.TB, s string) net.HardwareAddr {
 
 // show is a frame in words, for comparison: every field that forwarding may touch, and whether
 // the checksums are right.
-func show(b []byte) string {
-	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
-	var s strings.Builder
-	for _, l := range p.Layers() {
-		switch l := l.(type) {
-		case *layers.Ethernet:
-			fmt.Fprintf(&s, "%s > %s", l.SrcMAC, l.DstMAC)
-		case *layers.IPv4:
-			fmt.Fprintf(&s, " | %s > %s ttl %d%s", l.SrcIP, l.DstIP, l.TTL, sumOf(p, l))
-		case *layers.IPv6:
-			fmt.Fprintf(&s, " | %s > %s ttl %d", l.SrcIP, l.DstIP, l.HopLimit)
-		case *layers.TCP:
-			fmt.Fprintf(&s, " | tcp %d > %d%s", l.SrcPort, l.DstPort, sumOf(p, l))
-		case *layers.UDP:
-			fmt.Fprintf(&s, " | udp %d > %d%s", l.SrcPort, l.DstPort, sumOf(p, l))
-			if l.Checksum == 0 {
-				s.WriteString(" without checksum")
-			}
-		case gopacket.Payload:
-			fmt.Fprintf(&s, " | %q", string(l))
-		default:
-			fmt.Fprintf(&s, " | %s", l.LayerType())
-		}
-	}
-	return s.String()
-}
+func show(b []byte) string { return frame.Show(b) }
 
-func sumOf(p gopacket.Packet, l gopacket.Layer) string {
-	if t, ok := l.(interface {
-		SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
-	}); ok {
-		_ = t.SetNetworkLayerForChecksum(p.NetworkLayer())
-	}
-	v, ok := l.(gopacket.LayerWithChecksum)
-	if !ok {
-		return ""
-	}
-	if err, res := v.VerifyChecksum(); err != nil || !res.Valid {
-		return fmt.Sprintf(" WRONG CHECKSUM %#x, right %#x", res.Actual, res.Correct)
-	}
-	return ""
-}
-
-// Verdicts of traffic control.
-const (
-	verdictNext     = uint32(0xffffffff) // TC_ACT_UNSPEC: the kernel has it
-	verdictDrop     = 2
-	verdictRedirect = 7
-)
-
-// skbContext is the part of struct __sk_buff that a test run takes.
-type skbContext struct {
-	_       [10]uint32
-	Ifindex uint32
-	_       [37]uint32
-}
-
-// testRun runs a program on a frame that came in on an interface of the caller's namespace.
-// Where the kernel can, the frame comes with a CHECKSUM_COMPLETE sum, and the kernel checks that
-// the program has kept it right.
+// testRun runs a program of traffic control on a frame that came in on an interface of the
+// caller's namespace.
 func testRun(prog *ebpf.Program, frame []byte, ifindex int) (verdict uint32, out []byte, err error) {
-	const checksumComplete = 1 << 2 // BPF_F_TEST_SKB_CHECKSUM_COMPLETE
-	for _, flags := range []uint32{checksumComplete, 0} {
-		out = make([]byte, len(frame)+256)
-		opts := &ebpf.RunOptions{Data: frame, DataOut: out, Context: skbContext{Ifindex: uint32(ifindex)}, Repeat: 1, Flags: flags}
-		verdict, err = prog.Run(opts)
-		if err == nil {
-			return verdict, opts.DataOut, nil
-		}
-		if !errors.Is(err, unix.EINVAL) {
-			break // EBADMSG: the sum is wrong afterwards
-		}
-	}
-	return 0, nil, fmt.Errorf("test run: %w", err)
+	return runProgram(prog, frame, skbContext{Ifindex: uint32(ifindex)})
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -21,6 +23,7 @@ const (
 )
 
 type rig struct {
+	front    frontEnd
 	ns       *namespace
 	d        *Dataplane
 	internal int
@@ -28,6 +31,11 @@ type rig struct {
 }
 
 func newRig(t testing.TB, s State) *rig {
+	t.Helper()
+	return newRigAt(t, s, frontEnd{"tc", FrontendTCX})
+}
+
+func newRigAt(t testing.TB, s State, front frontEnd) *rig {
 	t.Helper()
 	ns := newNamespace(t)
 	cable(t, ns, "net1", ns, "peer1")
@@ -44,18 +52,39 @@ func newRig(t testing.TB, s State) *rig {
 	ns.route(t, "fd01:0:0:1::/64", "fd00:10:144:100::11")
 	ns.route(t, "0.0.0.0/0", "198.51.100.1")
 	ns.route(t, "::/0", "2001:db8:51::1")
-	r := &rig{ns: ns, internal: ns.link(t, "net1").Attrs().Index, external: ns.link(t, "net2").Attrs().Index}
+	r := &rig{front: front, ns: ns, internal: ns.link(t, "net1").Attrs().Index, external: ns.link(t, "net2").Attrs().Index}
 	ns.do(t, func() error {
 		var err error
-		r.d, err = Open(Config{MaxConnections: 1024, Interfaces: []Interface{
-			{Number: "1.1", Name: "net1", Internal: true}, {Number: "1.2", Name: "net2"},
+		r.d, err = Open(Config{MaxConnections: 1024, MaxHalfOpen: 1024, Interfaces: []Interface{
+			{Number: "1.1", Name: "net1", Internal: true, Frontend: front.at}, {Number: "1.2", Name: "net2", Frontend: front.at},
 		}})
 		return err
 	})
 	t.Cleanup(func() { must(t, r.d.Remove()) })
+	if front.at == FrontendXDP {
+		r.loadXDP(t)
+	}
 	_, err := r.d.Apply(s)
 	must(t, err)
 	return r
+}
+
+// loadXDP puts the programs of the XDP front end on the interfaces, which then give test runs
+// what a driver gives.
+func (r *rig) loadXDP(t testing.TB) {
+	t.Helper()
+	r.d.mu.Lock()
+	must(t, r.d.loadXDPLocked())
+	r.d.mu.Unlock()
+	for index, prog := range map[int]*ebpf.Program{r.internal: r.d.xdp.SpkInternal, r.external: r.d.xdp.SpkExternal} {
+		r.ns.do(t, func() error {
+			l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: index})
+			if err == nil {
+				t.Cleanup(func() { _ = l.Close() })
+			}
+			return err
+		})
+	}
 }
 
 // from runs a frame through the program of the side it comes from.

@@ -80,7 +80,7 @@ type Namespace struct {
 	// Handle is valid until the test's cleanup.
 	Handle netns.NsHandle
 
-	starts chan func() // run by the thread that is the parent of the namespace's programs
+	starts chan func() // run by the thread that stays, the parent of the namespace's programs
 }
 
 // New makes a namespace with loopback up and no duplicate address detection.
@@ -146,6 +146,14 @@ func (n *Namespace) Do(t testing.TB, f func() error) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Enter runs f inside the namespace, on the one thread that stays there: quicker than Do, and one
+// call at a time.
+func (n *Namespace) Enter(f func() error) error {
+	done := make(chan error, 1)
+	n.starts <- func() { done <- f() }
+	return <-done
 }
 
 // Path names the namespace for programs such as ip(8), until the test's cleanup.
