@@ -268,6 +268,7 @@ func TestWarnings(t *testing.T) {
 		{"client timeout", ingress("{destinationAddress: 192.0.2.1, clientTimeout: 5}"), `f.yaml:5:54: clientTimeout is kept and not used; idleTimeout is`},
 		{"pool with automap", ingress("{destinationAddress: 192.0.2.1, snat: SRC_TRANS_AUTOMAP, snatpool: p}"), `f.yaml:5:74: snatpool is not used with snat: SRC_TRANS_AUTOMAP; write SRC_TRANS_SNATPOOL to use it`},
 		{"egress pool with none", egress("{snatType: SRC_TRANS_NONE, egressSnatpool: p}"), `f.yaml:4:50: egressSnatpool is not used with snatType: SRC_TRANS_NONE; write SRC_TRANS_SNATPOOL to use it`},
+		{"vxlan", egress("{pseudoCNIConfig: {namespaces: [apps], appPodInterface: eth0, vxlan: {create: true, key: 101}}}"), `f.yaml:4:76: vxlan is kept and not used; pods reach TMM by the cluster network's own routes`},
 		{"nothing disabled", egress("{vlans: {disableListedVlans: true}}"), `f.yaml:4:15: disableListedVlans without vlanList disables nothing`},
 		{"allowed protocol", vlan("{interfaces: ['1.1'], allowed_services: [{protocol: ospf, port: 1}]}"), `f.yaml:4:59: protocol "ospf" is not known and allows nothing; tcp, udp, sctp, icmp and any are`},
 		{"route type", staticRoute("{destination: 10.0.0.0, prefixLen: 8, gateway: 10.1.0.1, type: pool}"), `f.yaml:4:70: type "pool" is kept, gateway is used`},

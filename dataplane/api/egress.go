@@ -35,7 +35,23 @@ type EgressSpec struct {
 	MaxDNS46TTL          *uint32      `json:"maxDNS46TTL,omitempty"` // seconds, nil = 120
 	DebugLogEnabled      bool         `json:"debugLogEnabled,omitempty"`
 	VLANs                *EgressVLANs `json:"vlans,omitempty"`
-	PseudoCNIConfig      any          `json:"pseudoCNIConfig,omitempty"`
+	PseudoCNIConfig      *PseudoCNI   `json:"pseudoCNIConfig,omitempty"`
+}
+
+// PseudoCNI says whose pods an egress lets out (v3).
+type PseudoCNI struct {
+	Namespaces       []string `json:"namespaces,omitempty"` // none: the pods of all
+	AppPodInterface  any      `json:"appPodInterface,omitempty"`
+	AppNodeInterface any      `json:"appNodeInterface,omitempty"`
+	VXLAN            any      `json:"vxlan,omitempty"` // not used
+}
+
+// Namespaces are those whose pods the egress lets out, none for the pods of all.
+func (s *EgressSpec) Namespaces() []string {
+	if s.PseudoCNIConfig == nil {
+		return nil
+	}
+	return s.PseudoCNIConfig.Namespaces
 }
 
 // EgressVLANs says on which VLANs an egress listens (v3).

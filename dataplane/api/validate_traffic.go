@@ -96,6 +96,9 @@ func checkEgress(f *fitter, n *node, v *F5SPKEgress) {
 	if s.MaxTMMReplicas < 0 {
 		f.fail(spec.at("maxTmmReplicas"), "a number of TMMs below 0; write how many there may be")
 	}
+	if s.PseudoCNIConfig != nil && s.PseudoCNIConfig.VXLAN != nil {
+		f.warnAt(spec.at("pseudoCNIConfig", "vxlan"), "vxlan is kept and not used; pods reach TMM by the cluster network's own routes")
+	}
 	if l := s.VLANs; l != nil && l.DisableListedVLANs && len(l.VLANList) == 0 && l.Category == nil {
 		f.warnAt(spec.at("vlans"), "disableListedVlans without vlanList disables nothing")
 	}

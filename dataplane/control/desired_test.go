@@ -130,6 +130,30 @@ service: {name: web, port: 80}
 spec: {destinationAddress: 192.0.2.11, ipv6destinationAddress: "2001:db8:2::11", destinationPort: 80, snat: SRC_TRANS_SNATPOOL, snatpool: each}
 `
 
+// namespaceEgress is an egress for the pods of a namespace, with pods of it and others.
+const namespaceEgress = `
+apiVersion: k8s.f5net.com/v3
+kind: F5SPKEgress
+metadata: {name: apps, namespace: default}
+spec: {snatType: SRC_TRANS_NONE, dualStackEnabled: true, pseudoCNIConfig: {namespaces: [apps, empty]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: app-1, namespace: apps}
+status: {podIPs: [{ip: 10.131.1.100}, {ip: "fd01:0:0:1::100"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: job, namespace: apps}
+status: {phase: Succeeded, podIPs: [{ip: 10.131.1.101}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: host, namespace: apps}
+spec: {hostNetwork: true, containers: []}
+status: {podIPs: [{ip: 10.144.100.11}]}
+`
+
 const allowed = `prefixlen_v6: 64
   allowed_services: [{protocol: tcp, port: "179"}, {protocol: udp, port: bfd}, {protocol: any, port: 22}, {protocol: tcp, port: ssh}, {protocol: icmp, port: 0}]
 ---`
@@ -165,6 +189,7 @@ func TestComputeGolden(t *testing.T) {
 		{name: "snat-pools", self: twoInterfaces(), more: pools, replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", usePool}},
 		{name: "snat-pools-shared", self: twoInterfaces(), more: pools, replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", "snatType: SRC_TRANS_SNATPOOL, egressSnatpool: all"}},
 		{name: "nat64", self: twoInterfaces(), replace: []string{"dualStackEnabled: true", "dualStackEnabled: true, nat64Enabled: true, dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0/24, vlans: {vlanList: [external], disableListedVlans: true}"}},
+		{name: "egress-namespaces", self: twoInterfaces(), more: namespaceEgress},
 		{name: "services-routes", self: twoInterfaces(), more: services, replace: []string{"prefixlen_v6: 64\n---", allowed, "tmm:\n", "tmm:\n  frontends: {'1.1': tcx, '1.2': xdp}\n"}},
 	}
 	for _, tt := range tests {
@@ -238,6 +263,8 @@ func TestComputeConditions(t *testing.T) {
 		{name: "SNAT pool of taken addresses", more: strings.ReplaceAll(pools, "[[192.0.2.101,", "[[198.51.100.16, 192.0.2.10, 192.0.2.101,"), replace: []string{"dualStackEnabled: true", usePool},
 			want:     []string{"Conflict F5SPKSnatpool default/each-of-two", "Conflict F5SPKSnatpool default/each-of-two"},
 			announce: []string{"192.0.2.10/32", "192.0.2.11/32", "192.0.2.101/32", "2001:db8:2::10/128", "2001:db8:2::11/128", "2001:db8:2::101/128"}},
+		{name: "two egresses for all pods", more: "apiVersion: k8s.f5net.com/v3\nkind: F5SPKEgress\nmetadata: {name: more}\nspec: {}\n", want: []string{"Conflict F5SPKEgress default/more"}, announce: both},
+		{name: "two egresses for one namespace", more: namespaceEgress + "---\n" + strings.Replace(namespaceEgress, "name: apps,", "name: twice,", 1), want: []string{"Conflict F5SPKEgress default/twice", "Conflict F5SPKEgress default/twice"}, announce: both},
 		{name: "NAT64 alone", replace: []string{"dualStackEnabled: true", "nat64Enabled: true"}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
 		{name: "NAT64 and NAT46 without translation", replace: []string{"dualStackEnabled: true", "dualStackEnabled: true, nat64Enabled: true, dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0/24, snatType: SRC_TRANS_NONE"},
 			want: []string{"Input F5SPKEgress default/egress", "Input F5SPKEgress default/egress"}, announce: both},

@@ -6,12 +6,17 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/api"
 )
 
-// egresses lets the nodes' pods out. Of several egress resources the first has them.
+// egresses lets pods out: those of the namespaces that a resource names, or those of all nodes'
+// pod networks. Of several resources the first has a namespace, and the first without any the
+// networks; a pod of a namespace that is named goes by its namespace's.
 func (p *planner) egresses() {
+	owners := map[string]string{} // namespace, or empty for the networks → egress
 	for i := range p.res.Egresses {
 		e := &p.res.Egresses[i]
 		ref := api.Ref(api.KindEgress, e)
@@ -19,19 +24,39 @@ func (p *planner) egresses() {
 		if !listens {
 			continue
 		}
-		if len(p.out.State.Egresses) > 0 {
-			p.fail(ReasonConflict, ref, fmt.Sprintf("the pods' networks belong to the egress %s already", p.out.State.Egresses[0].Name))
-			continue
-		}
 		out := dataplane.Egress{Name: e.Namespace + "/" + e.Name, Interfaces: interfaces, NAT64: e.Spec.NAT64(), NAT46: e.Spec.NAT46()}
 		out.SNAT, out.SNATPool = translation(e.Spec.Translation())
 		p.replicasOf(ref, e.Spec.MaxTMMReplicas)
 		p.otherFamily(ref, &out)
-		out.Sources = p.sourcesOf(ref, &out, e.Spec.DualStackEnabled)
+		p.warnOfIPv6(ref, &out, e.Spec.DualStackEnabled)
+		for _, namespace := range orEmpty(e.Spec.Namespaces()) {
+			if owner, ok := owners[namespace]; ok {
+				p.fail(ReasonConflict, ref, fmt.Sprintf("%s belong to the egress %s already", podsOf(namespace), owner))
+				continue
+			}
+			owners[namespace] = out.Name
+			out.Sources = append(out.Sources, p.networks(namespace, e.Spec.DualStackEnabled || out.NAT64.IsValid())...)
+		}
+		out.Sources = p.translatable(ref, &out, e.Spec.DualStackEnabled)
 		if len(out.Sources) > 0 {
 			p.out.State.Egresses = append(p.out.State.Egresses, out)
 		}
 	}
+}
+
+// orEmpty is the list, or one empty entry in place of an empty one.
+func orEmpty(list []string) []string {
+	if len(list) == 0 {
+		return []string{""}
+	}
+	return list
+}
+
+func podsOf(namespace string) string {
+	if namespace == "" {
+		return "the pods' networks"
+	}
+	return "the pods of namespace " + namespace
 }
 
 // replicasOf compares maxTmmReplicas with this TMM's position.
@@ -64,22 +89,24 @@ func (p *planner) otherFamily(ref string, e *dataplane.Egress) {
 	}
 }
 
-// sourcesOf are the pod networks that the egress lets out: of the families that there are source
-// addresses for. NAT64 takes IPv6 ones without dualStackEnabled.
-func (p *planner) sourcesOf(ref string, e *dataplane.Egress, dual bool) []netip.Prefix {
+// warnOfIPv6 tells that NAT64 takes IPv6 packets without dualStackEnabled.
+func (p *planner) warnOfIPv6(ref string, e *dataplane.Egress, dual bool) {
 	if e.NAT64.IsValid() && !dual {
-		p.warn(ReasonInput, ref, "nat64Enabled lets the pods' IPv6 networks out, too; write dualStackEnabled: true to say so")
+		p.warn(ReasonInput, ref, "nat64Enabled lets the pods' IPv6 packets out, too; write dualStackEnabled: true to say so")
 	}
-	sources := p.podNetworks(dual || e.NAT64.IsValid())
-	if e.SNAT != dataplane.SNATPool {
-		return sources
+}
+
+// translatable are the sources that this TMM has an address for, where they need one of a pool.
+func (p *planner) translatable(ref string, e *dataplane.Egress, dual bool) []netip.Prefix {
+	if e.SNAT != dataplane.SNATPool || len(e.Sources) == 0 {
+		return e.Sources
 	}
 	var wanted poolFamilies
-	for _, s := range sources {
+	for _, s := range e.Sources {
 		wanted.v4, wanted.v6 = wanted.v4 || s.Addr().Is4(), wanted.v6 || s.Addr().Is6() && dual
 	}
 	has := p.pool(ref, e.SNATPool, "the egress", wanted)
-	return slices.DeleteFunc(sources, func(s netip.Prefix) bool {
+	return slices.DeleteFunc(e.Sources, func(s netip.Prefix) bool {
 		v4 := s.Addr().Is4()
 		return !has.has(v4) && !(v4 && e.NAT46.IsValid()) && !(!v4 && e.NAT64.IsValid())
 	})
@@ -110,16 +137,47 @@ func (p *planner) listens(ref string, l *api.EgressVLANs) (numbers []string, ok 
 	return numbers, len(numbers) > 0
 }
 
-// podNetworks are the pod CIDRs of all nodes, of the families that the TMM can serve.
-func (p *planner) podNetworks(dual bool) []netip.Prefix {
+// networks are the addresses of a namespace's pods, or for an empty one the pod CIDRs of all
+// nodes; of the families that the TMM can serve.
+func (p *planner) networks(namespace string, dual bool) []netip.Prefix {
+	all := p.podCIDRs()
+	if namespace != "" {
+		all = p.podAddresses(namespace)
+	}
+	var out []netip.Prefix
+	for _, n := range all {
+		if v4 := n.Addr().Is4(); !p.lacks[v4] && (v4 || dual) && !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (p *planner) podCIDRs() []netip.Prefix {
 	var out []netip.Prefix
 	for i := range p.res.Nodes {
 		for _, text := range p.res.Nodes[i].Spec.PodCIDRs {
-			cidr, err := netip.ParsePrefix(text)
-			if err != nil || p.lacks[cidr.Addr().Is4()] || !cidr.Addr().Is4() && !dual || slices.Contains(out, cidr.Masked()) {
-				continue
+			if cidr, err := netip.ParsePrefix(text); err == nil {
+				out = append(out, cidr.Masked())
 			}
-			out = append(out, cidr.Masked())
+		}
+	}
+	return out
+}
+
+// podAddresses are those of the namespace's pods that have addresses of their own and live.
+func (p *planner) podAddresses(namespace string) []netip.Prefix {
+	var out []netip.Prefix
+	for i := range p.res.Pods {
+		pod := &p.res.Pods[i]
+		done := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+		if pod.Namespace != namespace || pod.Spec.HostNetwork || done {
+			continue
+		}
+		for _, ip := range pod.Status.PodIPs {
+			if a, err := netip.ParseAddr(ip.IP); err == nil {
+				out = append(out, netip.PrefixFrom(a, a.BitLen()))
+			}
 		}
 	}
 	return out
