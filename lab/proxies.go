@@ -39,7 +39,7 @@ func missingProxies(spec *topo.Lab, res api.Resources, in *Inspection) []string 
 // selfOf is a TMM as it sees itself.
 func selfOf(st *control.Status) control.Self {
 	namespace, name, _ := strings.Cut(st.Pod, "/")
-	self := control.Self{Namespace: namespace, Name: name}
+	self := control.Self{Namespace: namespace, Name: name, Health: control.HealthOf(st)}
 	for _, f := range st.Interfaces {
 		self.Interfaces = append(self.Interfaces, control.Interface(f))
 	}

@@ -175,7 +175,7 @@ func showMaps(w io.Writer, in *lab.Inspection) {
 			rows = append(rows, []string{short(t.Pod), vs.Name, vs.Protocol, vs.Destination.String(), vs.SNAT,
 				mark(w, vs.Programmed), mark(w, vs.Announced), "", "", ""})
 			for _, m := range vs.Members {
-				rows = append(rows, []string{"", "", "", "", "", "", "", m.Address.String() + " " + m.State, fmt.Sprint(m.Connections), fmt.Sprint(m.Packets)})
+				rows = append(rows, []string{"", "", "", "", "", "", "", m.Address.String() + " " + m.State, fmt.Sprint(m.Connections), fmt.Sprint(m.Packets())})
 			}
 		}
 		for _, e := range t.Egresses {

@@ -9,6 +9,7 @@ import (
 	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/dataplane/health"
 )
 
 // Self is the TMM that Desired computes for.
@@ -16,6 +17,9 @@ type Self struct {
 	Namespace, Name string
 	// Interfaces that were found in its network namespace.
 	Interfaces []Interface
+	// Health is what the probes of Desired.Monitored have found out; one that is missing is
+	// health.Unknown.
+	Health map[health.Target]health.Status
 }
 
 // String is namespace/name.
@@ -46,6 +50,8 @@ type Desired struct {
 	Speaker    *bgp.SpeakerConfig `json:"speaker"`
 	Probes     []Probe            `json:"probes"`
 	Conditions []Condition        `json:"conditions"`
+	// Monitored are the ready members that have monitors.
+	Monitored []Monitored `json:"monitored,omitempty"`
 	// Blocked says that this TMM must not attract traffic at all; a condition says why.
 	Blocked bool `json:"blocked"`
 }

@@ -8,11 +8,13 @@ import (
 
 	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/dataplane/health"
 )
 
 // snapshot is what the loop knows at one moment.
 type snapshot struct {
 	desired    Desired
+	health     map[health.Target]health.Status
 	speaker    speaker
 	programmed map[serverKey]dataplane.VirtualServer
 	egresses   map[string]bool
@@ -22,7 +24,7 @@ type snapshot struct {
 func (r *reconciler) snapshot() snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return snapshot{r.desired, r.speaker, r.programmed, r.egresses, r.announced}
+	return snapshot{r.desired, nil, r.speaker, r.programmed, r.egresses, r.announced}
 }
 
 func (r *reconciler) conditions() []Condition {
@@ -43,6 +45,7 @@ func (p *proxy) status() (any, error) {
 	self, ready := p.self, p.ready
 	p.mu.Unlock()
 	snap := p.rec.snapshot()
+	snap.health = p.health.States()
 	stats, err := p.plane.MemberStats()
 	if err != nil {
 		return nil, err
@@ -73,6 +76,7 @@ func (s *snapshot) servers(stats []dataplane.VirtualServerStats) []VirtualServer
 			all = append(all, s.programmed[k])
 		}
 	}
+	all = append(all, s.unserved(all)...)
 	out := make([]VirtualServerStatus, 0, len(all))
 	for i := range all {
 		vs := &all[i]
@@ -83,15 +87,16 @@ func (s *snapshot) servers(stats []dataplane.VirtualServerStats) []VirtualServer
 			Programmed: programmed, Announced: ready && s.announced[keyOf(vs).prefix()], Members: []MemberStatus{},
 		}
 		for _, m := range vs.Members {
-			st.Members = append(st.Members, memberStatus(vs, m, stats))
+			st.Members = append(st.Members, s.memberStatus(vs, m, stats))
 		}
+		st.Out = s.out(vs, stats)
 		out = append(out, st)
 	}
 	return out
 }
 
-func memberStatus(vs *dataplane.VirtualServer, m dataplane.Member, stats []dataplane.VirtualServerStats) MemberStatus {
-	out := MemberStatus{Address: m.Addr, State: MemberReady}
+func (s *snapshot) memberStatus(vs *dataplane.VirtualServer, m dataplane.Member, stats []dataplane.VirtualServerStats) MemberStatus {
+	out := MemberStatus{Address: m.Addr, State: MemberReady, Monitors: s.monitorsOf(keyOf(vs), m.Addr)}
 	if m.Draining {
 		out.State = MemberDraining
 	}
@@ -100,8 +105,8 @@ func memberStatus(vs *dataplane.VirtualServer, m dataplane.Member, stats []datap
 			continue
 		}
 		for _, ms := range s.Members {
-			if ms.Addr == m.Addr && !ms.Removed {
-				out.Connections, out.Packets, out.Bytes = ms.Connections, ms.Packets(), ms.Bytes()
+			if ms.Addr == m.Addr {
+				out.Traffic = ms.Traffic
 			}
 		}
 	}

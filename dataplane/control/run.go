@@ -15,6 +15,7 @@ import (
 	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/dataplane/health"
 )
 
 // DefaultDrain is how long a withdrawn virtual server goes on serving.
@@ -40,6 +41,7 @@ const awaitInterfaces = 250 * time.Millisecond
 func Run(ctx context.Context, c Config) error {
 	p := &proxy{cfg: c, updates: make(chan content, 1), wake: make(chan struct{}, 1)}
 	p.prober = newProber(p.setProbed)
+	p.health = health.NewTable(health.Config{Changed: p.nudge, Log: c.Log})
 	plane, err := dataplane.Open(dataplane.Config{PinDir: c.Pins, Log: c.Log})
 	if err != nil {
 		return err
@@ -82,8 +84,9 @@ type proxy struct {
 	plane   *dataplane.Dataplane
 	rec     *reconciler
 	prober  *prober
+	health  *health.Table
 	updates chan content  // holds the newest only
-	wake    chan struct{} // a link has changed
+	wake    chan struct{} // a link has changed, or how a member stands
 
 	mu      sync.Mutex
 	ready   bool
@@ -105,7 +108,7 @@ func (p *proxy) control(ctx, serving context.Context) error {
 	g.Go(func() error { return p.prober.run(watching) })
 	g.Go(func() error { return watchLinks(watching, p.wake) })
 	g.Go(func() error { return p.loop(watching) })
-	err := g.Wait()
+	err := errors.Join(g.Wait(), p.health.Close())
 	end, done := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.Drain+5*time.Second)
 	defer done()
 	return errors.Join(err, p.rec.shutdown(end))
@@ -117,6 +120,14 @@ func (p *proxy) setResources(res api.Resources, warnings []api.Warning) {
 	default:
 	}
 	p.updates <- content{res, warnings}
+}
+
+// nudge has the loop reconcile soon.
+func (p *proxy) nudge() {
+	select {
+	case p.wake <- struct{}{}:
+	default: // it is about to
+	}
 }
 
 func (p *proxy) setProbed(c []Condition) {
@@ -151,12 +162,13 @@ func (p *proxy) loop(ctx context.Context) error {
 
 // step reconciles once and says when to come again.
 func (p *proxy) step(ctx context.Context, res *api.Resources) time.Time {
-	self := Self{Namespace: p.cfg.Namespace, Name: p.cfg.Name}
+	self := Self{Namespace: p.cfg.Namespace, Name: p.cfg.Name, Health: p.health.States()}
 	found, err := discover(res, self.Namespace, self.Name)
 	self.Interfaces = found
 	p.setSelf(self, err)
 	d := Compute(*res, self)
 	next := p.rec.reconcile(ctx, d)
+	p.health.Set(d.targets()) // after the self-IPs that they leave from
 	p.prober.ask(probing{probes: d.Probes, interfaces: self.Interfaces, vlans: d.VLANs})
 	complete := err == nil && len(found) > 0 && len(found) == len(res.Values.Networks())
 	if complete && !p.rec.troubled() {

@@ -50,9 +50,13 @@ func (p *planner) server(in api.Ingress, svc *corev1.Service, port corev1.Servic
 	if vs.SNAT == dataplane.SNATPool && !p.pool(in.Ref(), vs.SNATPool, "the virtual server", poolFamilies{v4: v4, v6: !v4}).has(v4) {
 		return
 	}
+	p.monitor(in.Ref(), in.Spec.Monitors, &vs)
+	if len(vs.Members) == 0 {
+		return
+	}
 	vs.ARP = p.answers(dst)
 	p.out.State.VirtualServers = append(p.out.State.VirtualServers, vs)
-	if ready {
+	if slices.ContainsFunc(vs.Members, func(m dataplane.Member) bool { return !m.Draining }) {
 		p.ready[dst] = true
 	}
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"net/netip"
 
+	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/bgp"
 )
 
@@ -49,21 +50,26 @@ type VirtualServerStatus struct {
 	Programmed  bool           `json:"programmed"` // read back from the eBPF maps
 	Announced   bool           `json:"announced"`
 	Members     []MemberStatus `json:"members"`
+	// Out are endpoints that get nothing: those that a monitor has found down, and those that
+	// were removed and still have connections.
+	Out []MemberStatus `json:"out,omitempty"`
 }
 
 // States of a member.
 const (
 	MemberReady    = "ready"
 	MemberDraining = "draining"
+	MemberDown     = "down"    // ready, and a monitor says that it does not answer
+	MemberRemoved  = "removed" // no endpoint any more
 )
 
 // MemberStatus is one pool member with what went through it.
 type MemberStatus struct {
-	Address     netip.AddrPort `json:"address"`
-	State       string         `json:"state"` // MemberReady | MemberDraining
-	Connections uint64         `json:"connections"`
-	Packets     uint64         `json:"packets"`
-	Bytes       uint64         `json:"bytes"`
+	Address netip.AddrPort `json:"address"`
+	State   string         `json:"state"` // MemberReady | MemberDraining; in Out MemberDown | MemberRemoved
+	dataplane.Traffic
+	// Monitors are its probes, if it has any.
+	Monitors []MonitorStatus `json:"monitors,omitempty"`
 }
 
 // EgressStatus is one egress.
@@ -98,6 +104,7 @@ const (
 	ReasonNoInternalVLAN    = "NoInternalVLAN"
 	ReasonNoEndpoints       = "NoEndpoints"
 	ReasonServiceMissing    = "ServiceMissing"
+	ReasonMembersDown       = "MembersDown" // monitors have found members down
 	ReasonInterfaceMissing  = "InterfaceMissing"
 	ReasonNotSupported      = "NotSupported"
 	ReasonConflict          = "Conflict"
