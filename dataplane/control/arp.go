@@ -22,6 +22,11 @@ const (
 // arpProbe is a request for target that no cache learns from: its sender address is 0.0.0.0
 // (RFC 5227, 2.1.1).
 func arpProbe(from net.HardwareAddr, target netip.Addr) []byte {
+	return arpAsk(from, netip.IPv4Unspecified(), target)
+}
+
+// arpAsk is a request for target, sent to all.
+func arpAsk(from net.HardwareAddr, sender, target netip.Addr) []byte {
 	b := make([]byte, 0, arpLen)
 	b = append(b, bytes.Repeat([]byte{0xff}, 6)...)
 	b = append(b, from...)
@@ -31,7 +36,7 @@ func arpProbe(from net.HardwareAddr, target netip.Addr) []byte {
 	b = append(b, 6, 4)
 	b = binary.BigEndian.AppendUint16(b, arpRequest)
 	b = append(b, from...)
-	b = append(b, 0, 0, 0, 0)
+	b = append(b, sender.AsSlice()...)
 	b = append(b, 0, 0, 0, 0, 0, 0)
 	return append(b, target.AsSlice()...)
 }
@@ -52,13 +57,11 @@ func answers(name string, targets []netip.Addr, wait time.Duration) (map[netip.A
 	if err != nil {
 		return nil, fmt.Errorf("probe on %s: %w", name, err)
 	}
-	proto := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ARP))
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(proto))
+	fd, sa, err := packetSocket(dev, unix.ETH_P_ARP)
 	if err != nil {
-		return nil, fmt.Errorf("probe on %s: open a packet socket: %w", name, err)
+		return nil, fmt.Errorf("probe on %s: %w", name, err)
 	}
 	defer unix.Close(fd)
-	sa := &unix.SockaddrLinklayer{Protocol: proto, Ifindex: dev.Index, Halen: 6}
 	if err := unix.Bind(fd, sa); err != nil {
 		return nil, fmt.Errorf("probe on %s: bind: %w", name, err)
 	}
@@ -68,6 +71,16 @@ func answers(name string, targets []netip.Addr, wait time.Duration) (map[netip.A
 		}
 	}
 	return collect(fd, targets, time.Now().Add(wait))
+}
+
+// packetSocket opens a socket for Ethernet frames and says where on an interface its frames go.
+func packetSocket(dev *net.Interface, etherType uint16) (fd int, to *unix.SockaddrLinklayer, err error) {
+	proto := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, etherType))
+	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(proto))
+	if err != nil {
+		return -1, nil, fmt.Errorf("open a packet socket: %w", err)
+	}
+	return fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: dev.Index, Halen: 6}, nil
 }
 
 // collect reads replies until every target has answered or the deadline has passed.

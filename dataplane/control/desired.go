@@ -43,6 +43,8 @@ type Desired struct {
 	VLANs      []VLANStatus          `json:"vlans"`
 	Network    Network               `json:"network"`
 	State      dataplane.State       `json:"state"`
+	// Claims are the addresses that this TMM answers ARP and neighbour discovery for.
+	Claims []Claim `json:"claims,omitempty"`
 	// Announce lists what to announce once the virtual servers or SNAT pools behind it are
 	// programmed.
 	Announce []bgp.Announcement `json:"announce"`
@@ -158,7 +160,7 @@ func Compute(res api.Resources, self Self) Desired {
 	p.announce()
 	p.probes()
 	if p.out.Blocked {
-		p.out.State.VirtualServers, p.out.State.Egresses, p.out.State.SNATPools, p.out.Announce = nil, nil, nil, nil
+		p.out.State.VirtualServers, p.out.State.Egresses, p.out.State.SNATPools, p.out.Announce, p.out.Claims = nil, nil, nil, nil, nil
 	}
 	p.out.State = p.out.State.Canonical()
 	sortConditions(p.out.Conditions)

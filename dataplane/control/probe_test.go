@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 )
 
 func TestSwapped(t *testing.T) {
@@ -68,6 +70,52 @@ func TestParseARPReply(t *testing.T) {
 			t.Errorf("a frame of %d bytes is taken for a reply", n)
 		}
 	}
+}
+
+// TestClaimFrames reads what claims send with another implementation.
+func TestClaimFrames(t *testing.T) {
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	decode := func(t *testing.T, frame []byte, last gopacket.LayerType) gopacket.Packet {
+		t.Helper()
+		p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Default)
+		if p.ErrorLayer() != nil || p.Layer(last) == nil {
+			t.Fatalf("%v", p)
+		}
+		return p
+	}
+	t.Run("ARP", func(t *testing.T) {
+		addr := netip.MustParseAddr("192.0.2.9")
+		p := decode(t, arpAsk(mac, addr, addr), layers.LayerTypeARP)
+		arp := p.Layer(layers.LayerTypeARP).(*layers.ARP)
+		want := layers.ARP{BaseLayer: arp.BaseLayer, AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4,
+			Operation: layers.ARPRequest, SourceHwAddress: mac, SourceProtAddress: addr.AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: addr.AsSlice()}
+		if diff := cmp.Diff(want, *arp); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("neighbour advertisement", func(t *testing.T) {
+		addr := netip.MustParseAddr("2001:db8::9")
+		frame, err := advertisement(mac, addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := decode(t, frame, layers.LayerTypeICMPv6NeighborAdvertisement)
+		ip := p.Layer(layers.LayerTypeIPv6).(*layers.IPv6)
+		if ip.HopLimit != 255 || ip.DstIP.String() != "ff02::1" || ip.SrcIP.String() != addr.String() {
+			t.Errorf("%v", ip)
+		}
+		na := p.Layer(layers.LayerTypeICMPv6NeighborAdvertisement).(*layers.ICMPv6NeighborAdvertisement)
+		if !na.Override() || na.Solicited() || na.Router() || na.TargetAddress.String() != addr.String() || len(na.Options) != 1 || net.HardwareAddr(na.Options[0].Data).String() != mac.String() {
+			t.Errorf("%+v", na)
+		}
+		sum := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6)
+		if err := sum.SetNetworkLayerForChecksum(ip); err != nil {
+			t.Fatal(err)
+		}
+		if err, result := sum.VerifyChecksum(); err != nil || !result.Valid {
+			t.Errorf("checksum: %v, %+v", err, result)
+		}
+	})
 }
 
 func FuzzParseARPReply(f *testing.F) {

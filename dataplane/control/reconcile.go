@@ -37,6 +37,7 @@ type speaker interface {
 type effects struct {
 	plane   plane
 	network func(Network) error
+	claim   func(Claim) error
 	speak   func(context.Context, bgp.SpeakerConfig) (speaker, error)
 	now     func() time.Time
 }
@@ -84,6 +85,8 @@ type reconciler struct {
 	interfaces []dataplane.Interface
 	leaving    map[serverKey]leaving
 	speakerCfg *bgp.SpeakerConfig
+	// claimed are the addresses that the hosts on their links have been told of.
+	claimed map[Claim]bool
 	// last are the announcements that the speaker was given.
 	last map[netip.Prefix]bgp.Announcement
 
@@ -100,7 +103,7 @@ type reconciler struct {
 func newReconciler(e effects, log *ctl.Log, drain time.Duration) *reconciler {
 	return &reconciler{
 		effects: e, log: log, drain: drain,
-		leaving: map[serverKey]leaving{}, last: map[netip.Prefix]bgp.Announcement{},
+		leaving: map[serverKey]leaving{}, claimed: map[Claim]bool{}, last: map[netip.Prefix]bgp.Announcement{},
 		programmed: map[serverKey]dataplane.VirtualServer{}, egresses: map[string]bool{},
 		sources: map[netip.Prefix]bool{}, announced: map[netip.Prefix]bool{},
 	}
@@ -119,6 +122,7 @@ func (r *reconciler) reconcile(ctx context.Context, d Desired) time.Time {
 	r.retire(d)
 	trouble = append(trouble, r.network(d.Network))
 	trouble = append(trouble, r.program(r.effective(d.State)))
+	trouble = append(trouble, r.claimNew(d.Claims))
 	trouble = append(trouble, r.startSpeaker(ctx, d.Speaker))
 	trouble = append(trouble, r.announce(ctx, d))
 	return r.finish(errors.Join(trouble...))

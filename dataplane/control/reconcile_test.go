@@ -25,6 +25,7 @@ type world struct {
 	now     time.Time
 	lossy   bool // the maps do not take virtual servers nor pools
 	failing error
+	deaf    error // what a claim meets
 }
 
 func (w *world) call(format string, args ...any) {
@@ -101,7 +102,11 @@ func newWorld(t *testing.T) (*world, *reconciler, *ctl.Log) {
 	e := effects{
 		plane:   w,
 		network: func(Network) error { w.call("network"); return nil },
-		now:     func() time.Time { return w.now },
+		claim: func(c Claim) error {
+			w.call("claim %s on %s", c.Addr, c.Link)
+			return w.deaf
+		},
+		now: func() time.Time { return w.now },
 		speak: func(_ context.Context, c bgp.SpeakerConfig) (speaker, error) {
 			w.call("open speaker %d", c.ASN)
 			return w, nil
@@ -214,6 +219,36 @@ func TestSubnetIsNotItsFirstAddress(t *testing.T) {
 	equal(t, "programmed 192.0.2.0/32; programmed 192.0.2.0/24; announced 192.0.2.0/32; announced 192.0.2.0/24", kinds(log))
 	r.reconcile(t.Context(), want("192.0.2.0:80+")) // the subnet goes, the host stays
 	equal(t, "announce [192.0.2.0/32]; network; program [192.0.2.0:80+ 192.0.2.0:80~]", w.take())
+}
+
+func TestClaims(t *testing.T) {
+	w, r, _ := newWorld(t)
+	d := want("198.51.100.80:80+", "198.51.100.80:81+")
+	d.Announce, d.Speaker = nil, nil
+	for i := range d.State.VirtualServers {
+		d.State.VirtualServers[i].ARP = true
+	}
+	d.Claims = []Claim{{Link: "net2", Addr: netip.MustParseAddr("198.51.100.80")}}
+	program := "network; program [198.51.100.80:80+ 198.51.100.80:81+]"
+	w.lossy = true
+	r.reconcile(t.Context(), d)
+	equal(t, "network; program []", w.take())
+	w.lossy, w.deaf = false, errors.New("link down")
+	if next := r.reconcile(t.Context(), d); next.IsZero() {
+		t.Error("a claim that failed is not tried again")
+	}
+	equal(t, program+"; claim 198.51.100.80 on net2", w.take())
+	w.deaf = nil
+	r.reconcile(t.Context(), d)
+	equal(t, program+"; claim 198.51.100.80 on net2", w.take())
+	r.reconcile(t.Context(), d)
+	equal(t, program, w.take())
+	d.State = d.State.Canonical() // another TMM has it for a while
+	away := d
+	away.Claims = nil
+	r.reconcile(t.Context(), away)
+	r.reconcile(t.Context(), d)
+	equal(t, program+"; "+program+"; claim 198.51.100.80 on net2", w.take())
 }
 
 func TestPoolIsAnnouncedOnceProgrammed(t *testing.T) {

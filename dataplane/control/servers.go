@@ -55,6 +55,12 @@ func (p *planner) server(in api.Ingress, svc *corev1.Service, port corev1.Servic
 		return
 	}
 	vs.ARP = p.answers(dst)
+	if claim := (Claim{Addr: dst.Addr()}); vs.ARP {
+		claim.Link = p.vlanOf(dst.Addr()).link
+		if !slices.Contains(p.out.Claims, claim) { // another port may have it
+			p.out.Claims = append(p.out.Claims, claim)
+		}
+	}
 	p.out.State.VirtualServers = append(p.out.State.VirtualServers, vs)
 	if slices.ContainsFunc(vs.Members, func(m dataplane.Member) bool { return !m.Draining }) {
 		p.ready[dst] = true
