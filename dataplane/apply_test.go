@@ -241,8 +241,8 @@ func TestMemberRemoved(t *testing.T) {
 	stats, err := r.d.MemberStats()
 	must(t, err)
 	want := []VirtualServerStats{
-		{Name: "spk-apps/web", Protocol: TCP, Destination: ap("192.0.2.10:80"), Traffic: Traffic{Connections: 1, PacketsIn: 2, BytesIn: 132}, Members: []MemberStats{
-			{Addr: ap("10.131.1.100:8080"), Removed: true, Traffic: Traffic{Connections: 1, PacketsIn: 2, BytesIn: 132}}, {Addr: ap("10.131.1.102:8080")},
+		{Name: "spk-apps/web", Protocol: TCP, Destination: ap("192.0.2.10:80"), Current: 1, Traffic: Traffic{Connections: 1, PacketsIn: 2, BytesIn: 132}, Members: []MemberStats{
+			{Addr: ap("10.131.1.100:8080"), Removed: true, Current: 1, Traffic: Traffic{Connections: 1, PacketsIn: 2, BytesIn: 132}}, {Addr: ap("10.131.1.102:8080")},
 		}},
 		{Name: "spk-apps/echo", Protocol: UDP, Destination: ap("192.0.2.12:5300"), Traffic: Traffic{PacketsIn: 2, BytesIn: 120}, Members: []MemberStats{
 			{Addr: ap("10.131.1.102:5300"), Traffic: Traffic{PacketsIn: 1, BytesIn: 60}},

@@ -44,6 +44,8 @@ type VirtualServerStats struct {
 	Protocol    Protocol       `json:"protocol"`
 	Destination netip.AddrPort `json:"destination"`
 	Traffic
+	// Current is how many connections there are, those of removed members among them.
+	Current int `json:"current"`
 	// Refused counts connections that could not be set up (no member, no port, table full).
 	Refused uint64        `json:"refused"`
 	Members []MemberStats `json:"members"`
@@ -55,12 +57,14 @@ type MemberStats struct {
 	Draining bool           `json:"draining,omitempty"`
 	// Removed members are no longer part of the state but still carry TCP connections.
 	Removed bool `json:"removed,omitempty"`
+	Current int  `json:"current"` // connections that it has
 	Traffic
 }
 
 // EgressStats is the traffic of one egress.
 type EgressStats struct {
-	Name string `json:"name"`
+	Name    string `json:"name"`
+	Current int    `json:"current"` // connections that it has
 	Traffic
 }
 
@@ -129,9 +133,11 @@ func (d *Dataplane) serverStats(k *kernel, key serverKey) (VirtualServerStats, e
 		}
 		flags := k.owners[owner].Flags
 		s.Members = append(s.Members, MemberStats{
-			Addr: addr, Draining: flags&bpf.OwnerDraining != 0, Removed: flags&bpf.OwnerRemoved != 0, Traffic: t,
+			Addr: addr, Draining: flags&bpf.OwnerDraining != 0, Removed: flags&bpf.OwnerRemoved != 0,
+			Current: d.loads.current(owner), Traffic: t,
 		})
 		s.add(t)
+		s.Current += d.loads.current(owner)
 	}
 	return s, nil
 }
@@ -153,7 +159,7 @@ func (d *Dataplane) EgressStats() ([]EgressStats, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, EgressStats{Name: cstring(info.Name[:]), Traffic: t})
+		out = append(out, EgressStats{Name: cstring(info.Name[:]), Current: d.loads.current(owner), Traffic: t})
 	}
 	slices.SortFunc(out, func(a, b EgressStats) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
