@@ -2,7 +2,7 @@
 // compiled object, and the Go types and counter names that are generated from the C.
 package bpf
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -output-stem spk -type spk_ct -type spk_layout -type spk_clock -type spk_side -type spk_snat -type spk_method -type spk_down -type spk_ct_flag -type spk_ct_state -type spk_owner_flag -type spk_local_kind -type spk_port_flag -type spk_config_flag -type spk_prog -type spk_key4 -type spk_nat64 -type spk_snat_range -type spk_event -type spk_event_kind Spk spk.bpf.c -- -mcpu=v3 -O2 -Wall -Wextra -Werror -Wno-unused-parameter -idirafter /usr/include/x86_64-linux-gnu
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -output-stem spk -type spk_ct -type spk_layout -type spk_clock -type spk_side -type spk_snat -type spk_method -type spk_down -type spk_ct_flag -type spk_ct_state -type spk_owner_flag -type spk_local_kind -type spk_port_flag -type spk_config_flag -type spk_prog -type spk_key4 -type spk_snat_range -type spk_event -type spk_event_kind Spk spk.bpf.c -- -mcpu=v3 -O2 -Wall -Wextra -Werror -Wno-unused-parameter -idirafter /usr/include/x86_64-linux-gnu
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -output-stem spkxdp -no-global-types SpkXDP spk.bpf.c -- -DSPK_XDP -mcpu=v3 -O2 -Wall -Wextra -Werror -Wno-unused-parameter -idirafter /usr/include/x86_64-linux-gnu
 //go:generate go tool stringer -type SpkSpkCounter -trimprefix SpkSpkCounterSPK_ -output counter_string.go
 

@@ -9,6 +9,9 @@
 
 #include "spk_fast.h"
 #include "spk_slow.h"
+#ifndef SPK_XDP
+#include "spk_nat64.h"
+#endif
 
 #ifdef SPK_XDP
 
@@ -105,8 +108,23 @@ int spk_slow6(spk_ctx *ctx)
 	return slow_path(ctx, SPK_AF_INET6);
 }
 
+#ifndef SPK_XDP
+
+SEC(SPK_SEC)
+int spk_6to4(spk_ctx *ctx)
+{
+	return other_family(ctx, SPK_AF_INET6);
+}
+
+SEC(SPK_SEC)
+int spk_4to6(spk_ctx *ctx)
+{
+	return other_family(ctx, SPK_AF_INET);
+}
+
+#endif
+
 /* For the types that Go has besides those of the maps. */
 const struct spk_event *spk_event_type __attribute__((unused));
-const struct spk_nat64 *spk_nat64_type __attribute__((unused));
 
 char _license[] SEC("license") = "Dual BSD/GPL";

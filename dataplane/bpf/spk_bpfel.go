@@ -275,6 +275,19 @@ type SpkSpkFlow struct {
 		Zone     uint16
 		Pad      uint16
 	}
+	Rev struct {
+		_        structs.HostLayout
+		Saddr    [4]uint32
+		Daddr    [4]uint32
+		Sport    uint16
+		Dport    uint16
+		Proto    uint8
+		Side     SpkSpkSide
+		Family   uint8
+		TcpFlags uint8
+		Zone     uint16
+		Pad      uint16
+	}
 	Hop struct {
 		_        structs.HostLayout
 		Oif      uint32
@@ -295,6 +308,7 @@ type SpkSpkFlow struct {
 	L4Len    uint16
 	L3Len    uint16
 	Mtu      uint16
+	Frag     uint16
 	Part     uint8
 	IcmpType uint8
 	IcmpCode uint8
@@ -302,7 +316,7 @@ type SpkSpkFlow struct {
 	Reply    uint8
 	L4Head   uint8
 	Reselect uint8
-	Pad      uint8
+	Pad      [3]uint8
 }
 
 type SpkSpkFrag struct {
@@ -381,10 +395,9 @@ const (
 )
 
 type SpkSpkNat64 struct {
-	_      structs.HostLayout
-	Client [4]uint32
-	Prefix [3]uint32
-	Pad    uint32
+	_     structs.HostLayout
+	Saddr [4]uint32
+	Daddr [4]uint32
 }
 
 type SpkSpkOwner struct {
@@ -589,6 +602,8 @@ const (
 	SpkMapSpkLoads       = "spk_loads"
 	SpkMapSpkLocal4      = "spk_local4"
 	SpkMapSpkLocal6      = "spk_local6"
+	SpkMapSpkNat46       = "spk_nat46"
+	SpkMapSpkNat64       = "spk_nat64"
 	SpkMapSpkOwners      = "spk_owners"
 	SpkMapSpkPool        = "spk_pool"
 	SpkMapSpkPorts       = "spk_ports"
@@ -604,13 +619,14 @@ const (
 	SpkMapSpkVs4         = "spk_vs4"
 	SpkMapSpkVs6         = "spk_vs6"
 	SpkMapSpkVsInfo      = "spk_vs_info"
+	SpkProgSpk4to6       = "spk_4to6"
+	SpkProgSpk6to4       = "spk_6to4"
 	SpkProgSpkExternal   = "spk_external"
 	SpkProgSpkInternal   = "spk_internal"
 	SpkProgSpkSlow4      = "spk_slow4"
 	SpkProgSpkSlow6      = "spk_slow6"
 	SpkProgSpkZoned      = "spk_zoned"
 	SpkVarSpkEventType   = "spk_event_type"
-	SpkVarSpkNat64Type   = "spk_nat64_type"
 )
 
 // LoadSpk returns the embedded CollectionSpec for Spk.
@@ -655,6 +671,8 @@ type SpkSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SpkProgramSpecs struct {
+	Spk4to6     *ebpf.ProgramSpec `ebpf:"spk_4to6"`
+	Spk6to4     *ebpf.ProgramSpec `ebpf:"spk_6to4"`
 	SpkExternal *ebpf.ProgramSpec `ebpf:"spk_external"`
 	SpkInternal *ebpf.ProgramSpec `ebpf:"spk_internal"`
 	SpkSlow4    *ebpf.ProgramSpec `ebpf:"spk_slow4"`
@@ -683,6 +701,8 @@ type SpkMapSpecs struct {
 	SpkLoads       *ebpf.MapSpec `ebpf:"spk_loads"`
 	SpkLocal4      *ebpf.MapSpec `ebpf:"spk_local4"`
 	SpkLocal6      *ebpf.MapSpec `ebpf:"spk_local6"`
+	SpkNat46       *ebpf.MapSpec `ebpf:"spk_nat46"`
+	SpkNat64       *ebpf.MapSpec `ebpf:"spk_nat64"`
 	SpkOwners      *ebpf.MapSpec `ebpf:"spk_owners"`
 	SpkPool        *ebpf.MapSpec `ebpf:"spk_pool"`
 	SpkPorts       *ebpf.MapSpec `ebpf:"spk_ports"`
@@ -705,7 +725,6 @@ type SpkMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type SpkVariableSpecs struct {
 	SpkEventType *ebpf.VariableSpec `ebpf:"spk_event_type"`
-	SpkNat64Type *ebpf.VariableSpec `ebpf:"spk_nat64_type"`
 }
 
 // SpkObjects contains all objects after they have been loaded into the kernel.
@@ -745,6 +764,8 @@ type SpkMaps struct {
 	SpkLoads       *ebpf.Map `ebpf:"spk_loads"`
 	SpkLocal4      *ebpf.Map `ebpf:"spk_local4"`
 	SpkLocal6      *ebpf.Map `ebpf:"spk_local6"`
+	SpkNat46       *ebpf.Map `ebpf:"spk_nat46"`
+	SpkNat64       *ebpf.Map `ebpf:"spk_nat64"`
 	SpkOwners      *ebpf.Map `ebpf:"spk_owners"`
 	SpkPool        *ebpf.Map `ebpf:"spk_pool"`
 	SpkPorts       *ebpf.Map `ebpf:"spk_ports"`
@@ -781,6 +802,8 @@ func (m *SpkMaps) Close() error {
 		m.SpkLoads,
 		m.SpkLocal4,
 		m.SpkLocal6,
+		m.SpkNat46,
+		m.SpkNat64,
 		m.SpkOwners,
 		m.SpkPool,
 		m.SpkPorts,
@@ -804,13 +827,14 @@ func (m *SpkMaps) Close() error {
 // It can be passed to LoadSpkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SpkVariables struct {
 	SpkEventType *ebpf.Variable `ebpf:"spk_event_type"`
-	SpkNat64Type *ebpf.Variable `ebpf:"spk_nat64_type"`
 }
 
 // SpkPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadSpkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SpkPrograms struct {
+	Spk4to6     *ebpf.Program `ebpf:"spk_4to6"`
+	Spk6to4     *ebpf.Program `ebpf:"spk_6to4"`
 	SpkExternal *ebpf.Program `ebpf:"spk_external"`
 	SpkInternal *ebpf.Program `ebpf:"spk_internal"`
 	SpkSlow4    *ebpf.Program `ebpf:"spk_slow4"`
@@ -820,6 +844,8 @@ type SpkPrograms struct {
 
 func (p *SpkPrograms) Close() error {
 	return _SpkClose(
+		p.Spk4to6,
+		p.Spk6to4,
 		p.SpkExternal,
 		p.SpkInternal,
 		p.SpkSlow4,

@@ -4,7 +4,13 @@
  * and as 0 when nothing changes. */
 #pragma once
 
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/ip.h>
 #include <linux/types.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
 
 static __always_inline __u16 csum_fold(__u32 sum)
 {
@@ -45,4 +51,31 @@ static __always_inline __sum16 csum_apply(__sum16 check, __u32 delta)
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return (__sum16)~sum;
+}
+
+/* What a sum gains when an address comes in; not folded. */
+static __always_inline __u32 csum_addr(const __be32 *a)
+{
+	return (a[0] & 0xffff) + (a[0] >> 16) + (a[1] & 0xffff) + (a[1] >> 16) +
+	       (a[2] & 0xffff) + (a[2] >> 16) + (a[3] & 0xffff) + (a[3] >> 16);
+}
+
+/* The sum of the pseudo header (RFC 8200 section 8.1) of ICMPv6 in len bytes. */
+static __always_inline __u16 csum_pseudo(const __be32 *saddr, const __be32 *daddr, __u16 len)
+{
+	return csum_fold(csum_addr(saddr) + csum_addr(daddr) + bpf_htons(IPPROTO_ICMPV6) +
+			 bpf_htons(len));
+}
+
+/* The checksum of an IPv4 header without options, whose own field is 0. */
+static __always_inline __sum16 csum_header(const struct iphdr *ip)
+{
+	__u16 words[sizeof(*ip) / 2];
+	__u32 sum = 0;
+
+	__builtin_memcpy(words, ip, sizeof(words));
+	for (__u32 i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~((sum & 0xffff) + (sum >> 16));
 }

@@ -61,7 +61,7 @@ static __always_inline enum spk_counter automap(struct spk_flow *f, const struct
 /* The addresses and ports that a flow's source may be translated to. A client starts at the
  * address that its own determines. */
 static __always_inline enum spk_counter find_sources(const struct spk_flow *f,
-						     struct spk_sources *s)
+						     struct spk_sources *s, __u8 family)
 {
 	const struct spk_config *cfg = config();
 	struct spk_snat_pool *pool;
@@ -73,7 +73,7 @@ static __always_inline enum spk_counter find_sources(const struct spk_flow *f,
 		pool = bpf_map_lookup_elem(&spk_snat_pools, &f->snat_pool);
 		if (!pool)
 			return SPK_DROP_NO_SNAT_POOL;
-		s->range = f->orig.family == SPK_AF_INET ? pool->v4 : pool->v6;
+		s->range = family == SPK_AF_INET ? pool->v4 : pool->v6;
 		if (!s->range.count)
 			return SPK_DROP_NO_SNAT_POOL;
 		s->start = hash_addr(0, f->orig.saddr) % s->range.count;
@@ -127,8 +127,9 @@ static __noinline int forward_entry(const struct spk_flow *f, const struct spk_t
 }
 
 /* Takes the key of the answers for what f->xlat is now: -EEXIST when another flow has it. */
-static __noinline long claim(struct spk_flow *f, struct spk_tuple *rev)
+static __noinline long claim(struct spk_flow *f)
 {
+	struct spk_tuple *rev = &f->rev;
 	union spk_ct_any forward, v;
 
 	if (rev->family == SPK_AF_INET ? (bool)ct_lookup(rev, SPK_AF_INET)
@@ -140,8 +141,9 @@ static __noinline long claim(struct spk_flow *f, struct spk_tuple *rev)
 }
 
 /* Takes the key of the packet itself, after claim; the flow may be another CPU's already. */
-static __noinline int claim_forward(struct spk_flow *f, struct spk_tuple *rev)
+static __noinline int claim_forward(struct spk_flow *f)
 {
+	struct spk_tuple *rev = &f->rev;
 	const struct spk_config *cfg = config();
 	union spk_ct_any v;
 	long err;
@@ -162,14 +164,13 @@ static __noinline int claim_forward(struct spk_flow *f, struct spk_tuple *rev)
 __noinline int make_pair(struct spk_flow *f, enum spk_side side, __u16 zone)
 {
 	struct spk_sources s;
-	struct spk_tuple rev;
 	enum spk_counter fault;
 	__u32 range, offset;
 	long err;
 
 	if (!f)
 		return SPK_DROP_MALFORMED;
-	fault = find_sources(f, &s);
+	fault = find_sources(f, &s, f->orig.family);
 	if (fault)
 		return fault;
 	range = (__u32)s.range.port_max - s.range.port_min + 1;
@@ -179,10 +180,10 @@ __noinline int make_pair(struct spk_flow *f, enum spk_side side, __u16 zone)
 			take_address(f, &s, i / SPK_PORT_TRIES);
 		if (f->snat != SPK_SNAT_NONE)
 			f->xlat.sport = bpf_htons(s.range.port_min + offset);
-		reverse_tuple(&f->xlat, side, zone, &rev);
-		err = claim(f, &rev);
+		reverse_tuple(&f->xlat, side, zone, &f->rev);
+		err = claim(f);
 		if (!err)
-			return claim_forward(f, &rev);
+			return claim_forward(f);
 		if (err != -EEXIST)
 			return SPK_DROP_TABLE_FULL;
 		if (f->snat == SPK_SNAT_NONE)

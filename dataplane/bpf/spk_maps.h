@@ -42,6 +42,25 @@ struct {
 	__type(value, struct spk_ct6);
 } spk_half6 SEC(".maps");
 
+/* The IPv6 addresses of the flows that change family, by their key in the IPv4 table. Made and
+ * deleted with that entry. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SPK_MAX_FLOWS);
+	__type(key, struct spk_key4);
+	__type(value, struct spk_nat64);
+} spk_nat64 SEC(".maps");
+
+/* IPv4 addresses that stand for IPv6 ones, while a name was resolved to them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SPK_MAX_NAT46);
+	__type(key, __be32);
+	__type(value, struct spk_addr6);
+} spk_nat46 SEC(".maps");
+
 /* The ports of first fragments. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

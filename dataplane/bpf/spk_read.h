@@ -8,6 +8,7 @@
 #include "spk_conntrack.h"
 
 /* RFC 791 section 3.1: options that route at the sender's will. RFC 7126 has them dropped. */
+#define IP4_MF 0x2000
 #define IP4_OPTION_END 0
 #define IP4_OPTION_NOP 1
 #define IP4_OPTION_LSRR 131
@@ -277,6 +278,7 @@ static __always_inline enum spk_counter read_packet4(spk_ctx *ctx, struct spk_fl
 	if (!set_length(ctx, f, bpf_ntohs(ip.tot_len)))
 		return SPK_DROP_MALFORMED;
 	offset = bpf_ntohs(ip.frag_off);
+	f->frag = (offset & IP4_OFFSET_MASK) | (offset & IP4_MF ? SPK_MORE : 0);
 	f->part = offset & IP4_OFFSET_MASK ? SPK_LATER_FRAGMENT
 		  : offset & IP4_FRAGMENT_MASK ? SPK_FIRST_FRAGMENT
 					       : SPK_WHOLE;
@@ -298,6 +300,7 @@ static __always_inline enum spk_counter read_extension(spk_ctx *ctx, struct spk_
 		__u16 offset = (h[2] << 8 | h[3]) & IP6_FRAGMENT_OFFSET_MASK;
 
 		__builtin_memcpy(&f->frag_id, h + 4, 4);
+		f->frag = offset / 8 | (h[3] & IP6_FRAGMENT_MORE ? SPK_MORE : 0);
 		f->part = offset			   ? SPK_LATER_FRAGMENT
 			  : h[3] & IP6_FRAGMENT_MORE ? SPK_FIRST_FRAGMENT
 							   : SPK_WHOLE;

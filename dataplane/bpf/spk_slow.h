@@ -244,10 +244,14 @@ static __always_inline enum spk_decision for_the_tmm(spk_ctx *ctx, const struct 
 	return is_allowed(f, ctx_ifindex(ctx)) ? SPK_PASS : dropped(SPK_DROP_NOT_ALLOWED);
 }
 
-static __always_inline bool is_nat64(const struct spk_flow *f, const struct spk_egress *e)
+/* Does the destination stand for one of the other family? */
+static __always_inline bool changes_family(const struct spk_flow *f, const struct spk_egress *e,
+					   const __u8 family)
 {
 	const __be32 *p = e->nat64, *d = f->orig.daddr;
 
+	if (family == SPK_AF_INET)
+		return e->nat46 && bpf_map_lookup_elem(&spk_nat46, &d[0]);
 	return (p[0] | p[1] | p[2]) && p[0] == d[0] && p[1] == d[1] && p[2] == d[2];
 }
 
@@ -285,8 +289,7 @@ static __always_inline int new_flow(spk_ctx *ctx, struct spk_flow *f, enum spk_c
 		return dropped(SPK_DROP_NOT_PERMITTED);
 	if (!opening || (is_icmp(f->orig.proto) && !is_echo_request(f)))
 		return dropped(SPK_DROP_NO_FLOW);
-	if (egress && ((family == SPK_AF_INET6 && is_nat64(f, egress)) ||
-		       (family == SPK_AF_INET && egress->nat46))) {
+	if (egress && changes_family(f, egress, family)) {
 		f->owner = egress->owner;
 		f->snat = egress->snat;
 		f->snat_pool = egress->snat_pool;

@@ -317,11 +317,11 @@ struct spk_snat_info {
 	__u8 name[SPK_NAME_LEN];
 };
 
-/* A NAT64 flow's IPv6 side, for its entries in the IPv4 table. */
+/* What packets of an entry of the IPv4 table leave with when they leave as IPv6; an entry of the
+ * IPv6 table has its IPv4 addresses in the first words of its own. */
 struct spk_nat64 {
-	__be32 client[4];
-	__be32 prefix[3]; /* RFC 6052 section 2.2, /96 */
-	__u32 pad;
+	__be32 saddr[4];
+	__be32 daddr[4];
 };
 
 /* A service of the TMM itself. */
@@ -450,11 +450,15 @@ enum spk_part {
 	SPK_LATER_FRAGMENT = 2, /* without */
 } SPK_PACKED;
 
+/* spk_flow.frag: more fragments follow. */
+#define SPK_MORE 0x8000
+
 /* What the slow programs know of the packet at hand; they share it over tail calls. Offsets are
  * from the start of the frame. */
 struct spk_flow {
 	struct spk_tuple orig; /* as the packet came */
 	struct spk_tuple xlat; /* as it leaves */
+	struct spk_tuple rev;  /* as its answers come */
 	struct spk_hop hop;
 	__u32 owner;
 	__u32 snat;
@@ -464,6 +468,7 @@ struct spk_flow {
 	__u16 l4_len; /* bytes from there to the end of the packet */
 	__u16 l3_len; /* bytes of the IP packet, 0: longer than 65535 */
 	__u16 mtu;    /* SPK_REPLY_TOO_BIG: what would fit */
+	__u16 frag;   /* offset in units of 8 bytes, and SPK_MORE */
 	enum spk_part part;
 	__u8 icmp_type;
 	__u8 icmp_code;
@@ -471,7 +476,7 @@ struct spk_flow {
 	enum spk_reply reply;
 	__u8 l4_head; /* bytes of the TCP header */
 	__u8 reselect; /* goes on at another member */
-	__u8 pad;
+	__u8 pad[3];
 };
 
 enum spk_event_kind {

@@ -33,6 +33,8 @@ const (
 	SpkXDPMapSpkLoads       = "spk_loads"
 	SpkXDPMapSpkLocal4      = "spk_local4"
 	SpkXDPMapSpkLocal6      = "spk_local6"
+	SpkXDPMapSpkNat46       = "spk_nat46"
+	SpkXDPMapSpkNat64       = "spk_nat64"
 	SpkXDPMapSpkOwners      = "spk_owners"
 	SpkXDPMapSpkPool        = "spk_pool"
 	SpkXDPMapSpkPorts       = "spk_ports"
@@ -54,7 +56,6 @@ const (
 	SpkXDPProgSpkSlow6      = "spk_slow6"
 	SpkXDPProgSpkZoned      = "spk_zoned"
 	SpkXDPVarSpkEventType   = "spk_event_type"
-	SpkXDPVarSpkNat64Type   = "spk_nat64_type"
 )
 
 // LoadSpkXDP returns the embedded CollectionSpec for SpkXDP.
@@ -127,6 +128,8 @@ type SpkXDPMapSpecs struct {
 	SpkLoads       *ebpf.MapSpec `ebpf:"spk_loads"`
 	SpkLocal4      *ebpf.MapSpec `ebpf:"spk_local4"`
 	SpkLocal6      *ebpf.MapSpec `ebpf:"spk_local6"`
+	SpkNat46       *ebpf.MapSpec `ebpf:"spk_nat46"`
+	SpkNat64       *ebpf.MapSpec `ebpf:"spk_nat64"`
 	SpkOwners      *ebpf.MapSpec `ebpf:"spk_owners"`
 	SpkPool        *ebpf.MapSpec `ebpf:"spk_pool"`
 	SpkPorts       *ebpf.MapSpec `ebpf:"spk_ports"`
@@ -149,7 +152,6 @@ type SpkXDPMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type SpkXDPVariableSpecs struct {
 	SpkEventType *ebpf.VariableSpec `ebpf:"spk_event_type"`
-	SpkNat64Type *ebpf.VariableSpec `ebpf:"spk_nat64_type"`
 }
 
 // SpkXDPObjects contains all objects after they have been loaded into the kernel.
@@ -189,6 +191,8 @@ type SpkXDPMaps struct {
 	SpkLoads       *ebpf.Map `ebpf:"spk_loads"`
 	SpkLocal4      *ebpf.Map `ebpf:"spk_local4"`
 	SpkLocal6      *ebpf.Map `ebpf:"spk_local6"`
+	SpkNat46       *ebpf.Map `ebpf:"spk_nat46"`
+	SpkNat64       *ebpf.Map `ebpf:"spk_nat64"`
 	SpkOwners      *ebpf.Map `ebpf:"spk_owners"`
 	SpkPool        *ebpf.Map `ebpf:"spk_pool"`
 	SpkPorts       *ebpf.Map `ebpf:"spk_ports"`
@@ -225,6 +229,8 @@ func (m *SpkXDPMaps) Close() error {
 		m.SpkLoads,
 		m.SpkLocal4,
 		m.SpkLocal6,
+		m.SpkNat46,
+		m.SpkNat64,
 		m.SpkOwners,
 		m.SpkPool,
 		m.SpkPorts,
@@ -248,7 +254,6 @@ func (m *SpkXDPMaps) Close() error {
 // It can be passed to LoadSpkXDPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SpkXDPVariables struct {
 	SpkEventType *ebpf.Variable `ebpf:"spk_event_type"`
-	SpkNat64Type *ebpf.Variable `ebpf:"spk_nat64_type"`
 }
 
 // SpkXDPPrograms contains all programs after they have been loaded into the kernel.

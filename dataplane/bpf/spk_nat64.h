@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+
+/* Packets that leave as the other family (RFC 7915), with state as in RFC 6146: NAT64 from IPv6
+ * pods to IPv4 hosts, NAT46 from IPv4 pods to IPv6 hosts. At traffic control only. */
+#pragma once
+
+#include "spk_slow.h"
+
+#define IP6_IP4_GAP (sizeof(struct ipv6hdr) - sizeof(struct iphdr))
+#define IP6_FRAGMENT_HEAD 8
+#define IP4_DF 0x4000
+#define IP6_MIN_MTU 1280
+
+/* What the sums of a transport gain when the addresses of one family become those of the other;
+ * IPv4's count in the first word, the rest is zero. */
+static __always_inline __u16 family_delta(const struct spk_flow *f)
+{
+	return csum_fold(csum_diff_addr(f->orig.saddr, f->xlat.saddr) +
+			 csum_diff_addr(f->orig.daddr, f->xlat.daddr));
+}
+
+/* The translated destination, and the tuple's new family. */
+static __always_inline enum spk_counter other_destination(struct spk_flow *f, const __u8 family)
+{
+	struct spk_addr6 *mapped;
+
+	f->xlat = f->orig;
+	__builtin_memset(f->xlat.saddr, 0, 2 * sizeof(f->xlat.saddr));
+	if (family == SPK_AF_INET6) {
+		f->xlat.family = SPK_AF_INET;
+		f->xlat.daddr[0] = f->orig.daddr[3]; /* RFC 6052 section 2.2, /96 */
+		if (f->orig.proto == IPPROTO_ICMPV6)
+			f->xlat.proto = IPPROTO_ICMP;
+		return SPK_OK;
+	}
+	mapped = bpf_map_lookup_elem(&spk_nat46, &f->orig.daddr[0]);
+	if (!mapped)
+		return SPK_DROP_NAT64;
+	f->xlat.family = SPK_AF_INET6;
+	copy_addr(f->xlat.daddr, mapped->addr);
+	if (f->orig.proto == IPPROTO_ICMP)
+		f->xlat.proto = IPPROTO_ICMPV6;
+	return SPK_OK;
+}
+
+/* The source has to be the TMM's: the client has no address of the other family. */
+static __always_inline enum spk_counter other_source(struct spk_flow *f,
+						     const struct spk_port *port)
+{
+	if (f->snat == SPK_SNAT_POOL)
+		return SPK_OK; /* taken with the port */
+	f->snat = SPK_SNAT_AUTOMAP;
+	if (f->xlat.family == SPK_AF_INET) {
+		f->xlat.saddr[0] = port->self4;
+		return port->self4 ? SPK_OK : SPK_DROP_NO_SELF_IP;
+	}
+	copy_addr(f->xlat.saddr, port->self6);
+	return port->self6[0] | port->self6[3] ? SPK_OK : SPK_DROP_NO_SELF_IP;
+}
+
+/* Keeps the IPv6 addresses that packets with the IPv4 tuple t leave with. */
+static __noinline int keep_addresses(const struct spk_tuple *t, const __be32 *saddr,
+				     const __be32 *daddr)
+{
+	struct spk_key4 k = key4_of(t);
+	struct spk_nat64 v;
+
+	copy_addr(v.saddr, saddr);
+	copy_addr(v.daddr, daddr);
+	return bpf_map_update_elem(&spk_nat64, &k, &v, BPF_ANY);
+}
+
+/* Makes both entries for what f->xlat is now: -EEXIST when another flow has the answers' key. */
+static __noinline long claim_other(struct spk_flow *f)
+{
+	struct spk_tuple *rev = &f->rev;
+	const struct spk_config *cfg = config();
+	union spk_ct_any v;
+	long err;
+
+	__builtin_memset(&v, 0, sizeof(v));
+	v.ct.seen = now_ticks();
+	v.ct.flags = SPK_CT_FAMILY;
+	if (f->orig.side == SPK_INTERNAL)
+		v.ct.flags |= SPK_CT_PEER_INTERNAL;
+	v.ct.owner = f->owner;
+	v.ct.peer_zone = f->orig.zone;
+	v.ct.sport = f->orig.dport;
+	v.ct.dport = f->orig.sport;
+	v.ct.addr_delta = csum_negate(family_delta(f));
+	v.ct.port_delta = csum_negate(port_delta(&f->orig, &f->xlat));
+	if (rev->family == SPK_AF_INET6)
+		set_addrs(&v, f->orig.daddr, f->orig.saddr, SPK_AF_INET6);
+	err = ct_insert(rev, &v, false);
+	if (err)
+		return err;
+	v.ct.flags = SPK_CT_FAMILY | SPK_CT_FORWARD;
+	if (rev->side == SPK_INTERNAL)
+		v.ct.flags |= SPK_CT_PEER_INTERNAL;
+	v.ct.peer_zone = rev->zone;
+	v.ct.sport = f->xlat.sport;
+	v.ct.dport = f->xlat.dport;
+	v.ct.addr_delta = family_delta(f);
+	v.ct.port_delta = port_delta(&f->orig, &f->xlat);
+	if (f->orig.family == SPK_AF_INET6)
+		set_addrs(&v, f->xlat.saddr, f->xlat.daddr, SPK_AF_INET6);
+	store_hop(&v.ct, &f->hop, cfg ? cfg->gen : 0);
+	if (f->orig.family == SPK_AF_INET6)
+		err = keep_addresses(rev, f->orig.daddr, f->orig.saddr);
+	else
+		err = keep_addresses(&f->orig, f->xlat.saddr, f->xlat.daddr);
+	if (!err)
+		err = ct_insert(&f->orig, &v, false);
+	if (err)
+		ct_delete(rev, false);
+	return err;
+}
+
+/* As make_pair, for a flow that changes family. */
+__noinline int make_other_pair(struct spk_flow *f, enum spk_side side, __u16 zone)
+{
+	struct spk_sources s;
+	enum spk_counter fault;
+	__u32 range, offset;
+	long err;
+
+	fault = f ? find_sources(f, &s, f->xlat.family) : SPK_DROP_NAT64;
+	if (fault)
+		return fault;
+	range = (__u32)s.range.port_max - s.range.port_min + 1;
+	offset = bpf_get_prandom_u32() % range;
+	for (int i = 0; i < SPK_PORT_TRIES * SPK_ADDR_TRIES; i++) {
+		if (f->snat == SPK_SNAT_POOL && !(i % SPK_PORT_TRIES))
+			take_address(f, &s, i / SPK_PORT_TRIES);
+		f->xlat.sport = bpf_htons(s.range.port_min + offset);
+		reverse_tuple(&f->xlat, side, zone, &f->rev);
+		err = claim_other(f);
+		if (!err)
+			return SPK_OK;
+		if (err != -EEXIST)
+			return SPK_DROP_TABLE_FULL;
+		offset = (offset + PORT_STRIDE) % range;
+	}
+	return SPK_DROP_PORTS_EXHAUSTED;
+}
+
+static __always_inline enum spk_counter start_other(spk_ctx *ctx, struct spk_flow *f,
+						    const __u8 family)
+{
+	enum spk_counter fault = other_destination(f, family);
+	struct spk_port *port;
+
+	if (!fault)
+		fault = find_hop(ctx, &f->xlat, &f->hop);
+	if (fault)
+		return fault;
+	port = port_of(f->hop.oif);
+	if (!port || port->side == SPK_INTERNAL)
+		return SPK_DROP_BAD_INTERFACE;
+	fault = other_source(f, port);
+	if (!fault)
+		fault = make_other_pair(f, port->side, port->zone);
+	if (fault)
+		return fault;
+	load_add(f->owner, false);
+	count(SPK_FLOWS_STARTED);
+	count(SPK_FLOWS_ESTABLISHED);
+	return SPK_OK;
+}
+
+/* Fills in f->xlat and the way of a packet whose entry is known. */
+static __always_inline enum spk_counter follow_other(spk_ctx *ctx, struct spk_flow *f,
+						     struct spk_ct *ct, const __u8 family)
+{
+	const struct spk_config *cfg = config();
+	__u32 gen = cfg ? cfg->gen : 0;
+	enum spk_counter fault;
+
+	f->xlat = f->orig;
+	f->xlat.sport = ct->sport;
+	f->xlat.dport = ct->dport;
+	__builtin_memset(f->xlat.saddr, 0, 2 * sizeof(f->xlat.saddr));
+	if (family == SPK_AF_INET6) {
+		const struct spk_ct6 *v = (const void *)ct;
+
+		f->xlat.family = SPK_AF_INET;
+		f->xlat.saddr[0] = v->saddr[0];
+		f->xlat.daddr[0] = v->daddr[0];
+		if (f->orig.proto == IPPROTO_ICMPV6)
+			f->xlat.proto = IPPROTO_ICMP;
+	} else {
+		struct spk_key4 k = key4_of(&f->orig);
+		struct spk_nat64 *v = bpf_map_lookup_elem(&spk_nat64, &k);
+
+		if (!v)
+			return SPK_DROP_NO_FLOW;
+		f->xlat.family = SPK_AF_INET6;
+		copy_addr(f->xlat.saddr, v->saddr);
+		copy_addr(f->xlat.daddr, v->daddr);
+		if (f->orig.proto == IPPROTO_ICMP)
+			f->xlat.proto = IPPROTO_ICMPV6;
+	}
+	if (is_current(ct)) {
+		way_of(f, ct);
+		return SPK_OK;
+	}
+	fault = find_hop(ctx, &f->xlat, &f->hop);
+	if (!fault)
+		store_hop(ct, &f->hop, gen);
+	return fault;
+}
+
+/* The transport's part: ports, identifier, type, checksum (RFC 7915 sections 4.2 and 5.2). ICMPv6
+ * has a pseudo header in its sum and ICMP has none. */
+static __always_inline long translate_transport(spk_ctx *ctx, const struct spk_flow *f,
+						const struct spk_ct *ct)
+{
+	struct spk_ports_head ports = {.source = ct->sport, .dest = ct->dport};
+	__u32 l4 = f->l4, delta;
+	struct spk_icmp icmp;
+	__be16 was, is;
+	__sum16 sum;
+
+	if (f->part == SPK_LATER_FRAGMENT)
+		return 0;
+	if (!is_icmp(f->orig.proto)) {
+		if (ctx_store(ctx, l4, &ports, sizeof(ports)))
+			return -1;
+		if (f->orig.proto == IPPROTO_TCP)
+			return fix_sum(ctx, l4 + offsetof(struct tcphdr, check), ct->addr_delta,
+				       ct->port_delta, false);
+		if (ctx_load(ctx, l4 + offsetof(struct udphdr, check), &sum, sizeof(sum)) || !sum)
+			return -1; /* IPv6 has no datagrams without a checksum */
+		return fix_sum(ctx, l4 + offsetof(struct udphdr, check), ct->addr_delta,
+			       ct->port_delta, true);
+	}
+	if (ctx_load(ctx, l4, &icmp, sizeof(icmp)))
+		return -1;
+	__builtin_memcpy(&was, &icmp, sizeof(was));
+	if (f->orig.proto == IPPROTO_ICMPV6)
+		icmp.type = is_echo_request(f) ? ICMP4_ECHO : ICMP4_ECHO_REPLY;
+	else
+		icmp.type = is_echo_request(f) ? ICMP6_ECHO : ICMP6_ECHO_REPLY;
+	__builtin_memcpy(&is, &icmp, sizeof(is));
+	delta = csum_diff16(was, is) + ct->port_delta;
+	if (f->orig.proto == IPPROTO_ICMPV6) /* takes the pseudo header out, or in */
+		delta += csum_negate(csum_pseudo(f->orig.saddr, f->orig.daddr, f->l4_len));
+	else
+		delta += csum_pseudo(f->xlat.saddr, f->xlat.daddr, f->l4_len);
+	icmp.check = csum_apply(icmp.check, csum_fold(delta));
+	icmp.id = is_echo_request(f) ? ct->sport : ct->dport;
+	return ctx_store(ctx, l4, &icmp, sizeof(icmp));
+}
+
+/* The header of a packet that becomes IPv4. A whole packet must not be fragmented on its way, but
+ * for those that IPv6 would not have cut either (RFC 7915 section 5.1). */
+static __always_inline long write_head4(spk_ctx *ctx, const struct spk_flow *f, __u8 tos)
+{
+	struct iphdr ip = {.version = 4, .ihl = 5, .tos = tos};
+
+	ip.tot_len = bpf_htons(f->l3_len ? f->l4_len + sizeof(ip) : 0);
+	if (f->part) {
+		ip.id = f->frag_id >> 16; /* the low 16 bits, as they stand on the wire */
+		ip.frag_off = bpf_htons((f->frag & IP4_OFFSET_MASK) |
+					(f->frag & SPK_MORE ? IP4_MF : 0));
+	} else if (f->l4_len > IP6_MIN_MTU - sizeof(struct ipv6hdr)) {
+		ip.frag_off = bpf_htons(IP4_DF);
+	}
+	ip.ttl = f->ttl - 1;
+	ip.protocol = f->xlat.proto;
+	ip.saddr = f->xlat.saddr[0];
+	ip.daddr = f->xlat.daddr[0];
+	ip.check = csum_header(&ip);
+	return ctx_store(ctx, ETH_HLEN, &ip, sizeof(ip));
+}
+
+static __always_inline long write_head6(spk_ctx *ctx, const struct spk_flow *f, __u8 tos)
+{
+	struct ipv6hdr ip = {.version = 6, .priority = tos >> 4, .nexthdr = f->xlat.proto};
+	__u8 fragment[IP6_FRAGMENT_HEAD] = {f->xlat.proto};
+	__u32 len = f->l4_len;
+	__be16 offset;
+
+	if (f->part) {
+		ip.nexthdr = IPPROTO_FRAGMENT;
+		len += sizeof(fragment);
+		offset = bpf_htons((f->frag & IP4_OFFSET_MASK) << 3 | !!(f->frag & SPK_MORE));
+		__builtin_memcpy(fragment + 2, &offset, sizeof(offset));
+		__builtin_memcpy(fragment + 6, &f->frag_id, 2);
+		if (ctx_store(ctx, ETH_HLEN + sizeof(ip), fragment, sizeof(fragment)))
+			return -1;
+	}
+	ip.flow_lbl[0] = tos << 4;
+	ip.payload_len = bpf_htons(f->l3_len ? len : 0);
+	ip.hop_limit = f->ttl - 1;
+	__builtin_memcpy(&ip.saddr, f->xlat.saddr, sizeof(ip.saddr));
+	__builtin_memcpy(&ip.daddr, f->xlat.daddr, sizeof(ip.daddr));
+	return ctx_store(ctx, ETH_HLEN, &ip, sizeof(ip));
+}
+
+/* Traffic class or type of service (RFC 7915 sections 4.1 and 5.1: copied). */
+static __always_inline __u8 traffic_class(spk_ctx *ctx, const __u8 family)
+{
+	__u8 head[2] = {};
+
+	ctx_load(ctx, ETH_HLEN, head, sizeof(head));
+	return family == SPK_AF_INET ? head[1] : head[0] << 4 | head[1] >> 4;
+}
+
+/* Makes room for the header of the other family where that of this one is: options and extension
+ * headers go, but for a fragment's. */
+static __always_inline long change_head(spk_ctx *ctx, const struct spk_flow *f, const __u8 family)
+{
+	__u32 tos = traffic_class(ctx, family), extra;
+	__be16 proto;
+	long err = 0;
+
+	if (family == SPK_AF_INET6) {
+		proto = bpf_htons(ETH_P_IP);
+		extra = f->l4 - ETH_HLEN - sizeof(struct ipv6hdr);
+		err = bpf_skb_change_proto(ctx, proto, 0);
+		if (!err && extra)
+			err = bpf_skb_adjust_room(ctx, -(__s32)extra, BPF_ADJ_ROOM_NET,
+						  BPF_F_ADJ_ROOM_FIXED_GSO);
+		err = err ?: write_head4(ctx, f, tos);
+	} else {
+		proto = bpf_htons(ETH_P_IPV6);
+		extra = f->l4 - ETH_HLEN - sizeof(struct iphdr);
+		if (extra)
+			err = bpf_skb_adjust_room(ctx, -(__s32)extra, BPF_ADJ_ROOM_NET,
+						  BPF_F_ADJ_ROOM_FIXED_GSO);
+		err = err ?: bpf_skb_change_proto(ctx, proto, 0);
+		if (!err && f->part)
+			err = bpf_skb_adjust_room(ctx, IP6_FRAGMENT_HEAD, BPF_ADJ_ROOM_NET,
+						  BPF_F_ADJ_ROOM_FIXED_GSO);
+		err = err ?: write_head6(ctx, f, tos);
+	}
+	return err ?: ctx_store(ctx, offsetof(struct ethhdr, h_proto), &proto, sizeof(proto));
+}
+
+/* Does the packet fit the way in its new shape? */
+static __always_inline bool fits_other(spk_ctx *ctx, const struct spk_flow *f, const __u8 family)
+{
+	__u32 head = family == SPK_AF_INET6 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+
+	if (family == SPK_AF_INET && f->part)
+		head += IP6_FRAGMENT_HEAD;
+	return ctx_gso_size(ctx) || f->l4_len + head <= f->hop.mtu;
+}
+
+/* Writes the packet anew. ct is the entry of its direction. */
+static __always_inline int send_other(spk_ctx *ctx, struct spk_flow *f, struct spk_ct *ct,
+				      const __u8 family)
+{
+	touch(ct, f->orig.tcp_flags);
+	account(ct, ctx_len(ctx));
+	if (is_icmp(f->orig.proto) && f->part)
+		return drop(ctx, SPK_DROP_NAT64); /* the sum asks for the whole length */
+	if (translate_transport(ctx, f, ct) || change_head(ctx, f, family) ||
+	    ctx_store(ctx, 0, f->hop.resolved ? ct->dmac : f->hop.dmac, ETH_ADDRS))
+		return drop(ctx, SPK_DROP_NAT64);
+	return deliver(ctx, f, ct);
+}
+
+static __always_inline int other_family(spk_ctx *ctx, const __u8 family)
+{
+	struct spk_flow *f = the_flow();
+	enum spk_counter fault;
+	struct spk_ct *ct;
+
+	if (!f)
+		return SPK_ACT_DROP;
+	ct = ct_lookup(&f->orig, family);
+	fault = ct ? follow_other(ctx, f, ct, family) : start_other(ctx, f, family);
+	if (fault)
+		return drop(ctx, fault);
+	ct = ct ?: ct_lookup(&f->orig, family);
+	if (!ct)
+		return drop(ctx, SPK_DROP_NO_FLOW);
+	if (!fits_other(ctx, f, family)) {
+		f->reply = SPK_REPLY_TOO_BIG;
+		f->mtu = family == SPK_AF_INET6 ? f->hop.mtu + IP6_IP4_GAP
+						: f->hop.mtu - IP6_IP4_GAP;
+		return go_on(ctx, family == SPK_AF_INET6 ? SPK_PROG_REPLY6 : SPK_PROG_REPLY4);
+	}
+	return send_other(ctx, f, ct, family);
+}
