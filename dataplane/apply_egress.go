@@ -26,7 +26,10 @@ func (a *applier) putEgress(e Egress) error {
 			return err
 		}
 	}
-	info := bpf.EgressInfo{Snat: bpf.SNAT(e.SNAT)}
+	info := bpf.EgressInfo{Snat: bpf.SNAT(e.SNAT), Nat64: nat64Prefix(e)}
+	if e.NAT46.IsValid() {
+		info.Nat46, info.Nat46Bits = wire4(e.NAT46.Addr()), uint32(e.NAT46.Bits())
+	}
 	copy(info.Name[:], e.Name)
 	changed := false
 	if a.k.egressInfos[owner] != info {
@@ -39,7 +42,7 @@ func (a *applier) putEgress(e Egress) error {
 	wanted := map[netip.Prefix]bool{}
 	for _, p := range e.Sources {
 		wanted[p] = true
-		v := bpf.Egress{Owner: owner, Snat: bpf.SNAT(e.SNAT)}
+		v := bpf.Egress{Owner: owner, Snat: bpf.SNAT(e.SNAT), Nat64: info.Nat64, Nat46: min(info.Nat46Bits, 1)}
 		if old, ok := a.k.egresses[p]; ok && old == v {
 			continue
 		}

@@ -69,7 +69,14 @@ func (d *Dataplane) Connections() ([]Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return connections(d.table6(), k, now, conns)
+	if conns, err = connections(d.table6(), k, now, conns); err != nil {
+		return nil, err
+	}
+	others, err := d.families()
+	for _, f := range others {
+		conns = append(conns, f.describe(k, now))
+	}
+	return conns, err
 }
 
 // Flush ends the connections that match and returns how many there were.
@@ -92,7 +99,11 @@ func (d *Dataplane) Flush(match func(Conn) bool) (int, error) {
 		return n4, err
 	}
 	n6, err := flush(d.table6(), k, now, match)
-	return n4 + n6, err
+	if err != nil {
+		return n4 + n6, err
+	}
+	other, err := d.endFamilies(func(f *family) bool { return match(f.describe(k, now)) })
+	return n4 + n6 + other, err
 }
 
 // connections appends what a table holds to conns.

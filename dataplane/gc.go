@@ -71,7 +71,11 @@ func (d *Dataplane) collect(now uint32) (int, error) {
 	if err != nil {
 		return n4 + n6, err
 	}
-	return n4 + n6, d.releaseLocked(flows)
+	other, err := d.collectFamilies(t, now, flows)
+	if err != nil {
+		return n4 + n6 + other, err
+	}
+	return n4 + n6 + other, d.releaseLocked(flows)
 }
 
 // collectHalf forgets half-open flows, each direction by itself, and returns how many. It counts
@@ -104,6 +108,9 @@ func collectTable[K, V comparable](t table[K, V], limits timeouts, now uint32, f
 	shortest := limits.shortest()
 	err := scan(t.m, func(k K, v *V) {
 		ct := t.ct(v)
+		if ct.Flags&bpf.CtFamily != 0 {
+			return // collectFamilies has them
+		}
 		if ct.Flags&bpf.CtForward != 0 {
 			flows[ct.Owner]++
 		}

@@ -132,6 +132,7 @@ func (k *kernel) state() State {
 	}
 	for owner, info := range k.egressInfos {
 		e := Egress{Name: cstring(info.Name[:]), SNAT: SNAT(info.Snat)}
+		e.NAT64, e.NAT46 = familiesOf(&info)
 		for prefix, v := range k.egresses {
 			if v.Owner == owner {
 				e.Sources = append(e.Sources, prefix)

@@ -77,7 +77,12 @@ func peerSide(ct *bpf.Ct) bpf.Side {
 func (t table[K, V]) read() (map[K]V, error) {
 	entries := map[K]V{}
 	for _, m := range []*ebpf.Map{t.half, t.m} {
-		if err := scan(m, func(k K, v *V) { entries[k] = *v }); err != nil {
+		err := scan(m, func(k K, v *V) {
+			if t.ct(v).Flags&bpf.CtFamily == 0 { // families has the others
+				entries[k] = *v
+			}
+		})
+		if err != nil {
 			return nil, fmt.Errorf("read connections: %w", err)
 		}
 	}
@@ -120,7 +125,14 @@ func (d *Dataplane) endFlows(match func(owner uint32) bool) (map[uint32]int, err
 	if err := endFlows(d.table4(), match, flows); err != nil {
 		return nil, err
 	}
-	return flows, endFlows(d.table6(), match, flows)
+	if err := endFlows(d.table6(), match, flows); err != nil {
+		return nil, err
+	}
+	_, err := d.endFamilies(func(f *family) bool {
+		flows[f.owner()]++
+		return match(f.owner())
+	})
+	return flows, err
 }
 
 func endFlows[K, V comparable](t table[K, V], match func(uint32) bool, flows map[uint32]int) error {

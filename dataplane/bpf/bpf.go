@@ -114,6 +114,8 @@ const (
 
 	ProgSlow4 = SpkSpkProgSPK_PROG_SLOW4
 	ProgSlow6 = SpkSpkProgSPK_PROG_SLOW6
+	ProgNAT64 = SpkSpkProgSPK_PROG_NAT64
+	ProgNAT46 = SpkSpkProgSPK_PROG_NAT46
 )
 
 // Counters returns every counter with a name to show, in the order of the enum.

@@ -11,6 +11,12 @@
 #define IP4_DF 0x4000
 #define IP6_MIN_MTU 1280
 
+/* Writes where nothing cancels out what the device's sum over the packet gains. */
+static __always_inline long store_summed(spk_ctx *ctx, __u32 off, const void *from, __u32 len)
+{
+	return bpf_skb_store_bytes(ctx, off, from, len, BPF_F_RECOMPUTE_CSUM);
+}
+
 /* What the sums of a transport gain when the addresses of one family become those of the other;
  * IPv4's count in the first word, the rest is zero. */
 static __always_inline __u16 family_delta(const struct spk_flow *f)
@@ -104,7 +110,7 @@ static __noinline long claim_other(struct spk_flow *f)
 	v.ct.port_delta = port_delta(&f->orig, &f->xlat);
 	if (f->orig.family == SPK_AF_INET6)
 		set_addrs(&v, f->xlat.saddr, f->xlat.daddr, SPK_AF_INET6);
-	store_hop(&v.ct, &f->hop, cfg ? cfg->gen : 0);
+	store_hop(&v.ct, &f->hop, cfg ? ~cfg->gen : 0); /* never current on the fast path */
 	if (f->orig.family == SPK_AF_INET6)
 		err = keep_addresses(rev, f->orig.daddr, f->orig.saddr);
 	else
@@ -173,7 +179,7 @@ static __always_inline enum spk_counter follow_other(spk_ctx *ctx, struct spk_fl
 						     struct spk_ct *ct, const __u8 family)
 {
 	const struct spk_config *cfg = config();
-	__u32 gen = cfg ? cfg->gen : 0;
+	__u32 gen = cfg ? ~cfg->gen : 0;
 	enum spk_counter fault;
 
 	f->xlat = f->orig;
@@ -200,7 +206,7 @@ static __always_inline enum spk_counter follow_other(spk_ctx *ctx, struct spk_fl
 		if (f->orig.proto == IPPROTO_ICMP)
 			f->xlat.proto = IPPROTO_ICMPV6;
 	}
-	if (is_current(ct)) {
+	if (gen && ct->gen == gen) {
 		way_of(f, ct);
 		return SPK_OK;
 	}
@@ -249,7 +255,7 @@ static __always_inline long translate_transport(spk_ctx *ctx, const struct spk_f
 		delta += csum_pseudo(f->xlat.saddr, f->xlat.daddr, f->l4_len);
 	icmp.check = csum_apply(icmp.check, csum_fold(delta));
 	icmp.id = is_echo_request(f) ? ct->sport : ct->dport;
-	return ctx_store(ctx, l4, &icmp, sizeof(icmp));
+	return store_summed(ctx, l4, &icmp, sizeof(icmp));
 }
 
 /* The header of a packet that becomes IPv4. A whole packet must not be fragmented on its way, but
@@ -271,7 +277,7 @@ static __always_inline long write_head4(spk_ctx *ctx, const struct spk_flow *f, 
 	ip.saddr = f->xlat.saddr[0];
 	ip.daddr = f->xlat.daddr[0];
 	ip.check = csum_header(&ip);
-	return ctx_store(ctx, ETH_HLEN, &ip, sizeof(ip));
+	return store_summed(ctx, ETH_HLEN, &ip, sizeof(ip));
 }
 
 static __always_inline long write_head6(spk_ctx *ctx, const struct spk_flow *f, __u8 tos)
@@ -287,7 +293,7 @@ static __always_inline long write_head6(spk_ctx *ctx, const struct spk_flow *f, 
 		offset = bpf_htons((f->frag & IP4_OFFSET_MASK) << 3 | !!(f->frag & SPK_MORE));
 		__builtin_memcpy(fragment + 2, &offset, sizeof(offset));
 		__builtin_memcpy(fragment + 6, &f->frag_id, 2);
-		if (ctx_store(ctx, ETH_HLEN + sizeof(ip), fragment, sizeof(fragment)))
+		if (store_summed(ctx, ETH_HLEN + sizeof(ip), fragment, sizeof(fragment)))
 			return -1;
 	}
 	ip.flow_lbl[0] = tos << 4;
@@ -295,7 +301,7 @@ static __always_inline long write_head6(spk_ctx *ctx, const struct spk_flow *f, 
 	ip.hop_limit = f->ttl - 1;
 	__builtin_memcpy(&ip.saddr, f->xlat.saddr, sizeof(ip.saddr));
 	__builtin_memcpy(&ip.daddr, f->xlat.daddr, sizeof(ip.daddr));
-	return ctx_store(ctx, ETH_HLEN, &ip, sizeof(ip));
+	return store_summed(ctx, ETH_HLEN, &ip, sizeof(ip));
 }
 
 /* Traffic class or type of service (RFC 7915 sections 4.1 and 5.1: copied). */

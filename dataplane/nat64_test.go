@@ -1,0 +1,110 @@
+package dataplane
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
+	"github.com/spklab/spklab/dataplane/bpf"
+)
+
+// nat64State has an egress that changes families.
+func nat64State() State {
+	return State{SelfIPs: labSelfIPs(), Egresses: []Egress{{
+		Name: "spk-apps/egress", SNAT: SNATAutomap,
+		Sources: []netip.Prefix{netip.MustParsePrefix("10.131.1.0/24"), netip.MustParsePrefix("fd01:0:0:1::/64")},
+		NAT64:   netip.MustParsePrefix("64:ff9b::/96"), NAT46: netip.MustParsePrefix("10.2.2.0/24"),
+	}}}
+}
+
+func newNAT64Rig(t *testing.T) *rig {
+	t.Helper()
+	r := newRig(t, nat64State())
+	must(t, r.d.SetNAT46(map[netip.Addr]netip.Addr{netip.MustParseAddr("10.2.2.7"): netip.MustParseAddr("2001:db8:113::10")}))
+	return r
+}
+
+// TestNAT64 sends a packet out as the other family and its answer back.
+func TestNAT64(t *testing.T) {
+	for _, tt := range []struct {
+		name                string
+		proto               Protocol
+		out, in             []string // flags, a packet each
+		src, dst            string
+		wantSource, wantDst string // without the port
+	}{
+		{"TCP to IPv4", TCP, []string{"S", "A"}, []string{"SA", "A"}, "[fd01:0:0:1::100]:4000", "[64:ff9b::203.0.113.10]:443", "198.51.100.16", "203.0.113.10:443"},
+		{"UDP to IPv4", UDP, []string{"", ""}, []string{"", ""}, "[fd01:0:0:1::100]:4000", "[64:ff9b::203.0.113.10]:53", "198.51.100.16", "203.0.113.10:53"},
+		{"TCP to IPv6", TCP, []string{"S", "A"}, []string{"SA", "A"}, "10.131.1.100:4000", "10.2.2.7:443", "2001:db8:51::16", "[2001:db8:113::10]:443"},
+		{"UDP to IPv6", UDP, []string{"", ""}, []string{"", ""}, "10.131.1.100:4000", "10.2.2.7:53", "2001:db8:51::16", "[2001:db8:113::10]:53"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newNAT64Rig(t)
+			for i := range tt.out {
+				frame := r.forwarded(t, "out", bpf.Internal, fromPod(tt.proto, tt.src, tt.dst, tt.out[i]))
+				source := netip.AddrPortFrom(netip.MustParseAddr(tt.wantSource), sourcePort(t, frame)).String()
+				check(t, "out", frame, toClient(source, tt.wantDst, fromPod(tt.proto, tt.src, tt.dst, tt.out[i])))
+				frame = r.forwarded(t, "in", bpf.External, fromClient(tt.proto, tt.wantDst, source, tt.in[i]))
+				check(t, "in", frame, toPod(tt.dst, tt.src, fromClient(tt.proto, tt.wantDst, source, tt.in[i])))
+			}
+			c := r.onlyConn(t, ap(tt.src))
+			if c.State != Established || c.Egress != "spk-apps/egress" || c.Destination != ap(tt.dst) || c.TranslatedDestination != ap(tt.wantDst) {
+				t.Errorf("connection %+v", c)
+			}
+			now, err := nowTicks()
+			must(t, err)
+			for _, step := range []struct {
+				after uint32
+				want  int
+			}{{0, 0}, {ticksOf(2 * DefaultIdleTCP), 1}, {ticksOf(2 * DefaultIdleTCP), 0}} {
+				if n, err := r.d.collect(now + step.after); err != nil || n != step.want {
+					t.Errorf("%d connections forgotten, want %d: %v", n, step.want, err)
+				}
+			}
+			if left, err := r.d.families(); err != nil || len(left) != 0 {
+				t.Errorf("%d left: %v", len(left), err)
+			}
+		})
+	}
+}
+
+// TestNAT64Echo: pings change their type and their checksum's pseudo header.
+func TestNAT64Echo(t *testing.T) {
+	r := newNAT64Rig(t)
+	eth6 := &layers.Ethernet{SrcMAC: mac(t, macNode), DstMAC: mac(t, macInternal), EthernetType: layers.EthernetTypeIPv6}
+	ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolICMPv6,
+		SrcIP: netip.MustParseAddr("fd01:0:0:1::100").AsSlice(), DstIP: netip.MustParseAddr("64:ff9b::203.0.113.10").AsSlice()}
+	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoRequest, 0)}
+	must(t, icmp.SetNetworkLayerForChecksum(ip))
+	verdict, frame := r.from(t, bpf.Internal, serialize(t, eth6, ip, icmp, &layers.ICMPv6Echo{Identifier: 7, SeqNumber: 3}, gopacket.Payload("ping!")))
+	if verdict != verdictRedirect {
+		t.Fatalf("verdict %d: %v", int32(verdict), r.counted(t))
+	}
+	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Default)
+	out, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4)
+	if !ok || out.TypeCode.Type() != layers.ICMPv4TypeEchoRequest || out.Seq != 3 || strings.Contains(show(frame), "WRONG") {
+		t.Fatalf("%s", show(frame))
+	}
+	v4 := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4,
+		SrcIP: netip.MustParseAddr("203.0.113.10").AsSlice(), DstIP: netip.MustParseAddr("198.51.100.16").AsSlice()}
+	reply := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoReply, 0), Id: out.Id, Seq: 3}
+	verdict, frame = r.from(t, bpf.External, serialize(t, eth(t, layers.EthernetTypeIPv4), v4, reply, gopacket.Payload("ping!")))
+	p = gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Default)
+	echo, ok := p.Layer(layers.LayerTypeICMPv6Echo).(*layers.ICMPv6Echo)
+	if verdict != verdictRedirect || !ok || echo.Identifier != 7 || echo.SeqNumber != 3 || strings.Contains(show(frame), "WRONG") {
+		t.Errorf("verdict %d, %s, %v", int32(verdict), show(frame), r.counted(t))
+	}
+}
+
+// TestNAT64WithoutMapping: an address of the NAT46 prefix that stands for nothing is not let out
+// as the other family.
+func TestNAT64WithoutMapping(t *testing.T) {
+	r := newNAT64Rig(t)
+	_, frame := r.from(t, bpf.Internal, fromPod(UDP, "10.131.1.100:4000", "10.2.2.8:53", "").build(t))
+	if s := show(frame); strings.Contains(s, "2001:db8") {
+		t.Errorf("%s", s)
+	}
+}
