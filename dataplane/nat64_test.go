@@ -27,6 +27,12 @@ func newNAT64Rig(t *testing.T) *rig {
 	return r
 }
 
+// longer is a packet that fills an Ethernet frame in either family.
+func longer(p packet) packet {
+	p.payload = strings.Repeat("hello, world ", 5)
+	return p
+}
+
 // TestNAT64 sends a packet out as the other family and its answer back.
 func TestNAT64(t *testing.T) {
 	for _, tt := range []struct {
@@ -44,11 +50,11 @@ func TestNAT64(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newNAT64Rig(t)
 			for i := range tt.out {
-				frame := r.forwarded(t, "out", bpf.Internal, fromPod(tt.proto, tt.src, tt.dst, tt.out[i]))
+				frame := r.forwarded(t, "out", bpf.Internal, longer(fromPod(tt.proto, tt.src, tt.dst, tt.out[i])))
 				source := netip.AddrPortFrom(netip.MustParseAddr(tt.wantSource), sourcePort(t, frame)).String()
-				check(t, "out", frame, toClient(source, tt.wantDst, fromPod(tt.proto, tt.src, tt.dst, tt.out[i])))
-				frame = r.forwarded(t, "in", bpf.External, fromClient(tt.proto, tt.wantDst, source, tt.in[i]))
-				check(t, "in", frame, toPod(tt.dst, tt.src, fromClient(tt.proto, tt.wantDst, source, tt.in[i])))
+				check(t, "out", frame, toClient(source, tt.wantDst, longer(fromPod(tt.proto, tt.src, tt.dst, tt.out[i]))))
+				frame = r.forwarded(t, "in", bpf.External, longer(fromClient(tt.proto, tt.wantDst, source, tt.in[i])))
+				check(t, "in", frame, toPod(tt.dst, tt.src, longer(fromClient(tt.proto, tt.wantDst, source, tt.in[i]))))
 			}
 			c := r.onlyConn(t, ap(tt.src))
 			if c.State != Established || c.Egress != "spk-apps/egress" || c.Destination != ap(tt.dst) || c.TranslatedDestination != ap(tt.wantDst) {
