@@ -34,6 +34,7 @@ func chapters() []chapter {
 		{"OVN routes", ovnRoutes()},
 		{"BGP gate", bgpGate()},
 		{"macvlan", macvlan()},
+		{"TMM's network", tmmNetwork()},
 		{"Diagnosis", diagnosis()},
 		{"Throughput", throughput()},
 		{"Flannel host-gw", flannel()},

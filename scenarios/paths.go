@@ -101,16 +101,18 @@ func egress() []spec {
 				name:   fmt.Sprintf("%s over %s with the TMM's address, hop by hop", protoName(proto), f),
 				labels: []string{"egress", proto, f.label(), "snat-automap"},
 				needs:  f.needs(SimOVN, Macvlan, BGP),
-				body:   func(s *scene) { s.egressPath(proto, f) },
+				body: func(s *scene) {
+					s.egressPath(s.world(), proto, f, func(t tmm) netip.Addr { return f.of(t.external.self) })
+				},
 			})
 		}
 	}
 	return out
 }
 
-// egressPath lets a pod call a host outside and follows the request and its answer.
-func (s *scene) egressPath(proto string, f family) {
-	w := s.world()
+// egressPath lets a pod call a host outside and follows the request and its answer; source says
+// whose address a TMM gives it.
+func (s *scene) egressPath(w *world, proto string, f family, source func(tmm) netip.Addr) {
 	c, p := w.client(), w.served(s, f)
 	server := s.serve(c, proto, f)
 	capture := s.capture(w)
@@ -121,7 +123,7 @@ func (s *scene) egressPath(proto string, f family) {
 	trace := complete(capture)
 	t := w.oneTMM(trace.Select(evidence.Carrying(mark)))
 	local := conn.Local()
-	mapped := netip.AddrPortFrom(f.of(t.external.self), conn.Greeting.Remote.Port())
+	mapped := netip.AddrPortFrom(source(t), conn.Greeting.Remote.Port())
 	gomega.Expect(conn.Greeting.Remote).To(gomega.Equal(mapped), "the source address that the host outside saw")
 
 	up := w.uplink(p.worker)
