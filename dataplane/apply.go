@@ -38,6 +38,9 @@ func (d *Dataplane) Apply(s State) (Changes, error) {
 	if err != nil {
 		return Changes{}, err
 	}
+	if err := s.checkOwnPorts(k.config.PortMin, k.config.PortMax); err != nil {
+		return Changes{}, err
+	}
 	a := &applier{d: d, k: k, dead: map[uint32]bool{}}
 	err = a.run(s)
 	d.rememberLocked(k)
@@ -49,6 +52,7 @@ type applier struct {
 	d       *Dataplane
 	k       *kernel
 	changes Changes
+	snat    map[string]uint32 // ids of the wanted SNAT pools by name
 	// dead owners are no longer referred to by any virtual server or egress; what becomes of
 	// them depends on the flows that they have.
 	dead map[uint32]bool
@@ -59,7 +63,10 @@ func (a *applier) run(s State) error {
 	if err := a.addLocals(locals); err != nil {
 		return err
 	}
-	if err := a.d.writePortsLocked(s.SelfIPs); err != nil {
+	if err := a.putServices(s); err != nil {
+		return err
+	}
+	if err := a.putSNATPools(s.SNATPools); err != nil {
 		return err
 	}
 	for _, vs := range s.VirtualServers {
@@ -76,6 +83,9 @@ func (a *applier) run(s State) error {
 		return err
 	}
 	if err := a.removeServers(s.VirtualServers); err != nil {
+		return err
+	}
+	if err := a.removeSNATPools(s.SNATPools); err != nil {
 		return err
 	}
 	if err := a.bury(); err != nil {
@@ -99,6 +109,13 @@ func localsOf(s State) map[netip.Addr]bpf.Local {
 			l.Kinds |= bpf.LocalEcho
 		}
 		out[vs.Destination.Addr()] = l
+	}
+	for _, p := range s.SNATPools {
+		for _, addr := range p.Addrs {
+			l := out[addr]
+			l.Kinds |= bpf.LocalSNAT
+			out[addr] = l
+		}
 	}
 	return out
 }

@@ -26,31 +26,38 @@ func (a *applier) putEgress(e Egress) error {
 			return err
 		}
 	}
-	info := bpf.EgressInfo{Snat: bpf.SNAT(e.SNAT), Nat64: nat64Prefix(e)}
+	info := bpf.EgressInfo{Snat: bpf.SNAT(e.SNAT), SnatPool: a.snat[e.SNATPool], Nat64: nat64Prefix(e)}
 	if e.NAT46.IsValid() {
 		info.Nat46, info.Nat46Bits = wire4(e.NAT46.Addr()), uint32(e.NAT46.Bits())
 	}
 	copy(info.Name[:], e.Name)
 	changed := false
-	if a.k.egressInfos[owner] != info {
+	if old := a.k.egressInfos[owner]; old != info {
 		if err := a.d.objs.SpkEgressInfo.Put(owner, info); err != nil {
 			return fmt.Errorf("write information: %w", err)
 		}
 		a.k.egressInfos[owner] = info
-		changed = true
+		if a.samePool(old.SnatPool, info.SnatPool) {
+			old.SnatPool = info.SnatPool // said with the SNAT pool
+		}
+		changed = old != info
 	}
 	wanted := map[netip.Prefix]bool{}
 	for _, p := range e.Sources {
 		wanted[p] = true
-		v := bpf.Egress{Owner: owner, Snat: bpf.SNAT(e.SNAT), Nat64: info.Nat64, Nat46: min(info.Nat46Bits, 1)}
-		if old, ok := a.k.egresses[p]; ok && old == v {
+		v := bpf.Egress{Owner: owner, Snat: info.Snat, SnatPool: info.SnatPool, Nat64: info.Nat64, Nat46: min(info.Nat46Bits, 1)}
+		old, ok := a.k.egresses[p]
+		if ok && old == v {
 			continue
 		}
 		if err := a.d.putEgressPrefix(p, v); err != nil {
 			return err
 		}
 		a.k.egresses[p] = v
-		changed = true
+		if a.samePool(old.SnatPool, v.SnatPool) {
+			old.SnatPool = v.SnatPool
+		}
+		changed = changed || !ok || old != v
 	}
 	dropped, err := a.dropPrefixes(func(p netip.Prefix, v bpf.Egress) bool { return v.Owner == owner && !wanted[p] })
 	if err != nil {

@@ -26,7 +26,7 @@ func (a *applier) putServer(vs VirtualServer) error {
 	if err != nil {
 		return err
 	}
-	entry, err := a.poolEntry(old, id, vs.SNAT, members)
+	entry, err := a.poolEntry(old, id, vs, members)
 	if err != nil {
 		return err
 	}
@@ -36,6 +36,11 @@ func (a *applier) putServer(vs VirtualServer) error {
 			return err
 		}
 		a.k.servers[vs.key()] = entry
+		renumbered := old
+		if a.samePool(old.SnatPool, entry.SnatPool) {
+			renumbered.SnatPool = entry.SnatPool
+		}
+		entryChanged = !exists || entry != renumbered // said with the SNAT pool
 	}
 	retired, err := a.retire(id, vs.Members)
 	if err != nil {
@@ -105,8 +110,11 @@ func (a *applier) putMembers(id uint32, vs VirtualServer) (pool []uint32, change
 
 // poolEntry returns the entry of a virtual server whose pool is written: the old range when it
 // holds the members already.
-func (a *applier) poolEntry(old bpf.VS, id uint32, snat SNAT, members []uint32) (bpf.VS, error) {
-	entry := bpf.VS{Id: id, First: old.First, Count: uint32(len(members)), Snat: bpf.SNAT(snat)}
+func (a *applier) poolEntry(old bpf.VS, id uint32, vs VirtualServer, members []uint32) (bpf.VS, error) {
+	entry := bpf.VS{
+		Id: id, First: old.First, Count: uint32(len(members)),
+		Snat: bpf.SNAT(vs.SNAT), SnatPool: a.snat[vs.SNATPool],
+	}
 	same, err := a.d.poolHolds(old, members)
 	if err != nil || same {
 		return entry, err

@@ -197,49 +197,6 @@ func (d *Dataplane) readoptLocked(index int) error {
 	return d.attachLocked(i)
 }
 
-// writePortsLocked makes spk_ports hold the attached interfaces with their automap addresses:
-// the first self-IP of each family.
-func (d *Dataplane) writePortsLocked(selfIPs []SelfIP) error {
-	want := map[uint32]bpf.Port{}
-	for bit, index := range slices.Sorted(maps.Keys(d.ports)) {
-		v := portValue(d.ports[index].iface, selfIPs)
-		v.Bit = uint8(bit)
-		want[uint32(index)] = v
-	}
-	have, err := readAll[uint32, bpf.Port](d.objs.SpkPorts)
-	if err != nil {
-		return fmt.Errorf("read interfaces: %w", err)
-	}
-	_, err = syncMap(d.objs.SpkPorts, have, want)
-	return err
-}
-
-func portValue(i Interface, selfIPs []SelfIP) bpf.Port {
-	var v bpf.Port
-	if i.Internal {
-		v.Side = bpf.Internal
-	}
-	copy(v.Interface[:len(v.Interface)-1], i.Number)
-	v.Zone = i.Zone
-	if dev, err := net.InterfaceByIndex(i.Index); err == nil {
-		copy(v.Mac[:], dev.HardwareAddr)
-	}
-	var have4, have6 bool
-	for _, ip := range selfIPs {
-		if ip.Interface != i.Number {
-			continue
-		}
-		a := ip.Addr
-		if a.Is4() && !have4 {
-			v.Self4, have4 = wire4(a), true
-		}
-		if a.Is6() && !have6 {
-			v.Self6, have6 = wire6(a), true
-		}
-	}
-	return v
-}
-
 // enableLookups lets the programs look up routes as if the TMM itself sent the packet: the
 // kernel asks for forwarding to be on for the interface a lookup starts from, and loopback is
 // the one from where that lets nothing through. The switch is left on.

@@ -56,7 +56,9 @@ type Dataplane struct {
 	mu       sync.Mutex
 	closed   bool
 	ports    map[int]port      // attached interfaces by index
+	services guards            // as Apply was told last, for interfaces that come and go
 	poolNext uint32            // where the search for a free pool range starts
+	snatNext uint32            // and for the addresses of a SNAT pool
 	removed  map[uint32]bool   // owners that are kept for their flows only
 	idle     map[uint32]uint32 // idle timeouts of owners in ticks, defaults left out
 }
@@ -196,6 +198,12 @@ func (d *Dataplane) start(c Config) error {
 	if err := d.configureLocked(); err != nil {
 		return err
 	}
+	k, err := d.readKernel()
+	if err != nil {
+		return err
+	}
+	d.services = guardsOf(k.services())
+	d.rememberLocked(k)
 	if err := d.adoptLinksLocked(len(c.Interfaces) > 0); err != nil {
 		return err
 	}
@@ -204,15 +212,7 @@ func (d *Dataplane) start(c Config) error {
 			return err
 		}
 	}
-	if err := d.pins.removeOthers(); err != nil {
-		return err
-	}
-	k, err := d.readKernel()
-	if err != nil {
-		return err
-	}
-	d.rememberLocked(k)
-	return nil
+	return d.pins.removeOthers()
 }
 
 // configureLocked writes spk_config; the generation goes on from what was pinned.

@@ -27,6 +27,10 @@ type kernel struct {
 	egresses    map[netip.Prefix]bpf.Egress
 	egressInfos map[uint32]bpf.EgressInfo // by owner id
 	locals      map[netip.Addr]bpf.Local
+	ports       map[uint32]bpf.Port // by interface index
+	allowed     map[bpf.Service]uint32
+	snatPools   map[uint32]snatPool // by id
+	config      bpf.Config
 }
 
 // readKernel reads the maps back.
@@ -52,10 +56,19 @@ func (d *Dataplane) readKernel() (*kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read members: %w", err)
 	}
-	if err := d.readFamilies(k); err != nil {
+	if k.ports, err = readAll[uint32, bpf.Port](d.objs.SpkPorts); err != nil {
+		return nil, fmt.Errorf("read interfaces: %w", err)
+	}
+	if k.allowed, err = readAll[bpf.Service, uint32](d.objs.SpkServices); err != nil {
+		return nil, fmt.Errorf("read services: %w", err)
+	}
+	if k.snatPools, err = d.readSNATPools(); err != nil {
 		return nil, err
 	}
-	return k, nil
+	if err := d.objs.SpkConfig.Lookup(uint32(0), &k.config); err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return k, d.readFamilies(k)
 }
 
 // readFamilies reads the maps that exist once for each address family.
@@ -112,7 +125,10 @@ func (d *Dataplane) Read() (State, error) {
 
 // state is what the maps say in the terms of whoever programmed them.
 func (k *kernel) state() State {
-	s := State{SelfIPs: k.selfIPs()}
+	s := State{SelfIPs: k.selfIPs(), Services: k.services()}
+	for _, p := range k.snatPools {
+		s.SNATPools = append(s.SNATPools, p.addresses())
+	}
 	members := map[uint32][]Member{}
 	for _, o := range k.owners {
 		if o.Flags&(bpf.OwnerEgress|bpf.OwnerRemoved) == 0 {
@@ -126,12 +142,13 @@ func (k *kernel) state() State {
 			Protocol:    key.protocol,
 			Destination: key.dest,
 			SNAT:        SNAT(vs.Snat),
+			SNATPool:    k.snatPools[vs.SnatPool].name(),
 			IdleTimeout: time.Duration(info.IdleNs),
 			Members:     members[vs.Id],
 		})
 	}
 	for owner, info := range k.egressInfos {
-		e := Egress{Name: cstring(info.Name[:]), SNAT: SNAT(info.Snat)}
+		e := Egress{Name: cstring(info.Name[:]), SNAT: SNAT(info.Snat), SNATPool: k.snatPools[info.SnatPool].name()}
 		e.NAT64, e.NAT46 = familiesOf(&info)
 		for prefix, v := range k.egresses {
 			if v.Owner == owner {

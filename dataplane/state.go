@@ -260,6 +260,9 @@ func (v VirtualServer) canonical() VirtualServer {
 	}
 	slices.SortFunc(members, func(a, b Member) int { return a.Addr.Compare(b.Addr) })
 	v.Members, v.Destination = members, unmap(v.Destination)
+	if v.SNAT != SNATPool {
+		v.SNATPool = ""
+	}
 	return v
 }
 
@@ -272,6 +275,9 @@ func (e Egress) canonical() Egress {
 	e.Sources = sources
 	e.Interfaces = slices.Sorted(slices.Values(e.Interfaces))
 	e.NAT64, e.NAT46 = e.NAT64.Masked(), e.NAT46.Masked()
+	if e.SNAT != SNATPool {
+		e.SNATPool = ""
+	}
 	return e
 }
 
@@ -282,9 +288,9 @@ func (p SNATAddresses) canonical() SNATAddresses {
 }
 
 func (s Services) canonical() Services {
-	s.Allowed = slices.SortedFunc(slices.Values(s.Allowed), func(a, b Service) int {
+	s.Allowed = slices.Compact(slices.SortedFunc(slices.Values(s.Allowed), func(a, b Service) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
-	})
+	}))
 	return s
 }
 

@@ -26,7 +26,7 @@ func (s State) check() error {
 			errs = append(errs, fmt.Errorf("virtual server %s (%s): %w", vs.id(), vs.Name, err))
 		}
 	}
-	errs = append(errs, checkEgresses(s.Egresses), checkSelfIPs(s.SelfIPs))
+	errs = append(errs, checkEgresses(s.Egresses), checkSelfIPs(s.SelfIPs), checkServices(s.Services), s.checkSNATPools())
 	return errors.Join(errs...)
 }
 
