@@ -106,8 +106,8 @@ func TestTMM(t *testing.T) {
 	b.manifests(t, slice4, "", going4, "") // the last IPv4 endpoint goes
 	b.learned(t, route6)
 	eventually(t, "the virtual server is out of the maps", func() error {
-		if n := len(b.status(t).VirtualServers); n != 1 {
-			return fmt.Errorf("%d virtual servers", n)
+		if vs := b.status(t).VirtualServers; len(vs) != 2 || vs[0].State != control.StateUp || vs[1].State != control.StateDown || vs[1].Programmed {
+			return fmt.Errorf("virtual servers %+v", vs)
 		}
 		return nil
 	})

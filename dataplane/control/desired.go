@@ -52,6 +52,8 @@ type Desired struct {
 	Speaker    *bgp.SpeakerConfig `json:"speaker"`
 	Probes     []Probe            `json:"probes"`
 	Conditions []Condition        `json:"conditions"`
+	// Unserved are virtual servers without a member; they are no part of the state.
+	Unserved []dataplane.VirtualServer `json:"unserved,omitempty"`
 	// Monitored are the ready members that have monitors.
 	Monitored []Monitored `json:"monitored,omitempty"`
 	// Blocked says that this TMM must not attract traffic at all; a condition says why.

@@ -13,23 +13,18 @@ import (
 
 // Monitored is a ready member of a virtual server that has monitors.
 type Monitored struct {
-	Server      string             `json:"server"` // namespace/name
 	Protocol    dataplane.Protocol `json:"protocol"`
 	Destination netip.AddrPort     `json:"destination"`
 	HostBits    int                `json:"host_bits,omitempty"`
-	SNAT        dataplane.SNAT     `json:"snat"`
 	Member      dataplane.Member   `json:"member"`
 	Targets     []health.Target    `json:"targets"`
 	// Down says that a monitor has found the member down: it is no part of the state.
 	Down bool `json:"down,omitempty"`
 }
 
-// server is the virtual server without its members.
-func (m *Monitored) server() dataplane.VirtualServer {
-	return dataplane.VirtualServer{Name: m.Server, Protocol: m.Protocol, Destination: m.Destination, HostBits: m.HostBits, SNAT: m.SNAT}
+func (m *Monitored) key() serverKey {
+	return keyOf(&dataplane.VirtualServer{Protocol: m.Protocol, Destination: m.Destination, HostBits: m.HostBits})
 }
-
-func (m *Monitored) key() serverKey { vs := m.server(); return keyOf(&vs) }
 
 // targets are the probes of all members.
 func (d *Desired) targets() []health.Target {
@@ -53,7 +48,7 @@ func (p *planner) monitor(ref string, monitors api.Monitors, vs *dataplane.Virtu
 			return false
 		}
 		ready++
-		on := Monitored{Server: vs.Name, Protocol: vs.Protocol, Destination: vs.Destination, HostBits: vs.HostBits, SNAT: vs.SNAT, Member: m, Targets: p.targets(ref, monitors, m.Addr)}
+		on := Monitored{Protocol: vs.Protocol, Destination: vs.Destination, HostBits: vs.HostBits, Member: m, Targets: p.targets(ref, monitors, m.Addr)}
 		why := p.verdict(on.Targets)
 		on.Down = why != ""
 		p.out.Monitored = append(p.out.Monitored, on)
@@ -139,64 +134,6 @@ func (p *planner) wayTo(member netip.Addr) netip.Addr {
 type MonitorStatus struct {
 	Target health.Target `json:"target"`
 	health.Status
-}
-
-// monitorsOf are the probes of a virtual server's member, nil where it has none.
-func (s *snapshot) monitorsOf(k serverKey, member netip.AddrPort) []MonitorStatus {
-	var out []MonitorStatus
-	for i := range s.desired.Monitored {
-		on := &s.desired.Monitored[i]
-		if on.key() != k || on.Member.Addr != member {
-			continue
-		}
-		for _, t := range on.Targets {
-			st, ok := s.health[t]
-			if !ok {
-				st.State = health.Unknown
-			}
-			out = append(out, MonitorStatus{Target: t, Status: st})
-		}
-	}
-	return out
-}
-
-// unserved are the virtual servers beside all whose every endpoint is down.
-func (s *snapshot) unserved(all []dataplane.VirtualServer) []dataplane.VirtualServer {
-	var out []dataplane.VirtualServer
-	for i := range s.desired.Monitored {
-		on := &s.desired.Monitored[i]
-		same := func(v dataplane.VirtualServer) bool { return keyOf(&v) == on.key() }
-		if !slices.ContainsFunc(all, same) && !slices.ContainsFunc(out, same) {
-			out = append(out, on.server())
-		}
-	}
-	return out
-}
-
-// out are a virtual server's endpoints that get nothing, with what went through them.
-func (s *snapshot) out(vs *dataplane.VirtualServer, stats []dataplane.VirtualServerStats) []MemberStatus {
-	var out []MemberStatus
-	for i := range s.desired.Monitored {
-		on := &s.desired.Monitored[i]
-		in := func(m dataplane.Member) bool { return m.Addr == on.Member.Addr }
-		if on.key() == keyOf(vs) && on.Down && !slices.ContainsFunc(vs.Members, in) {
-			m := s.memberStatus(vs, on.Member, stats)
-			m.State = MemberDown
-			out = append(out, m)
-		}
-	}
-	for _, st := range stats {
-		if st.Protocol != vs.Protocol || st.Destination != vs.Destination {
-			continue
-		}
-		for _, ms := range st.Members {
-			known := slices.ContainsFunc(out, func(m MemberStatus) bool { return m.Address == ms.Addr })
-			if ms.Removed && !known {
-				out = append(out, MemberStatus{Address: ms.Addr, State: MemberRemoved, Traffic: ms.Traffic})
-			}
-		}
-	}
-	return out
 }
 
 // HealthOf is what a TMM's status says about its probes, for Compute.

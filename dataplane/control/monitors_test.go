@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -145,7 +146,10 @@ func TestStatusOfMonitors(t *testing.T) {
 		}
 	}
 	d := Compute(res, self)
-	snap := snapshot{desired: d, health: self.Health}
+	snap := snapshot{desired: d, health: self.Health, programmed: map[serverKey]dataplane.VirtualServer{}}
+	for i := range d.State.VirtualServers {
+		snap.programmed[keyOf(&d.State.VirtualServers[i])] = d.State.VirtualServers[i]
+	}
 	gone := netip.MustParseAddrPort("10.131.1.99:8080")
 	stats := []dataplane.VirtualServerStats{{Protocol: dataplane.TCP, Destination: netip.MustParseAddrPort("192.0.2.10:80"), Members: []dataplane.MemberStats{
 		{Addr: netip.MustParseAddrPort("10.131.3.7:8080"), Removed: true, Traffic: dataplane.Traffic{Connections: 7}},
@@ -154,21 +158,22 @@ func TestStatusOfMonitors(t *testing.T) {
 	st := Status{VirtualServers: snap.servers(stats)}
 	var got []string
 	for _, vs := range st.VirtualServers {
+		got = append(got, fmt.Sprintf("%s %s %s", vs.Destination, vs.State, vs.Reason))
 		for _, m := range slices.Concat(vs.Members, vs.Out) {
 			line := vs.Destination.String() + " " + m.Address.String() + " " + m.State
 			if m.Connections > 0 {
 				line += " used"
 			}
-			for _, probe := range m.Monitors {
-				line += " " + string(probe.State)
-			}
+			line += " " + m.Reason
 			got = append(got, line)
 		}
 	}
 	want := []string{
-		"192.0.2.10:80 10.131.1.100:8080 ready unknown", "192.0.2.10:80 10.131.1.102:8080 draining",
-		"192.0.2.10:80 10.131.3.7:8080 down used down", "192.0.2.10:80 10.131.1.99:8080 removed used",
-		"[2001:db8:2::10]:80 [fd01:0:0:1::100]:8080 down down",
+		"192.0.2.10:80 up ",
+		"192.0.2.10:80 10.131.1.100:8080 ready tcp: not probed yet", "192.0.2.10:80 10.131.1.102:8080 draining ",
+		"192.0.2.10:80 10.131.3.7:8080 down used tcp: no answer within 3s", "192.0.2.10:80 10.131.1.99:8080 removed used no endpoint any more",
+		"[2001:db8:2::10]:80 down its member is down",
+		"[2001:db8:2::10]:80 [fd01:0:0:1::100]:8080 down tcp: no answer within 3s",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

@@ -50,6 +50,10 @@ func (p *proxy) status() (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	egresses, err := p.plane.EgressStats()
+	if err != nil {
+		return nil, err
+	}
 	counters, err := p.plane.Counters()
 	if err != nil {
 		return nil, err
@@ -58,7 +62,7 @@ func (p *proxy) status() (any, error) {
 		Pod: Self{Namespace: p.cfg.Namespace, Name: p.cfg.Name}.String(), Index: snap.desired.Index,
 		Serving: ready && !snap.desired.Blocked, Interfaces: []InterfaceStatus{},
 		VLANs:          append([]VLANStatus{}, snap.desired.VLANs...),
-		VirtualServers: snap.servers(stats), Egresses: snap.egressStatus(),
+		VirtualServers: snap.servers(stats), Egresses: snap.egressStatus(egresses),
 		Conditions: append([]Condition{}, p.conditions()...), Counters: counters,
 	}
 	for _, f := range self.Interfaces {
@@ -68,55 +72,14 @@ func (p *proxy) status() (any, error) {
 	return st, err
 }
 
-// servers lists the wanted virtual servers and those that still drain.
-func (s *snapshot) servers(stats []dataplane.VirtualServerStats) []VirtualServerStatus {
-	all := slices.Clone(s.desired.State.VirtualServers)
-	for _, k := range sortedKeys(s.programmed) {
-		if !slices.ContainsFunc(all, func(v dataplane.VirtualServer) bool { return keyOf(&v) == k }) {
-			all = append(all, s.programmed[k])
-		}
-	}
-	all = append(all, s.unserved(all)...)
-	out := make([]VirtualServerStatus, 0, len(all))
-	for i := range all {
-		vs := &all[i]
-		_, programmed := s.programmed[keyOf(vs)]
-		ready := slices.ContainsFunc(vs.Members, func(m dataplane.Member) bool { return !m.Draining })
-		st := VirtualServerStatus{
-			Name: vs.Name, Protocol: vs.Protocol.String(), Destination: vs.Destination, SNAT: vs.SNAT.String(),
-			Programmed: programmed, Announced: ready && s.announced[keyOf(vs).prefix()], Members: []MemberStatus{},
-		}
-		for _, m := range vs.Members {
-			st.Members = append(st.Members, s.memberStatus(vs, m, stats))
-		}
-		st.Out = s.out(vs, stats)
-		out = append(out, st)
-	}
-	return out
-}
-
-func (s *snapshot) memberStatus(vs *dataplane.VirtualServer, m dataplane.Member, stats []dataplane.VirtualServerStats) MemberStatus {
-	out := MemberStatus{Address: m.Addr, State: MemberReady, Monitors: s.monitorsOf(keyOf(vs), m.Addr)}
-	if m.Draining {
-		out.State = MemberDraining
-	}
-	for _, s := range stats {
-		if s.Protocol != vs.Protocol || s.Destination != vs.Destination {
-			continue
-		}
-		for _, ms := range s.Members {
-			if ms.Addr == m.Addr {
-				out.Traffic = ms.Traffic
-			}
-		}
-	}
-	return out
-}
-
-func (s *snapshot) egressStatus() []EgressStatus {
+func (s *snapshot) egressStatus(stats []dataplane.EgressStats) []EgressStatus {
 	out := []EgressStatus{}
 	for _, e := range s.desired.State.Egresses {
-		out = append(out, EgressStatus{Name: e.Name, Sources: e.Sources, SNAT: e.SNAT.String(), Programmed: s.egresses[e.Name]})
+		st := EgressStatus{Name: e.Name, Sources: e.Sources, SNAT: e.SNAT.String(), Programmed: s.egresses[e.Name]}
+		if i := slices.IndexFunc(stats, func(t dataplane.EgressStats) bool { return t.Name == e.Name }); i >= 0 {
+			st.Current, st.Traffic = stats[i].Current, stats[i].Traffic
+		}
+		out = append(out, st)
 	}
 	return out
 }

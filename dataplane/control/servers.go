@@ -44,7 +44,11 @@ func (p *planner) server(in api.Ingress, svc *corev1.Service, port corev1.Servic
 	if !ready {
 		p.warn(ReasonNoEndpoints, in.Ref(), fmt.Sprintf("Service %s/%s has no ready %s endpoint: %s is not announced", svc.Namespace, svc.Name, family(v4), destination(dst)))
 	}
-	if len(vs.Members) == 0 || p.lacks[v4] || !p.claims(in, &vs) {
+	if p.lacks[v4] || !p.claims(in, &vs) {
+		return
+	}
+	if len(vs.Members) == 0 {
+		p.out.Unserved = append(p.out.Unserved, vs)
 		return
 	}
 	if vs.SNAT == dataplane.SNATPool && !p.pool(in.Ref(), vs.SNATPool, "the virtual server", poolFamilies{v4: v4, v6: !v4}).has(v4) {
@@ -52,6 +56,7 @@ func (p *planner) server(in api.Ingress, svc *corev1.Service, port corev1.Servic
 	}
 	p.monitor(in.Ref(), in.Spec.Monitors, &vs)
 	if len(vs.Members) == 0 {
+		p.out.Unserved = append(p.out.Unserved, vs)
 		return
 	}
 	vs.ARP = p.answers(dst)

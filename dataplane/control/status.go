@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/bgp"
@@ -46,14 +47,26 @@ type VirtualServerStatus struct {
 	Name        string         `json:"name"`     // namespace/name
 	Protocol    string         `json:"protocol"` // tcp | udp
 	Destination netip.AddrPort `json:"destination"`
-	SNAT        string         `json:"snat"`       // automap | none
-	Programmed  bool           `json:"programmed"` // read back from the eBPF maps
+	HostBits    int            `json:"host_bits,omitempty"` // low bits of the address that do not matter
+	SNAT        string         `json:"snat"`                // automap | none
+	Programmed  bool           `json:"programmed"`          // read back from the eBPF maps
 	Announced   bool           `json:"announced"`
-	Members     []MemberStatus `json:"members"`
+	State       string         `json:"state"`            // StateUp: it takes new connections | StateDown
+	Reason      string         `json:"reason,omitempty"` // why it is down
+	Current     int            `json:"current"`          // connections now
+	dataplane.Traffic
+	Refused uint64         `json:"refused"` // connections that could not be set up
+	Members []MemberStatus `json:"members"`
 	// Out are endpoints that get nothing: those that a monitor has found down, and those that
 	// were removed and still have connections.
 	Out []MemberStatus `json:"out,omitempty"`
 }
+
+// States of a virtual server.
+const (
+	StateUp   = "up"
+	StateDown = "down"
+)
 
 // States of a member.
 const (
@@ -67,6 +80,13 @@ const (
 type MemberStatus struct {
 	Address netip.AddrPort `json:"address"`
 	State   string         `json:"state"` // MemberReady | MemberDraining; in Out MemberDown | MemberRemoved
+	// Reason is what is wrong: why it is down, or why its newest probe failed.
+	Reason string `json:"reason,omitempty"`
+	// Since and Latency are of its monitors: when the newest change was, and how long the
+	// slowest answer took; zero without monitors.
+	Since   time.Time     `json:"since,omitzero"`
+	Latency time.Duration `json:"latency,omitempty"`
+	Current int           `json:"current"` // connections now
 	dataplane.Traffic
 	// Monitors are its probes, if it has any.
 	Monitors []MonitorStatus `json:"monitors,omitempty"`
@@ -78,6 +98,8 @@ type EgressStatus struct {
 	Sources    []netip.Prefix `json:"sources"`
 	SNAT       string         `json:"snat"`
 	Programmed bool           `json:"programmed"`
+	Current    int            `json:"current"` // connections now
+	dataplane.Traffic
 }
 
 // BGPStatus is the speaker's side of dynamic routing.
