@@ -157,40 +157,62 @@ static __noinline int claim_forward(struct spk_flow *f)
 	return err == -EEXIST ? SPK_OK : SPK_DROP_TABLE_FULL;
 }
 
-/* Makes both entries of a flow whose answers come in on the given side and zone; answers an enum
- * spk_counter. When the source is translated, its port is whichever makes the key of the answers
- * a new one: the tables themselves allocate. A global function, so that the verifier walks its
- * loop once. */
-__noinline int make_pair(struct spk_flow *f, enum spk_side side, __u16 zone)
-{
-	struct spk_sources s;
-	enum spk_counter fault;
-	__u32 range, offset;
+/* The search for a source that makes the key of the answers a new one: the tables themselves
+ * allocate. */
+struct spk_search {
+	struct spk_sources from;
+	__u32 range;  /* ports */
+	__u32 offset; /* of the one to try */
+	enum spk_side side; /* where the answers come in */
+	__u16 zone;
+	bool other; /* they are of the other family */
 	long err;
+};
+
+#ifdef SPK_XDP
+static __always_inline long claim_other(struct spk_flow *f)
+{
+	return -EINVAL; /* families change at traffic control */
+}
+#else
+static __noinline long claim_other(struct spk_flow *f);
+#endif
+
+/* One try; answers 1 when there is nothing more to try. */
+static long try_source(__u32 i, struct spk_search *s)
+{
+	struct spk_flow *f = the_flow();
 
 	if (!f)
-		return SPK_DROP_MALFORMED;
-	fault = find_sources(f, &s, f->orig.family);
+		return 1;
+	if (f->snat == SPK_SNAT_POOL && !(i % SPK_PORT_TRIES))
+		take_address(f, &s->from, i / SPK_PORT_TRIES);
+	if (f->snat != SPK_SNAT_NONE)
+		f->xlat.sport = bpf_htons(s->from.range.port_min + s->offset);
+	reverse_tuple(&f->xlat, s->side, s->zone, &f->rev);
+	s->err = s->other ? claim_other(f) : claim(f);
+	s->offset = (s->offset + PORT_STRIDE) % (s->range ?: 1);
+	return s->err != -EEXIST || f->snat == SPK_SNAT_NONE;
+}
+
+/* Takes the key of the answers, which come in on the given side and zone: for a source that is
+ * translated with whichever port makes it a new one. */
+static __always_inline enum spk_counter find_source(struct spk_flow *f, enum spk_side side,
+						    __u16 zone, bool other)
+{
+	struct spk_search s = {.side = side, .zone = zone, .other = other, .err = -EEXIST};
+	enum spk_counter fault = find_sources(f, &s.from, f->xlat.family);
+
 	if (fault)
 		return fault;
-	range = (__u32)s.range.port_max - s.range.port_min + 1;
-	offset = bpf_get_prandom_u32() % range;
-	for (int i = 0; i < SPK_PORT_TRIES * SPK_ADDR_TRIES; i++) {
-		if (f->snat == SPK_SNAT_POOL && !(i % SPK_PORT_TRIES))
-			take_address(f, &s, i / SPK_PORT_TRIES);
-		if (f->snat != SPK_SNAT_NONE)
-			f->xlat.sport = bpf_htons(s.range.port_min + offset);
-		reverse_tuple(&f->xlat, side, zone, &f->rev);
-		err = claim(f);
-		if (!err)
-			return claim_forward(f);
-		if (err != -EEXIST)
-			return SPK_DROP_TABLE_FULL;
-		if (f->snat == SPK_SNAT_NONE)
-			return SPK_DROP_CONFLICT;
-		offset = (offset + PORT_STRIDE) % range;
-	}
-	return SPK_DROP_PORTS_EXHAUSTED;
+	s.range = (__u32)s.from.range.port_max - s.from.range.port_min + 1;
+	s.offset = bpf_get_prandom_u32() % s.range;
+	bpf_loop(SPK_PORT_TRIES * SPK_ADDR_TRIES, try_source, &s, 0);
+	if (!s.err)
+		return SPK_OK;
+	if (s.err != -EEXIST)
+		return SPK_DROP_TABLE_FULL;
+	return f->snat == SPK_SNAT_NONE ? SPK_DROP_CONFLICT : SPK_DROP_PORTS_EXHAUSTED;
 }
 
 /* Tells of the start of a flow. */
@@ -228,7 +250,9 @@ static __always_inline enum spk_counter start_flow(spk_ctx *ctx, struct spk_flow
 	if (f->snat == SPK_SNAT_AUTOMAP)
 		fault = automap(f, port);
 	if (!fault)
-		fault = make_pair(f, port->side, port->zone);
+		fault = find_source(f, port->side, port->zone, false);
+	if (!fault)
+		fault = claim_forward(f);
 	if (fault)
 		return fault;
 	count(SPK_FLOWS_STARTED);

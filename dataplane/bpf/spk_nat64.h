@@ -122,34 +122,6 @@ static __noinline long claim_other(struct spk_flow *f)
 	return err;
 }
 
-/* As make_pair, for a flow that changes family. */
-__noinline int make_other_pair(struct spk_flow *f, enum spk_side side, __u16 zone)
-{
-	struct spk_sources s;
-	enum spk_counter fault;
-	__u32 range, offset;
-	long err;
-
-	fault = f ? find_sources(f, &s, f->xlat.family) : SPK_DROP_NAT64;
-	if (fault)
-		return fault;
-	range = (__u32)s.range.port_max - s.range.port_min + 1;
-	offset = bpf_get_prandom_u32() % range;
-	for (int i = 0; i < SPK_PORT_TRIES * SPK_ADDR_TRIES; i++) {
-		if (f->snat == SPK_SNAT_POOL && !(i % SPK_PORT_TRIES))
-			take_address(f, &s, i / SPK_PORT_TRIES);
-		f->xlat.sport = bpf_htons(s.range.port_min + offset);
-		reverse_tuple(&f->xlat, side, zone, &f->rev);
-		err = claim_other(f);
-		if (!err)
-			return SPK_OK;
-		if (err != -EEXIST)
-			return SPK_DROP_TABLE_FULL;
-		offset = (offset + PORT_STRIDE) % range;
-	}
-	return SPK_DROP_PORTS_EXHAUSTED;
-}
-
 static __always_inline enum spk_counter start_other(spk_ctx *ctx, struct spk_flow *f,
 						    const __u8 family)
 {
@@ -165,7 +137,7 @@ static __always_inline enum spk_counter start_other(spk_ctx *ctx, struct spk_flo
 		return SPK_DROP_BAD_INTERFACE;
 	fault = other_source(f, port);
 	if (!fault)
-		fault = make_other_pair(f, port->side, port->zone);
+		fault = find_source(f, port->side, port->zone, true);
 	if (fault)
 		return fault;
 	load_add(f->owner, false);
