@@ -4,10 +4,10 @@ SHELL      := /bin/bash
 MAKEFLAGS  += --no-print-directory
 .DEFAULT_GOAL := build
 
-# What the lab calls (ovn-nbctl, iperf3, ip) and what its tests compare with (ovsdb-server).
-DEBS      := iproute2 ovn-common openvswitch-common iperf3
+# What the lab calls (ovn-nbctl, iperf3, ip, ping, traceroute) and what its tests compare with (ovsdb-server).
+DEBS      := iproute2 ovn-common openvswitch-common iperf3 iputils-ping traceroute
 # What the interoperation tests talk through the proxy with.
-DEBS_TEST := nginx-light curl wrk iputils-ping iputils-tracepath traceroute socat
+DEBS_TEST := nginx-light curl wrk iputils-tracepath
 # What regenerating the eBPF objects asks for besides.
 DEBS_BPF  := clang-19 llvm-19 libbpf-dev linux-libc-dev
 

@@ -31,6 +31,7 @@ func chapters() []chapter {
 	return []chapter{
 		{"Ingress", ingress()},
 		{"Egress", egress()},
+		{"ICMP", icmp()},
 		{"OVN routes", ovnRoutes()},
 		{"BGP gate", bgpGate()},
 		{"macvlan", macvlan()},

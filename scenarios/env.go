@@ -21,6 +21,8 @@ const (
 	IPv6          Capability = "ipv6"           // the cluster network carries IPv6
 	NBCtl         Capability = "ovn-nbctl"      // Debian's ovn-nbctl is installed
 	Iperf3        Capability = "iperf3"         // iperf3 is installed
+	Ping          Capability = "ping"           // ping is installed
+	Traceroute    Capability = "traceroute"     // traceroute is installed
 )
 
 // Env is what the scenarios run against.
@@ -76,8 +78,8 @@ func Capabilities(l *lab.Lab) ([]Capability, error) {
 			break
 		}
 	}
-	for tool, c := range map[string]Capability{"ovn-nbctl": NBCtl, "iperf3": Iperf3} {
-		if _, err := exec.LookPath(tool); err == nil {
+	for _, c := range tools() {
+		if _, err := exec.LookPath(string(c)); err == nil { // a tool's capability is called like it
 			has = append(has, c)
 		}
 	}
@@ -97,7 +99,7 @@ func (e Env) missing(needs []Capability) []Capability {
 }
 
 // tools are capabilities of the machine; all others are properties of the lab itself.
-func tools() []Capability { return []Capability{NBCtl, Iperf3} }
+func tools() []Capability { return []Capability{NBCtl, Iperf3, Ping, Traceroute} }
 
 // concerns says whether a scenario with these needs is about labs of this kind at all: a lab
 // with flannel owes nobody OVN's routes, but every machine can be given ovn-nbctl.

@@ -3,6 +3,7 @@ package interop
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -168,28 +170,35 @@ func (p *process) wait(t testing.TB) string {
 // listen opens a TCP socket of the host.
 func (h *host) listen(t testing.TB, address string) net.Listener {
 	t.Helper()
-	var l net.Listener
-	h.Do(t, func() error {
-		var err error
-		l, err = net.Listen("tcp", address)
-		return err
-	})
-	t.Cleanup(func() { _ = l.Close() })
-	return l
+	return bind(t, h, func() (net.Listener, error) { return net.Listen("tcp", address) })
 }
 
 // listenUDP opens a UDP socket of the host.
 func (h *host) listenUDP(t testing.TB, address string) net.PacketConn {
 	t.Helper()
-	var c net.PacketConn
-	h.Do(t, func() error {
-		var err error
-		c, err = net.ListenPacket("udp", address)
-		return err
-	})
+	c := bind(t, h, func() (net.PacketConn, error) { return net.ListenPacket("udp", address) })
 	must(t, c.SetDeadline(deadline()))
-	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// bind opens a socket of the host, which ends with the test. The address may be taken for a
+// moment after its last socket was closed: a program that is being started has a copy of every
+// descriptor until it executes.
+func bind[S io.Closer](t testing.TB, h *host, open func() (S, error)) S {
+	t.Helper()
+	var s S
+	nstest.Eventually(t, "the address is free", func() bool {
+		var err error
+		h.Do(t, func() error {
+			if s, err = open(); errors.Is(err, syscall.EADDRINUSE) {
+				return nil
+			}
+			return err
+		})
+		return err == nil
+	})
+	t.Cleanup(func() { _ = s.Close() })
+	return s
 }
 
 // dial connects the host to an address, from the given one of its own.

@@ -160,8 +160,8 @@ route add default via fd00:10:144:100::16
 `)
 }
 
-// addressPods gives each pod an address for every source translation; automap's is what a
-// program takes that asks for none.
+// addressPods gives each pod an address for every source translation. What a program takes that
+// asks for none, such as tracepath, is automap's on the first pod, none's on the second.
 func (n *network) addressPods(t testing.TB) {
 	t.Helper()
 	for i, p := range n.pods {
@@ -171,9 +171,13 @@ func (n *network) addressPods(t testing.TB) {
 				p.ip(t, "addr add %s/%d dev lo nodad\n", f.podFrom(s, i), f.bits)
 				n.node.ip(t, "route add %s/%d via %s\n", f.podFrom(s, i), f.bits, f.pod(i))
 			}
-			p.ip(t, "route add default via %s src %s\n", f.gateway(), f.pod(i))
+			p.ip(t, "route add default via %s src %s\n", f.gateway(), f.podFrom(podDefault(i), i))
 		}
 	}
+}
+
+func podDefault(i int) dataplane.SNAT {
+	return [pods]dataplane.SNAT{dataplane.SNATAutomap, dataplane.SNATNone, dataplane.SNATPool}[i]
 }
 
 // state is what the network's tests program.

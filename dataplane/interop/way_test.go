@@ -23,9 +23,12 @@ func (n *network) ways() []way {
 	var out []way
 	for _, f := range families() {
 		for _, s := range snats() {
-			out = append(out,
-				way{f.name + " ingress " + s.String(), f, s, false, n.client, n.pods[0], f.client, f.every(s), f.pod(0)},
-				way{f.name + " egress " + s.String(), f, s, true, n.pods[1], n.client, f.podFrom(s, 1), f.client, f.client})
+			out = append(out, way{f.name + " ingress " + s.String(), f, s, false, n.client, n.pods[0], f.client, f.every(s), f.pod(0)})
+			for i, p := range n.pods {
+				if podDefault(i) == s {
+					out = append(out, way{f.name + " egress " + s.String(), f, s, true, p, n.client, f.podFrom(s, i), f.client, f.client})
+				}
+			}
 		}
 	}
 	return out

@@ -24,6 +24,11 @@ const frame6 = "0a58c0a80001" + "0a58c0a80002" + "8100" + "0007" + "86dd" +
 	"60000000" + "000c" + "11" + "3e" + "20010db8000000000000000000000001" + "20010db8000000000000000000000002" +
 	"14b4c350" + "000c0000" + "6d61726b"
 
+// echo6 is an ICMPv6 echo request.
+const echo6 = "0a58c0a80001" + "0a58c0a80002" + "86dd" +
+	"60000000" + "000c" + "3a" + "3e" + "20010db8000000000000000000000001" + "20010db8000000000000000000000002" +
+	"80000000" + "00070001" + "6d61726b"
+
 func unhex(t testing.TB, s string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(s)
@@ -48,6 +53,9 @@ func TestDecode(t *testing.T) {
 	v6.EtherType, v6.VLAN, v6.Protocol, v6.TTL = etherIPv6, 7, ProtoUDP, 62
 	v6.Src, v6.Dst = netip.MustParseAddrPort("[2001:db8::1]:5300"), netip.MustParseAddrPort("[2001:db8::2]:50000")
 	v6.Payload = []byte("mark")
+	echo := v6
+	echo.VLAN, echo.Protocol = 0, ProtoICMPv6
+	echo.Src, echo.Dst = netip.AddrPortFrom(v6.Src.Addr(), 0), netip.AddrPortFrom(v6.Dst.Addr(), 0)
 	short := v4
 	short.Src, short.Dst = netip.AddrPortFrom(v4.Src.Addr(), 0), netip.AddrPortFrom(v4.Dst.Addr(), 0)
 	short.Flags, short.Seq, short.Payload = 0, 0, nil
@@ -58,6 +66,7 @@ func TestDecode(t *testing.T) {
 	}{
 		{"TCP over IPv4, padding cut off", frame, v4},
 		{"UDP over IPv6 in a VLAN", frame6, v6},
+		{"echo request", echo6, echo},
 		{"cut inside the TCP header", frame[:2*(14+20+10)], short},
 		{"cut inside the Ethernet header", frame[:20], Packet{}},
 		{"empty", "", Packet{}},

@@ -79,7 +79,7 @@ type Packet struct {
 	TTL            uint8 // hop limit for IPv6
 	Flags          Flags // TCP
 	Seq            uint32
-	Payload        []byte // of TCP and UDP, as far as captured
+	Payload        []byte // of TCP and UDP, as far as captured; data of an echo, quote of an ICMP error
 	Length         int    // octets on the wire
 	Data           []byte // as far as captured
 }
@@ -151,6 +151,9 @@ func decodeTransport(p *Packet, b []byte) {
 		}
 	case p.Protocol == ProtoUDP && len(b) >= 8:
 		p.Payload = b[8:]
+	case (p.Protocol == ProtoICMP || p.Protocol == ProtoICMPv6) && len(b) >= 8:
+		p.Payload = b[8:]
+		return // without ports
 	default:
 		return
 	}
