@@ -77,12 +77,17 @@ func (f family) web(s dataplane.SNAT) string { return fmt.Sprintf(f.vipFmt, 1, i
 // every is the virtual server for every port of the first pod.
 func (f family) every(s dataplane.SNAT) string { return fmt.Sprintf(f.vipFmt, 2, int(s)) }
 
+// pool are the addresses of the SNAT pool.
+func (f family) pool() []string {
+	return []string{fmt.Sprintf(f.vipFmt, 9, 1), fmt.Sprintf(f.vipFmt, 9, 2)}
+}
+
 // empty is a virtual server without members.
 func (f family) empty() string { return fmt.Sprintf(f.vipFmt, 3, 0) }
 
 // snats are the ways to translate sources.
 func snats() []dataplane.SNAT {
-	return []dataplane.SNAT{dataplane.SNATNone, dataplane.SNATAutomap}
+	return []dataplane.SNAT{dataplane.SNATNone, dataplane.SNATAutomap, dataplane.SNATPool}
 }
 
 // newNetwork makes the network, programs its dataplane and runs it until the test ends.
@@ -182,8 +187,11 @@ func podDefault(i int) dataplane.SNAT {
 
 // state is what the network's tests program.
 func (n *network) state() dataplane.State {
-	var s dataplane.State
+	s := dataplane.State{SNATPools: []dataplane.SNATAddresses{{Name: snatPool}}}
 	for _, f := range families() {
+		for _, a := range f.pool() {
+			s.SNATPools[0].Addrs = append(s.SNATPools[0].Addrs, netip.MustParseAddr(a))
+		}
 		s.SelfIPs = append(s.SelfIPs,
 			dataplane.SelfIP{Interface: "1.1", Addr: netip.MustParseAddr(f.internal)},
 			dataplane.SelfIP{Interface: "1.2", Addr: netip.MustParseAddr(f.external)})
@@ -202,7 +210,7 @@ func (n *network) state() dataplane.State {
 		}
 	}
 	for _, snat := range snats() {
-		e := dataplane.Egress{Name: "egress-" + snat.String(), SNAT: snat}
+		e := dataplane.Egress{Name: "egress-" + snat.String(), SNAT: snat, SNATPool: poolOf(snat)}
 		for _, f := range families() {
 			e.Sources = append(e.Sources, f.prefix(f.podFrom(snat, 0)))
 		}
@@ -211,9 +219,19 @@ func (n *network) state() dataplane.State {
 	return s
 }
 
+// snatPool is the name of the only one.
+const snatPool = "pool"
+
+func poolOf(s dataplane.SNAT) string {
+	if s == dataplane.SNATPool {
+		return snatPool
+	}
+	return ""
+}
+
 func server(name string, p dataplane.Protocol, address, port string, snat dataplane.SNAT) dataplane.VirtualServer {
 	return dataplane.VirtualServer{
-		Name: "interop/" + name, Protocol: p, SNAT: snat,
+		Name: "interop/" + name, Protocol: p, SNAT: snat, SNATPool: poolOf(snat),
 		Destination: netip.MustParseAddrPort(net.JoinHostPort(address, port)),
 	}
 }

@@ -95,10 +95,10 @@ func TestIdle(t *testing.T) {
 		if w.egress {
 			continue
 		}
-		c, s := w.tcp(t, fmt.Sprint(7010+i))
+		c, s := w.tcp(t, fmt.Sprint(7500+i))
 		must(t, c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second}))
 		kept[w.name] = pair{c, s}
-		_, s = w.tcp(t, fmt.Sprint(7020+i))
+		_, s = w.tcp(t, fmt.Sprint(7600+i))
 		must(t, s.SetKeepAlive(false))
 		idle++
 	}
@@ -107,15 +107,15 @@ func TestIdle(t *testing.T) {
 		must(t, err)
 		count := map[uint16]int{}
 		for _, c := range conns {
-			count[c.Destination.Port()/10*10]++
+			count[c.Destination.Port()/100*100]++
 		}
 		return count
 	}
-	if got := ports()[7020]; got != idle {
+	if got := ports()[7600]; got != idle {
 		t.Errorf("%d connections without keepalives, want %d", got, idle)
 	}
-	nstest.Eventually(t, "idle connections are forgotten", func() bool { return ports()[7020] == 0 })
-	if got := ports()[7010]; got != len(kept) {
+	nstest.Eventually(t, "idle connections are forgotten", func() bool { return ports()[7600] == 0 })
+	if got := ports()[7500]; got != len(kept) {
 		t.Errorf("%d connections with keepalives, want %d", got, len(kept))
 	}
 	for name, p := range kept {
