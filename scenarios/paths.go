@@ -107,7 +107,7 @@ func egress() []spec {
 			})
 		}
 	}
-	return out
+	return append(out, pools()...)
 }
 
 // egressPath lets a pod call a host outside and follows the request and its answer; source says

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -25,6 +26,14 @@ func tmmNetwork() []spec {
 			labels: []string{"routes", f.label()},
 			needs:  f.needs(SimOVN, Macvlan, BGP),
 			body:   func(s *scene) { s.staticRoute(f) },
+		})
+	}
+	for _, f := range []family{v4, v6} {
+		out = append(out, spec{
+			name:   fmt.Sprintf("a TMM's own services over %s: what allowed_services lists answers, the rest is silent", f),
+			labels: []string{"services", f.label()},
+			needs:  f.needs(SimOVN, Macvlan, BGP),
+			body:   func(s *scene) { s.allowedServices(f) },
 		})
 	}
 	return out
@@ -110,4 +119,70 @@ func (s *scene) unreached(p pod, to netip.AddrPort) error {
 		return fmt.Errorf("%s reaches somebody at %s: %w", p.id(), to, err)
 	}
 	return nil
+}
+
+// Ports of a TMM's own that nothing listens on: a TMM that accepts them refuses the connection.
+const (
+	portSSH    = 22
+	portTelnet = 23
+)
+
+// allowedServices knocks on a TMM's self-IP from the router next to it, for each form that
+// allowed_services has.
+func (s *scene) allowedServices(f family) {
+	w := s.world()
+	c := w.client()
+	res := must(s.lab.Resources())
+	i := slices.IndexFunc(res.VLANs, func(v api.F5SPKVlan) bool { return !v.Spec.Internal && v.Spec.Allowed != nil })
+	gomega.Expect(i).To(gomega.BeNumerically(">=", 0), "an external VLAN with allowed_services")
+	v := &res.VLANs[i]
+	allow := func(list any) {
+		s.edit(api.KindVLAN, v.Namespace, v.Name, func(doc map[string]any) {
+			spec := at(doc, "spec")
+			spec["allowed_services"] = list
+			if list == nil {
+				delete(spec, "allowed_services")
+			}
+		})
+	}
+	bgp := map[string]any{"protocol": "tcp", "port": "179"}
+	s.answersOnly(w, c, f, api.PortBGP)
+	allow([]any{bgp, map[string]any{"protocol": "tcp", "port": "ssh"}})
+	s.answersOnly(w, c, f, api.PortBGP, portSSH)
+	allow([]any{bgp, map[string]any{"protocol": "udp", "port": portSSH}})
+	s.answersOnly(w, c, f, api.PortBGP)
+	allow(nil)
+	s.answersOnly(w, c, f, api.PortBGP, portSSH, portTelnet)
+}
+
+// answersOnly waits until every TMM answers on these ports of its external self-IP and on no
+// other one that is asked.
+func (s *scene) answersOnly(w *world, c client, f family, ports ...uint16) {
+	ginkgo.GinkgoHelper()
+	for _, t := range w.tmms {
+		s.eventually(fmt.Sprintf("%s answers on %v", t.name, ports), func() error {
+			var got []uint16
+			for _, port := range []uint16{api.PortBGP, portSSH, portTelnet} {
+				if s.answers(c.router, netip.AddrPortFrom(f.of(t.external.self), port)) {
+					got = append(got, port)
+				}
+			}
+			if !slices.Equal(got, ports) {
+				return fmt.Errorf("it answers on %v", got)
+			}
+			return nil
+		})
+	}
+}
+
+// answers says whether there is any answer to a SYN.
+func (s *scene) answers(from string, to netip.AddrPort) bool {
+	err := s.inNetns(from, func() error {
+		conn, err := (&net.Dialer{Timeout: silence}).DialContext(s.ctx, "tcp", to.String())
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+	return err == nil || errors.Is(err, syscall.ECONNREFUSED)
 }
