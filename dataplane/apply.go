@@ -38,6 +38,9 @@ func (d *Dataplane) Apply(s State) (Changes, error) {
 	if err != nil {
 		return Changes{}, err
 	}
+	if k.pool, err = d.readPool(k.servers); err != nil {
+		return Changes{}, err
+	}
 	if err := s.checkOwnPorts(k.config.PortMin, k.config.PortMax); err != nil {
 		return Changes{}, err
 	}
@@ -71,7 +74,7 @@ func (a *applier) run(s State) error {
 	}
 	for _, vs := range s.VirtualServers {
 		if err := a.putServer(vs); err != nil {
-			return fmt.Errorf("program virtual server %s (%s): %w", vs.id(), vs.Name, err)
+			return fmt.Errorf("program virtual server %s (%s): %w", vs.key(), vs.Name, err)
 		}
 	}
 	for _, e := range s.Egresses {
@@ -91,7 +94,10 @@ func (a *applier) run(s State) error {
 	if err := a.bury(); err != nil {
 		return err
 	}
-	return a.removeLocals(locals)
+	if err := a.removeLocals(locals); err != nil {
+		return err
+	}
+	return a.putFlags(locals)
 }
 
 // localsOf are the addresses that packets are never forwarded to.
@@ -102,22 +108,65 @@ func localsOf(s State) map[netip.Addr]bpf.Local {
 		copy(l.Interface[:], ip.Interface)
 		out[ip.Addr] = l
 	}
+	add := func(addr netip.Addr, kinds bpf.LocalKind) {
+		l := out[addr]
+		l.Kinds |= kinds
+		out[addr] = l
+	}
 	for _, vs := range s.VirtualServers {
-		l := out[vs.Destination.Addr()]
-		l.Kinds |= bpf.LocalVIP
-		if len(vs.Members) > 0 {
-			l.Kinds |= bpf.LocalEcho
+		if vs.HostBits == 0 {
+			add(vs.Destination.Addr(), vs.kinds())
 		}
-		out[vs.Destination.Addr()] = l
 	}
 	for _, p := range s.SNATPools {
 		for _, addr := range p.Addrs {
-			l := out[addr]
-			l.Kinds |= bpf.LocalSNAT
-			out[addr] = l
+			add(addr, p.kinds())
 		}
 	}
 	return out
+}
+
+// kinds are what the destination is: it answers pings while there is a member that may get
+// connections.
+func (v VirtualServer) kinds() bpf.LocalKind {
+	kinds := bpf.LocalVIP
+	if len(v.Members) > 0 {
+		kinds |= bpf.LocalEcho
+	}
+	if v.ARP {
+		kinds |= bpf.LocalARP
+	}
+	return kinds
+}
+
+// kinds are what the pool's addresses are. They answer ARP, for those that are on a connected
+// network, unless the pool has a share of the ports: then other TMMs have the same addresses,
+// and only a router that knows all of them can tell where an answer belongs.
+func (p SNATAddresses) kinds() bpf.LocalKind {
+	if p.PortMin != 0 {
+		return bpf.LocalSNAT
+	}
+	return bpf.LocalSNAT | bpf.LocalARP
+}
+
+// putFlags tells the programs which lookups they need not make.
+func (a *applier) putFlags(locals map[netip.Addr]bpf.Local) error {
+	var flags bpf.ConfigFlag
+	for key := range a.k.servers {
+		if key.hostBits > 0 {
+			flags |= bpf.HasSubnets
+		}
+	}
+	for _, l := range locals {
+		if l.Kinds&bpf.LocalARP != 0 {
+			flags |= bpf.HasARP
+		}
+	}
+	old := a.k.config.Flags
+	if flags |= old &^ (bpf.HasSubnets | bpf.HasARP); flags == old {
+		return nil
+	}
+	return a.d.changeConfigLocked(func(c *bpf.Config) { c.Flags = flags })
 }
 
 func (a *applier) addLocals(want map[netip.Addr]bpf.Local) error {

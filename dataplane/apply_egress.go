@@ -3,6 +3,7 @@ package dataplane
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/spklab/spklab/dataplane/bpf"
 )
@@ -30,6 +31,7 @@ func (a *applier) putEgress(e Egress) error {
 	if e.NAT46.IsValid() {
 		info.Nat46, info.Nat46Bits = wire4(e.NAT46.Addr()), uint32(e.NAT46.Bits())
 	}
+	copy(info.Interfaces[:], strings.Join(e.Interfaces, ","))
 	copy(info.Name[:], e.Name)
 	changed := false
 	if old := a.k.egressInfos[owner]; old != info {
@@ -45,7 +47,10 @@ func (a *applier) putEgress(e Egress) error {
 	wanted := map[netip.Prefix]bool{}
 	for _, p := range e.Sources {
 		wanted[p] = true
-		v := bpf.Egress{Owner: owner, Snat: info.Snat, SnatPool: info.SnatPool, Nat64: info.Nat64, Nat46: min(info.Nat46Bits, 1)}
+		v := bpf.Egress{
+			Owner: owner, Snat: info.Snat, SnatPool: info.SnatPool, Ports: a.d.portMask(e.Interfaces),
+			Nat64: info.Nat64, Nat46: min(info.Nat46Bits, 1),
+		}
 		old, ok := a.k.egresses[p]
 		if ok && old == v {
 			continue
@@ -68,6 +73,27 @@ func (a *applier) putEgress(e Egress) error {
 		a.changes.Added = append(a.changes.Added, "egress "+e.Name)
 	case changed || dropped:
 		a.changes.Updated = append(a.changes.Updated, "egress "+e.Name)
+	}
+	return nil
+}
+
+// updateEgressPortsLocked tells the egresses that listen on some interfaces only which ones these
+// are now.
+func (d *Dataplane) updateEgressPortsLocked(k *kernel) error {
+	for p, v := range k.egresses {
+		info := k.egressInfos[v.Owner]
+		numbers := cstring(info.Interfaces[:])
+		if numbers == "" {
+			continue
+		}
+		ports := d.portMask(strings.Split(numbers, ","))
+		if ports == v.Ports {
+			continue
+		}
+		v.Ports = ports
+		if err := d.putEgressPrefix(p, v); err != nil {
+			return err
+		}
 	}
 	return nil
 }

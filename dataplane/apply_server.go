@@ -3,6 +3,7 @@ package dataplane
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/spklab/spklab/dataplane/bpf"
 )
@@ -42,11 +43,11 @@ func (a *applier) putServer(vs VirtualServer) error {
 		}
 		entryChanged = !exists || entry != renumbered // said with the SNAT pool
 	}
-	retired, err := a.retire(id, vs.Members)
+	retired, err := a.retire(id, vs)
 	if err != nil {
 		return err
 	}
-	line := fmt.Sprintf("virtual server %s (%s)", vs.id(), vs.Name)
+	line := fmt.Sprintf("virtual server %s (%s)", vs.key(), vs.Name)
 	switch {
 	case !exists:
 		a.changes.Added = append(a.changes.Added, line)
@@ -60,7 +61,11 @@ func (a *applier) putServer(vs VirtualServer) error {
 func (a *applier) putInfo(id uint32, vs VirtualServer) (changed bool, err error) {
 	old, exists := a.k.infos[id]
 	info := old
-	info.IdleNs = uint64(vs.IdleTimeout)
+	info.IdleNs, info.AffinityNs = uint64(vs.IdleTimeout), uint64(vs.Affinity)
+	info.HostBits, info.Down, info.Arp = uint8(vs.HostBits), uint8(vs.DownAction), 0
+	if vs.ARP {
+		info.Arp = 1
+	}
 	info.Addr, info.Family = wireAny(vs.Destination.Addr())
 	info.Port, info.Proto = wire16(vs.Destination.Port()), uint8(vs.Protocol)
 	clear(info.Name[:])
@@ -75,13 +80,12 @@ func (a *applier) putInfo(id uint32, vs VirtualServer) (changed bool, err error)
 	return true, nil
 }
 
-// putMembers makes every member an owner and returns those that may get new connections: the
-// ready ones, or all when none is ready.
+// putMembers makes every member an owner and returns the pool that new connections choose from.
 func (a *applier) putMembers(id uint32, vs VirtualServer) (pool []uint32, changed bool, err error) {
 	have := a.k.membersOf(id)
-	var all []uint32
+	owners := map[netip.AddrPort]uint32{}
 	for _, m := range vs.Members {
-		o := bpf.Owner{Port: wire16(m.Addr.Port()), Flags: bpf.OwnerUsed, Vs: id}
+		o := bpf.Owner{Port: wire16(m.Addr.Port()), Flags: bpf.OwnerUsed, Vs: id, Weight: m.Weight, Down: bpf.Down(vs.DownAction)}
 		o.Addr, o.Family = wireAny(m.Addr.Addr())
 		if m.Draining {
 			o.Flags |= bpf.OwnerDraining
@@ -97,15 +101,30 @@ func (a *applier) putMembers(id uint32, vs VirtualServer) (pool []uint32, change
 		if err != nil {
 			return nil, false, fmt.Errorf("member %s: %w", m.Addr, err)
 		}
-		all = append(all, owner)
-		if !m.Draining {
-			pool = append(pool, owner)
-		}
+		owners[m.Addr] = owner
 	}
-	if len(pool) == 0 {
-		pool = all
+	return poolOf(vs, owners), changed, nil
+}
+
+// poolOf lists the owners that may get new connections: the members that are ready, or all when
+// none is ready; with Maglev the lookup table of them.
+func poolOf(vs VirtualServer, owners map[netip.AddrPort]uint32) []uint32 {
+	ready := slices.DeleteFunc(slices.Clone(vs.Members), func(m Member) bool { return m.Draining })
+	if len(ready) == 0 {
+		ready = vs.Members
 	}
-	return pool, changed, nil
+	var pool []uint32
+	for _, m := range ready {
+		pool = append(pool, owners[m.Addr])
+	}
+	if vs.Method != Maglev {
+		return pool
+	}
+	var slots []uint32
+	for _, i := range maglevTable(ready) {
+		slots = append(slots, pool[i])
+	}
+	return slots
 }
 
 // poolEntry returns the entry of a virtual server whose pool is written: the old range when it
@@ -114,19 +133,23 @@ func (a *applier) poolEntry(old bpf.VS, id uint32, vs VirtualServer, members []u
 	entry := bpf.VS{
 		Id: id, First: old.First, Count: uint32(len(members)),
 		Snat: bpf.SNAT(vs.SNAT), SnatPool: a.snat[vs.SNATPool],
+		Method: bpf.Method(vs.Method), PrefixBits: uint32(vs.Destination.Addr().BitLen() - vs.HostBits),
 	}
-	same, err := a.d.poolHolds(old, members)
-	if err != nil || same {
-		return entry, err
+	if vs.Affinity > 0 {
+		entry.Affinity = max(ticksOf(vs.Affinity), 1)
 	}
+	if a.k.poolHolds(old, members) {
+		return entry, nil
+	}
+	var err error
 	entry.First, err = a.writePool(members)
 	return entry, err
 }
 
 // retire marks the members that are no longer wanted, once no packet can choose them.
-func (a *applier) retire(id uint32, want []Member) (retired bool, err error) {
+func (a *applier) retire(id uint32, vs VirtualServer) (retired bool, err error) {
 	wanted := map[netip.AddrPort]bool{}
-	for _, m := range want {
+	for _, m := range vs.Members {
 		wanted[m.Addr] = true
 	}
 	for addr, owner := range a.k.membersOf(id) {
@@ -135,6 +158,7 @@ func (a *applier) retire(id uint32, want []Member) (retired bool, err error) {
 			continue
 		}
 		o.Flags |= bpf.OwnerRemoved
+		o.Down = bpf.Down(vs.DownAction)
 		if err := a.putOwner(owner, o); err != nil {
 			return retired, err
 		}
@@ -144,10 +168,31 @@ func (a *applier) retire(id uint32, want []Member) (retired bool, err error) {
 	return retired, nil
 }
 
+// subnetHead is how many bits of a bpf.SubnetKey come before the address.
+const subnetHead = 64
+
+// subnetKey is the key of a destination that is more than one address.
+func (k serverKey) subnetKey() bpf.SubnetKey {
+	v := bpf.SubnetKey{Port: wire16(k.dest.Port()), Proto: uint8(k.protocol)}
+	v.Addr, v.Family = wireAny(k.dest.Addr())
+	v.Prefixlen = uint32(subnetHead + k.dest.Addr().BitLen() - k.hostBits)
+	return v
+}
+
+func serverOfSubnet(v bpf.SubnetKey) serverKey {
+	addr := addrAny(v.Addr, v.Family)
+	return serverKey{
+		protocol: Protocol(v.Proto), dest: netip.AddrPortFrom(addr, portOf(v.Port)),
+		hostBits: addr.BitLen() - int(v.Prefixlen-subnetHead),
+	}
+}
+
 func (d *Dataplane) putServerEntry(key serverKey, vs bpf.VS) error {
 	port, proto := wire16(key.dest.Port()), uint8(key.protocol)
 	var err error
-	if addr := key.dest.Addr(); addr.Is4() {
+	if addr := key.dest.Addr(); key.hostBits > 0 {
+		err = d.objs.SpkSubnets.Put(key.subnetKey(), vs)
+	} else if addr.Is4() {
 		err = d.objs.SpkVs4.Put(bpf.VSKey4{Addr: wire4(addr), Port: port, Proto: proto}, vs)
 	} else {
 		err = d.objs.SpkVs6.Put(bpf.VSKey6{Addr: wire6(addr), Port: port, Proto: proto}, vs)
@@ -161,7 +206,9 @@ func (d *Dataplane) putServerEntry(key serverKey, vs bpf.VS) error {
 func (d *Dataplane) deleteServerEntry(key serverKey) error {
 	port, proto := wire16(key.dest.Port()), uint8(key.protocol)
 	var err error
-	if addr := key.dest.Addr(); addr.Is4() {
+	if addr := key.dest.Addr(); key.hostBits > 0 {
+		err = d.objs.SpkSubnets.Delete(key.subnetKey())
+	} else if addr.Is4() {
 		err = d.objs.SpkVs4.Delete(bpf.VSKey4{Addr: wire4(addr), Port: port, Proto: proto})
 	} else {
 		err = d.objs.SpkVs6.Delete(bpf.VSKey6{Addr: wire6(addr), Port: port, Proto: proto})

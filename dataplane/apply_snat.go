@@ -201,7 +201,7 @@ func (s State) checkSNATPools() error {
 	}
 	for _, vs := range s.VirtualServers {
 		if vs.SNAT == SNATPool && !names[vs.SNATPool] {
-			errs = append(errs, fmt.Errorf("virtual server %s (%s): no SNAT pool %q", vs.id(), vs.Name, vs.SNATPool))
+			errs = append(errs, fmt.Errorf("virtual server %s (%s): no SNAT pool %q", vs.key(), vs.Name, vs.SNATPool))
 		}
 	}
 	for _, e := range s.Egresses {

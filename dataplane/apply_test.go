@@ -121,7 +121,7 @@ func TestApplyCompletes(t *testing.T) {
 	must(t, r.d.objs.SpkVsInfo.Put(uint32(3001), bpf.VSInfo{}))
 	must(t, r.d.objs.SpkLocal4.Put(uint32(0x01020304), bpf.Local{Kinds: bpf.LocalVIP}))
 	must(t, r.d.putEgressPrefix(netip.MustParsePrefix("10.9.0.0/16"), bpf.Egress{Owner: 4001}))
-	must(t, r.d.deleteServerEntry(serverKey{TCP, ap("192.0.2.10:80")}))
+	must(t, r.d.deleteServerEntry(serverKey{TCP, ap("192.0.2.10:80"), 0}))
 	applied(t, r.d, labState())
 	k, err := r.d.readKernel()
 	must(t, err)
@@ -140,7 +140,40 @@ func TestApplyRefuses(t *testing.T) {
 		{"same destination twice", "tcp 192.0.2.10:80: spk-apps/web and spk-apps/other both have it", func(s *State) {
 			s.VirtualServers = append(s.VirtualServers, labServer("other", TCP, "192.0.2.10:80", SNATNone))
 		}},
-		{"protocol", "protocol sctp is not balanced", func(s *State) { s.VirtualServers[0].Protocol = 132 }},
+		{"protocol", "protocol icmp is not balanced", func(s *State) { s.VirtualServers[0].Protocol = ICMP }},
+		{"method", "snat automap, method 3, down action none: not known", func(s *State) { s.VirtualServers[0].Method = Maglev + 1 }},
+		{"host bits", "33 host bits: an address has 32", func(s *State) { s.VirtualServers[0].HostBits = 33 }},
+		{"subnet with ARP", "a subnet does not answer ARP", func(s *State) { s.VirtualServers[0].HostBits, s.VirtualServers[0].ARP = 8, true }},
+		{"subnet twice", "tcp 192.0.2.0:80/24: spk-apps/web and spk-apps/web-nosnat both have it", func(s *State) {
+			s.VirtualServers[0].HostBits, s.VirtualServers[2].HostBits = 8, 8
+		}},
+		{"negative affinity", "affinity -1s is negative", func(s *State) { s.VirtualServers[0].Affinity = -time.Second }},
+		{"unknown pool of a virtual server", `virtual server tcp 192.0.2.10:80 (spk-apps/web): no SNAT pool "p"`, func(s *State) {
+			s.VirtualServers[0].SNAT, s.VirtualServers[0].SNATPool = SNATPool, "p"
+		}},
+		{"unknown pool of an egress", `egress spk-apps/egress: no SNAT pool "p"`, func(s *State) { s.Egresses[0].SNAT, s.Egresses[0].SNATPool = SNATPool, "p" }},
+		{"pool twice", "SNAT pool p stands twice", func(s *State) { s.SNATPools = []SNATAddresses{{Name: "p"}, {Name: "p"}} }},
+		{"pool without a name", `SNAT pool "": no name`, func(s *State) { s.SNATPools = []SNATAddresses{{}} }},
+		{"pool address twice", "address 192.0.2.1 stands twice", func(s *State) {
+			s.SNATPools = []SNATAddresses{{Name: "p", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::ffff:192.0.2.1")}}}
+		}},
+		{"pool address of nobody", "224.0.0.1 is not an address of a sender", func(s *State) {
+			s.SNATPools = []SNATAddresses{{Name: "p", Addrs: []netip.Addr{netip.MustParseAddr("224.0.0.1")}}}
+		}},
+		{"pool ports", "ports 3000-2000: not a range", func(s *State) { s.SNATPools = []SNATAddresses{{Name: "p", PortMin: 3000, PortMax: 2000}} }},
+		{"pool with the TMM's own ports", "SNAT pool p: ports 1024-65535 of self-IP 198.51.100.16: only", func(s *State) {
+			s.SNATPools = []SNATAddresses{{Name: "p", Addrs: []netip.Addr{s.SelfIPs[2].Addr}, PortMin: 1024, PortMax: 65535}}
+		}},
+		{"services twice", "services of 1.1 stand twice", func(s *State) { s.Services = []Services{{Interface: "1.1"}, {Interface: "1.1"}} }},
+		{"services nowhere", `services of interface "": longer than a number, or none`, func(s *State) { s.Services = []Services{{}} }},
+		{"egress interface", `interface "1.1,1.2": not a number`, func(s *State) { s.Egresses[0].Interfaces = []string{"1.1,1.2"} }},
+		{"egress interfaces", "longer than 63 bytes", func(s *State) {
+			for i := range 20 {
+				s.Egresses[0].Interfaces = append(s.Egresses[0].Interfaces, "1.1."+itoa(i))
+			}
+		}},
+		{"NAT64 prefix", "NAT64 prefix 64:ff9b::/64: want an IPv6 /96", func(s *State) { s.Egresses[0].NAT64 = netip.MustParsePrefix("64:ff9b::/64") }},
+		{"NAT46 prefix", "NAT46 prefix 64:ff9b::/96: want an IPv4 network", func(s *State) { s.Egresses[0].NAT46 = netip.MustParsePrefix("64:ff9b::/96") }},
 		{"no destination", "no valid destination", func(s *State) { s.VirtualServers[0].Destination = netip.AddrPort{} }},
 		{"family", "member [fd01::1]:80 is not of the destination's address family", func(s *State) { s.VirtualServers[0].Members[0].Addr = ap("[fd01::1]:80") }},
 		{"member twice", "member 10.131.1.100:8080 stands twice", func(s *State) {

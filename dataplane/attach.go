@@ -82,6 +82,9 @@ func (d *Dataplane) setInterfacesLocked(interfaces []Interface) error {
 	if err := d.writePortsLocked(k.selfIPs()); err != nil {
 		return err
 	}
+	if err := d.updateEgressPortsLocked(k); err != nil {
+		return err
+	}
 	return d.updateConfigLocked(d.setMACs)
 }
 

@@ -57,6 +57,7 @@ type Dataplane struct {
 	closed   bool
 	ports    map[int]port      // attached interfaces by index
 	services guards            // as Apply was told last, for interfaces that come and go
+	bits     map[string]uint32 // of attached interfaces in spk_egress.ports, by number
 	poolNext uint32            // where the search for a free pool range starts
 	snatNext uint32            // and for the addresses of a SNAT pool
 	removed  map[uint32]bool   // owners that are kept for their flows only
@@ -234,12 +235,19 @@ func (d *Dataplane) configureLocked() error {
 // updateConfigLocked changes spk_config and starts a new generation: every connection's next
 // packet looks at its member and its next hop again.
 func (d *Dataplane) updateConfigLocked(change func(*bpf.Config)) error {
+	return d.changeConfigLocked(func(c *bpf.Config) {
+		change(c)
+		c.Gen = max(c.Gen+1, 1) // 0 stands for no next hop
+	})
+}
+
+// changeConfigLocked changes spk_config.
+func (d *Dataplane) changeConfigLocked(change func(*bpf.Config)) error {
 	var c bpf.Config
 	if err := d.objs.SpkConfig.Lookup(uint32(0), &c); err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}
 	change(&c)
-	c.Gen = max(c.Gen+1, 1) // 0 stands for no next hop
 	if err := d.objs.SpkConfig.Put(uint32(0), &c); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}

@@ -35,6 +35,10 @@ func (d *Dataplane) writePortsLocked(selfIPs []SelfIP) error {
 	if err != nil {
 		return err
 	}
+	d.bits = map[string]uint32{}
+	for _, v := range want {
+		d.bits[cstring(v.Interface[:])] |= 1 << v.Bit
+	}
 	wantServices := d.serviceEntries()
 	if _, err := putMissing(d.objs.SpkServices, haveServices, wantServices); err != nil {
 		return err
@@ -94,6 +98,18 @@ func portBits(indexes []int, have map[uint32]bpf.Port) (map[int]uint8, error) {
 		bits[index], kept[bit], stale[bit] = bit, true, true
 	}
 	return bits, nil
+}
+
+// portMask is what spk_egress.ports says of interfaces by number, 0 for no list: all of them.
+func (d *Dataplane) portMask(numbers []string) uint32 {
+	if len(numbers) == 0 {
+		return 0
+	}
+	mask := uint32(noInterface)
+	for _, number := range numbers {
+		mask |= d.bits[number]
+	}
+	return mask
 }
 
 func freeBit(taken map[uint8]bool) (uint8, bool) {

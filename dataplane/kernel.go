@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spklab/spklab/dataplane/bpf"
@@ -13,11 +14,19 @@ import (
 type serverKey struct {
 	protocol Protocol
 	dest     netip.AddrPort
+	hostBits int
 }
 
-func (v VirtualServer) key() serverKey { return serverKey{v.Protocol, v.Destination} }
+func (v VirtualServer) key() serverKey { return serverKey{v.Protocol, v.Destination, v.HostBits} }
 
-func (k serverKey) String() string { return k.protocol.String() + " " + k.dest.String() }
+// String is "tcp 192.0.2.10:80", for a subnet "tcp 192.0.2.0:80/24".
+func (k serverKey) String() string {
+	s := k.protocol.String() + " " + k.dest.String()
+	if k.hostBits != 0 {
+		s += fmt.Sprintf("/%d", k.dest.Addr().BitLen()-k.hostBits)
+	}
+	return s
+}
 
 // kernel is what the maps hold, with the ids that only the maps know.
 type kernel struct {
@@ -31,6 +40,7 @@ type kernel struct {
 	allowed     map[bpf.Service]uint32
 	snatPools   map[uint32]snatPool // by id
 	config      bpf.Config
+	pool        []uint32 // spk_pool as far as virtual servers refer to it
 }
 
 // readKernel reads the maps back.
@@ -68,22 +78,29 @@ func (d *Dataplane) readKernel() (*kernel, error) {
 	if err := d.objs.SpkConfig.Lookup(uint32(0), &k.config); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return k, d.readFamilies(k)
+	if err := d.readFamilies(k); err != nil {
+		return nil, err
+	}
+	return k, nil
 }
 
 // readFamilies reads the maps that exist once for each address family.
 func (d *Dataplane) readFamilies(k *kernel) error {
 	err := scan(d.objs.SpkVs4, func(v bpf.VSKey4, vs *bpf.VS) {
-		k.servers[serverKey{Protocol(v.Proto), netip.AddrPortFrom(addr4(v.Addr), portOf(v.Port))}] = *vs
+		k.servers[serverKey{Protocol(v.Proto), netip.AddrPortFrom(addr4(v.Addr), portOf(v.Port)), 0}] = *vs
 	})
 	if err != nil {
 		return fmt.Errorf("read IPv4 virtual servers: %w", err)
 	}
 	err = scan(d.objs.SpkVs6, func(v bpf.VSKey6, vs *bpf.VS) {
-		k.servers[serverKey{Protocol(v.Proto), netip.AddrPortFrom(addr6(v.Addr), portOf(v.Port))}] = *vs
+		k.servers[serverKey{Protocol(v.Proto), netip.AddrPortFrom(addr6(v.Addr), portOf(v.Port)), 0}] = *vs
 	})
 	if err != nil {
 		return fmt.Errorf("read IPv6 virtual servers: %w", err)
+	}
+	err = scan(d.objs.SpkSubnets, func(v bpf.SubnetKey, vs *bpf.VS) { k.servers[serverOfSubnet(v)] = *vs })
+	if err != nil {
+		return fmt.Errorf("read subnet virtual servers: %w", err)
 	}
 	err = scan(d.objs.SpkEgress4, func(e bpf.EgressKey4, v *bpf.Egress) {
 		k.egresses[netip.PrefixFrom(addr4(e.Addr), int(e.Prefixlen))] = *v
@@ -132,7 +149,7 @@ func (k *kernel) state() State {
 	members := map[uint32][]Member{}
 	for _, o := range k.owners {
 		if o.Flags&(bpf.OwnerEgress|bpf.OwnerRemoved) == 0 {
-			members[o.Vs] = append(members[o.Vs], Member{Addr: ownerAddr(o), Draining: o.Flags&bpf.OwnerDraining != 0})
+			members[o.Vs] = append(members[o.Vs], Member{Addr: ownerAddr(o), Weight: o.Weight, Draining: o.Flags&bpf.OwnerDraining != 0})
 		}
 	}
 	for key, vs := range k.servers {
@@ -141,15 +158,23 @@ func (k *kernel) state() State {
 			Name:        cstring(info.Name[:]),
 			Protocol:    key.protocol,
 			Destination: key.dest,
+			HostBits:    key.hostBits,
 			SNAT:        SNAT(vs.Snat),
 			SNATPool:    k.snatPools[vs.SnatPool].name(),
 			IdleTimeout: time.Duration(info.IdleNs),
+			Method:      Method(vs.Method),
+			Affinity:    time.Duration(info.AffinityNs),
+			DownAction:  DownAction(info.Down),
+			ARP:         info.Arp != 0,
 			Members:     members[vs.Id],
 		})
 	}
 	for owner, info := range k.egressInfos {
 		e := Egress{Name: cstring(info.Name[:]), SNAT: SNAT(info.Snat), SNATPool: k.snatPools[info.SnatPool].name()}
 		e.NAT64, e.NAT46 = familiesOf(&info)
+		if numbers := cstring(info.Interfaces[:]); numbers != "" {
+			e.Interfaces = strings.Split(numbers, ",")
+		}
 		for prefix, v := range k.egresses {
 			if v.Owner == owner {
 				e.Sources = append(e.Sources, prefix)

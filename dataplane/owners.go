@@ -3,6 +3,7 @@ package dataplane
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -102,21 +103,32 @@ func (a *applier) newServerID() (uint32, error) {
 	return 0, errServersFull
 }
 
-// poolHolds reports whether the range of vs holds exactly the members.
-func (d *Dataplane) poolHolds(vs bpf.VS, members []uint32) (bool, error) {
-	if int(vs.Count) != len(members) {
-		return false, nil
+// readPool reads spk_pool up to the last slot that a virtual server refers to.
+func (d *Dataplane) readPool(servers map[serverKey]bpf.VS) ([]uint32, error) {
+	var end uint32
+	for _, vs := range servers {
+		end = max(end, vs.First+vs.Count)
 	}
-	for i, want := range members {
-		var have uint32
-		if err := d.objs.SpkPool.Lookup(vs.First+uint32(i), &have); err != nil {
-			return false, fmt.Errorf("read pool: %w", err)
+	pool := make([]uint32, 0, end)
+	keys, values := make([]uint32, scanBatch), make([]uint32, scanBatch)
+	var cursor ebpf.MapBatchCursor
+	for len(pool) < int(end) {
+		n, err := d.objs.SpkPool.BatchLookup(&cursor, keys, values, nil)
+		pool = append(pool, values[:n]...) // an array gives its slots in order
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			break
 		}
-		if have != want {
-			return false, nil
+		if err != nil {
+			return nil, fmt.Errorf("read pool: %w", err)
 		}
 	}
-	return true, nil
+	return pool, nil
+}
+
+// poolHolds reports whether the range of vs held exactly the members when the maps were read.
+func (k *kernel) poolHolds(vs bpf.VS, members []uint32) bool {
+	first, end := int(vs.First), int(vs.First+vs.Count)
+	return end <= len(k.pool) && slices.Equal(k.pool[first:end], members)
 }
 
 // writePool writes the members to a range that no virtual server refers to and returns where it
@@ -130,10 +142,12 @@ func (a *applier) writePool(members []uint32) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	for i, m := range members {
-		if err := a.d.objs.SpkPool.Put(first+uint32(i), m); err != nil {
-			return 0, fmt.Errorf("write pool: %w", err)
-		}
+	slots := make([]uint32, len(members))
+	for i := range slots {
+		slots[i] = first + uint32(i)
+	}
+	if _, err := a.d.objs.SpkPool.BatchUpdate(slots, members, nil); err != nil {
+		return 0, fmt.Errorf("write pool: %w", err)
 	}
 	a.d.poolNext = first + uint32(len(members))
 	return first, nil

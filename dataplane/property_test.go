@@ -93,10 +93,16 @@ func (r states) servers(pools []SNATAddresses) []VirtualServer {
 	seen := map[serverKey]bool{}
 	for range r.IntN(8) {
 		vs := VirtualServer{
-			Name: fmt.Sprintf("spk-apps/vs-%d", r.IntN(10)), Protocol: []Protocol{TCP, UDP}[r.IntN(2)],
+			Name: fmt.Sprintf("spk-apps/vs-%d", r.IntN(10)), Protocol: []Protocol{TCP, UDP, SCTP}[r.IntN(3)],
 			Destination: netip.AddrPortFrom(r.addr(r.chance(50)), uint16(r.IntN(3)*80)),
-			IdleTimeout: time.Duration(r.IntN(3)) * 7 * time.Second,
+			IdleTimeout: time.Duration(r.IntN(3)) * 7 * time.Second, Affinity: time.Duration(r.IntN(3)) * 77777777,
+			Method: Method(r.IntN(3)), DownAction: DownAction(r.IntN(4)),
 		}
+		if r.chance(30) {
+			vs.HostBits = r.IntN(vs.Destination.Addr().BitLen() + 1)
+			vs.Destination = vs.canonical().Destination
+		}
+		vs.ARP = vs.HostBits == 0 && r.chance(30)
 		vs.SNAT, vs.SNATPool = r.snat(pools)
 		if seen[vs.key()] {
 			continue
@@ -112,7 +118,7 @@ func (r states) members(v4 bool) []Member {
 	var out []Member
 	seen := map[netip.AddrPort]bool{}
 	for range r.IntN(5) {
-		m := Member{Addr: netip.AddrPortFrom(r.addr(v4), uint16(r.IntN(2)*8080)), Draining: r.chance(30)}
+		m := Member{Addr: netip.AddrPortFrom(r.addr(v4), uint16(r.IntN(2)*8080)), Weight: uint16(r.IntN(4)), Draining: r.chance(30)}
 		if !seen[m.Addr] {
 			seen[m.Addr] = true
 			out = append(out, m)
@@ -127,6 +133,15 @@ func (r states) egresses(pools []SNATAddresses) []Egress {
 	for i := range r.IntN(4) {
 		e := Egress{Name: fmt.Sprintf("spk-apps/egress-%d", i)}
 		e.SNAT, e.SNATPool = r.snat(pools)
+		if r.chance(40) {
+			e.Interfaces = [][]string{{"1.1"}, {"1.2", "1.1"}, {"1.3"}}[r.IntN(3)]
+		}
+		if r.chance(30) {
+			e.NAT64 = netip.MustParsePrefix("64:ff9b::/96")
+		}
+		if r.chance(30) {
+			e.NAT46 = netip.PrefixFrom(r.addr(true), 8+r.IntN(25))
+		}
 		for range r.IntN(4) {
 			v4 := r.chance(50)
 			bits := 16 + r.IntN(17)
@@ -208,5 +223,58 @@ func TestGuardedInterface(t *testing.T) {
 	}
 	if c := r.counted(t); c["drop_not_allowed"] != 1 {
 		t.Errorf("%v", c)
+	}
+}
+
+// TestEgressInterfaces: an egress that listens on some interfaces goes on listening on those,
+// and on nothing else, when interfaces come and go.
+func TestEgressInterfaces(t *testing.T) {
+	s := labState()
+	s.Egresses[0].Interfaces = []string{"1.1"}
+	r := newRig(t, s)
+	syn := fromPod(TCP, "10.131.1.100:9", "203.0.113.10:443", "S")
+	r.forwarded(t, "listed interface", bpf.Internal, syn)
+	first := Interface{Number: "1.1", Name: "net1", Internal: true}
+	second := Interface{Number: "1.2", Name: "net2"}
+	set := func(interfaces ...Interface) {
+		r.ns.do(t, func() error { return r.d.SetInterfaces(interfaces) })
+	}
+	refused := func(what string) {
+		t.Helper()
+		other := syn
+		other.src = "10.131.1.100:10"
+		if v, _ := r.from(t, bpf.Internal, other.build(t)); v != verdictDrop {
+			t.Errorf("%s: verdict %d", what, int32(v))
+		}
+	}
+	set(second)
+	refused("interface detached")
+	set(Interface{Number: "1.3", Name: "net1", Internal: true}, second)
+	refused("another number")
+	set(first, second)
+	r.forwarded(t, "interface back", bpf.Internal, syn)
+	s.Egresses[0].Interfaces = []string{"1.7"}
+	applied(t, r.d, s)
+	refused("an interface that is missing")
+}
+
+func TestPortBits(t *testing.T) {
+	have := map[uint32]bpf.Port{3: {Bit: 0}, 4: {Bit: 1}, 5: {Bit: 1}}
+	got, err := portBits([]int{4, 5, 9}, have)
+	must(t, err)
+	if got[4] != 1 || got[5] != 2 || got[9] != 3 {
+		t.Errorf("%v: 4 keeps its bit, 5 gets its own, 9 does not get that of 3", got)
+	}
+	full := map[uint32]bpf.Port{}
+	var indexes []int
+	for i := range maxInterfaces {
+		full[uint32(i+1)] = bpf.Port{Bit: uint8(i)}
+		indexes = append(indexes, i+2)
+	}
+	if got, err = portBits(indexes, full); err != nil || got[maxInterfaces+1] != 0 {
+		t.Errorf("the last bit that was another's: %v, %v", got, err)
+	}
+	if _, err = portBits(append(indexes, 1), full); err == nil {
+		t.Error("one interface too many")
 	}
 }

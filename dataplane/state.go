@@ -235,7 +235,7 @@ func (s State) Canonical() State {
 		out.SelfIPs = append(out.SelfIPs, SelfIP{Interface: ip.Interface, Addr: ip.Addr.Unmap()})
 	}
 	slices.SortFunc(out.VirtualServers, func(a, b VirtualServer) int {
-		return cmp.Or(compareServer(a.key(), b.key()), cmp.Compare(a.HostBits, b.HostBits))
+		return compareServer(a.key(), b.key())
 	})
 	slices.SortFunc(out.SNATPools, func(a, b SNATAddresses) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(out.Services, func(a, b Services) int { return cmp.Compare(a.Interface, b.Interface) })
@@ -245,7 +245,7 @@ func (s State) Canonical() State {
 }
 
 func compareServer(a, b serverKey) int {
-	return cmp.Or(a.dest.Compare(b.dest), cmp.Compare(a.protocol, b.protocol))
+	return cmp.Or(a.dest.Compare(b.dest), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.hostBits, b.hostBits))
 }
 
 func compareSelfIP(a, b SelfIP) int {
@@ -256,6 +256,9 @@ func (v VirtualServer) canonical() VirtualServer {
 	members := make([]Member, 0, len(v.Members))
 	for _, m := range v.Members {
 		m.Addr = unmap(m.Addr)
+		if m.Weight == 1 {
+			m.Weight = 0
+		}
 		members = append(members, m)
 	}
 	slices.SortFunc(members, func(a, b Member) int { return a.Addr.Compare(b.Addr) })
@@ -263,7 +266,19 @@ func (v VirtualServer) canonical() VirtualServer {
 	if v.SNAT != SNATPool {
 		v.SNATPool = ""
 	}
+	if p, ok := v.subnet(); ok {
+		v.Destination = netip.AddrPortFrom(p.Masked().Addr(), v.Destination.Port())
+	}
 	return v
+}
+
+// subnet is the network that the destination is, for one that is more than an address.
+func (v VirtualServer) subnet() (netip.Prefix, bool) {
+	addr := v.Destination.Addr()
+	if v.HostBits <= 0 || v.HostBits > addr.BitLen() {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(addr, addr.BitLen()-v.HostBits), true
 }
 
 func (e Egress) canonical() Egress {
@@ -273,7 +288,7 @@ func (e Egress) canonical() Egress {
 	}
 	slices.SortFunc(sources, comparePrefix)
 	e.Sources = sources
-	e.Interfaces = slices.Sorted(slices.Values(e.Interfaces))
+	e.Interfaces = slices.Compact(slices.Sorted(slices.Values(e.Interfaces)))
 	e.NAT64, e.NAT46 = e.NAT64.Masked(), e.NAT46.Masked()
 	if e.SNAT != SNATPool {
 		e.SNATPool = ""

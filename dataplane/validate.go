@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/spklab/spklab/dataplane/bpf"
 )
@@ -11,31 +12,32 @@ import (
 // check says what keeps a canonical state from being programmed; every fault, joined.
 func (s State) check() error {
 	var errs []error
-	type key struct {
-		p Protocol
-		d netip.AddrPort
-	}
-	servers := map[key]string{}
+	servers := map[serverKey]string{}
 	for _, vs := range s.VirtualServers {
-		k := key{vs.Protocol, vs.Destination}
-		if other, ok := servers[k]; ok {
-			errs = append(errs, fmt.Errorf("virtual server %s: %s and %s both have it", vs.id(), other, vs.Name))
+		if other, ok := servers[vs.key()]; ok {
+			errs = append(errs, fmt.Errorf("virtual server %s: %s and %s both have it", vs.key(), other, vs.Name))
 		}
-		servers[k] = vs.Name
+		servers[vs.key()] = vs.Name
 		if err := vs.check(); err != nil {
-			errs = append(errs, fmt.Errorf("virtual server %s (%s): %w", vs.id(), vs.Name, err))
+			errs = append(errs, fmt.Errorf("virtual server %s (%s): %w", vs.key(), vs.Name, err))
 		}
 	}
 	errs = append(errs, checkEgresses(s.Egresses), checkSelfIPs(s.SelfIPs), checkServices(s.Services), s.checkSNATPools())
 	return errors.Join(errs...)
 }
 
-// id names a virtual server by what tells it apart.
-func (v VirtualServer) id() string { return v.Protocol.String() + " " + v.Destination.String() }
-
 func (v VirtualServer) check() error {
-	if v.Protocol != TCP && v.Protocol != UDP {
+	if v.Protocol != TCP && v.Protocol != UDP && v.Protocol != SCTP {
 		return fmt.Errorf("protocol %s is not balanced", v.Protocol)
+	}
+	if v.SNAT > SNATPool || v.Method > Maglev || v.DownAction > DownReselect {
+		return fmt.Errorf("snat %s, method %s, down action %s: not known", v.SNAT, v.Method, v.DownAction)
+	}
+	if v.HostBits < 0 || v.HostBits > v.Destination.Addr().BitLen() {
+		return fmt.Errorf("%d host bits: an address has %d", v.HostBits, v.Destination.Addr().BitLen())
+	}
+	if v.HostBits > 0 && v.ARP {
+		return errors.New("a subnet does not answer ARP")
 	}
 	if !v.Destination.Addr().IsValid() || v.Destination.Addr().Zone() != "" {
 		return errors.New("no valid destination")
@@ -45,6 +47,9 @@ func (v VirtualServer) check() error {
 	}
 	if v.IdleTimeout < 0 {
 		return fmt.Errorf("idle timeout %s is negative", v.IdleTimeout)
+	}
+	if v.Affinity < 0 {
+		return fmt.Errorf("affinity %s is negative", v.Affinity)
 	}
 	for i, m := range v.Members {
 		if m.Addr.Addr().Is4() != v.Destination.Addr().Is4() || !m.Addr.Addr().IsValid() {
@@ -68,6 +73,9 @@ func checkEgresses(egresses []Egress) error {
 		if err := checkName(e.Name); err != nil {
 			errs = append(errs, fmt.Errorf("egress %q: %w", e.Name, err))
 		}
+		if err := e.check(); err != nil {
+			errs = append(errs, fmt.Errorf("egress %s: %w", e.Name, err))
+		}
 		for _, p := range e.Sources {
 			if !p.IsValid() || p.Addr().Is4In6() {
 				errs = append(errs, fmt.Errorf("egress %s: no valid source", e.Name))
@@ -80,6 +88,27 @@ func checkEgresses(egresses []Egress) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (e Egress) check() error {
+	if e.SNAT > SNATPool {
+		return fmt.Errorf("snat %s: not known", e.SNAT)
+	}
+	for _, number := range e.Interfaces {
+		if !isNumber(number) || strings.Contains(number, ",") {
+			return fmt.Errorf("interface %q: not a number", number)
+		}
+	}
+	if list := strings.Join(e.Interfaces, ","); len(list) >= len(bpf.EgressInfo{}.Interfaces) {
+		return fmt.Errorf("interfaces %s: longer than %d bytes", list, len(bpf.EgressInfo{}.Interfaces)-1)
+	}
+	if p := e.NAT64; p.IsValid() && (p.Bits() != 96 || !p.Addr().Is6() || p.Addr().IsUnspecified()) {
+		return fmt.Errorf("NAT64 prefix %s: want an IPv6 /96 (RFC 6052)", p)
+	}
+	if p := e.NAT46; p.IsValid() && (!p.Addr().Is4() || p.Bits() == 0) {
+		return fmt.Errorf("NAT46 prefix %s: want an IPv4 network", p)
+	}
+	return nil
 }
 
 func checkSelfIPs(ips []SelfIP) error {
