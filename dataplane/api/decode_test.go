@@ -199,6 +199,8 @@ func TestMistakes(t *testing.T) {
 			`f.yaml:4:75: "192.0.2.1": an address for two TMMs; write each once, or sharedSnatAddressEnabled: true`},
 		{"pool empty", snatpool("{name: p, addressList: []}"), `f.yaml:4:30: a pool without an address; write addressList: [[192.0.2.100], [192.0.2.101]], a list for each TMM`},
 		{"pool loopback", snatpool("{name: p, addressList: [['::1']]}"), `f.yaml:4:32: "::1": no address that others can answer; write one like 192.0.2.100`},
+		{"pool name too long", snatpool("{name: " + strings.Repeat("p", 254) + ", addressList: [[192.0.2.1]]}"),
+			`f.yaml:4:14: "` + strings.Repeat("p", 60) + `": a name of 254 bytes; write at most 253`},
 		{"link-local gateway", staticRoute("{destination_v6: '::', gateway_v6: 'fe80::1'}"),
 			`f.yaml:4:42: "fe80::1": a link-local gateway without an interface; write interface: and the name of the F5SPKVlan`},
 		{"gateway unspecified", staticRoute("{destination: 10.0.0.0, prefixLen: 8, gateway: 0.0.0.0}"), `f.yaml:4:54: "0.0.0.0": no address of one host; write the gateway's own`},

@@ -119,6 +119,9 @@ func (f *fitter) subnet(n *node, text string, least, most int, right string) {
 	}
 }
 
+// maxPoolName is how long spec.name may be: as long as metadata.name.
+const maxPoolName = 253
+
 func checkSnatpool(f *fitter, n *node, v *F5SPKSnatpool) {
 	list := n.at("spec", "addressList")
 	flat := list.isFlat()
@@ -127,6 +130,9 @@ func checkSnatpool(f *fitter, n *node, v *F5SPKSnatpool) {
 	}
 	if v.Spec.Name == "" {
 		f.warnAt(n.at("spec"), "no spec.name: metadata.name %q is the pool's name", v.Name)
+	}
+	if len(v.Spec.Name) > maxPoolName {
+		f.fail(n.at("spec", "name"), "a name of %d bytes; write at most %d", len(v.Spec.Name), maxPoolName)
 	}
 	seen := map[netip.Addr]bool{}
 	for i, addrs := range v.Spec.AddressList {

@@ -154,6 +154,25 @@ spec: {hostNetwork: true, containers: []}
 status: {podIPs: [{ip: 10.144.100.11}]}
 `
 
+// sharedAddress is an egress for the pods of a second namespace, one of which has taken over the
+// address of a pod of the first.
+const sharedAddress = namespaceEgress + `---
+apiVersion: k8s.f5net.com/v3
+kind: F5SPKEgress
+metadata: {name: next, namespace: default}
+spec: {snatType: SRC_TRANS_AUTOMAP, pseudoCNIConfig: {namespaces: [next]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: app-1, namespace: next}
+status: {podIPs: [{ip: 10.131.1.100}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: app-2, namespace: next}
+status: {podIPs: [{ip: 10.131.1.120}]}
+`
+
 const allowed = `prefixlen_v6: 64
   allowed_services: [{protocol: tcp, port: "179"}, {protocol: udp, port: bfd}, {protocol: any, port: 22}, {protocol: tcp, port: ssh}, {protocol: icmp, port: 0}]
 ---`
@@ -189,7 +208,7 @@ func TestComputeGolden(t *testing.T) {
 		{name: "snat-pools", self: twoInterfaces(), more: pools, replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", usePool}},
 		{name: "snat-pools-shared", self: twoInterfaces(), more: pools, replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", "snatType: SRC_TRANS_SNATPOOL, egressSnatpool: all"}},
 		{name: "nat64", self: twoInterfaces(), replace: []string{"dualStackEnabled: true", "dualStackEnabled: true, nat64Enabled: true, dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0/24, vlans: {vlanList: [external], disableListedVlans: true}"}},
-		{name: "egress-namespaces", self: twoInterfaces(), more: namespaceEgress},
+		{name: "egress-namespaces", self: twoInterfaces(), more: sharedAddress},
 		{name: "services-routes", self: twoInterfaces(), more: services, replace: []string{"prefixlen_v6: 64\n---", allowed, "tmm:\n", "tmm:\n  frontends: {'1.1': tcx, '1.2': xdp}\n"}},
 	}
 	for _, tt := range tests {

@@ -138,7 +138,7 @@ func (p *planner) listens(ref string, l *api.EgressVLANs) (numbers []string, ok 
 }
 
 // networks are the addresses of a namespace's pods, or for an empty one the pod CIDRs of all
-// nodes; of the families that the TMM can serve.
+// nodes; of the families that the TMM can serve, and without what another egress has.
 func (p *planner) networks(namespace string, dual bool) []netip.Prefix {
 	all := p.podCIDRs()
 	if namespace != "" {
@@ -146,11 +146,17 @@ func (p *planner) networks(namespace string, dual bool) []netip.Prefix {
 	}
 	var out []netip.Prefix
 	for _, n := range all {
-		if v4 := n.Addr().Is4(); !p.lacks[v4] && (v4 || dual) && !slices.Contains(out, n) {
+		if v4 := n.Addr().Is4(); !p.lacks[v4] && (v4 || dual) && !slices.Contains(out, n) && !p.isSource(n) {
 			out = append(out, n)
 		}
 	}
 	return out
+}
+
+// isSource says whether an egress has the source already: an address that passes from a pod to
+// another one is for a moment in the status of both.
+func (p *planner) isSource(n netip.Prefix) bool {
+	return slices.ContainsFunc(p.out.State.Egresses, func(e dataplane.Egress) bool { return slices.Contains(e.Sources, n) })
 }
 
 func (p *planner) podCIDRs() []netip.Prefix {

@@ -69,9 +69,11 @@ func (k serverKey) String() string {
 	return fmt.Sprintf("%s %s port %d", k.proto, k.prefix(), k.dst.Port())
 }
 
-// leaving is a virtual server that has been withdrawn and still serves what is on its way.
+// leaving is a virtual server that has been withdrawn and still serves what is on its way, with
+// the SNAT pool that it needs to.
 type leaving struct {
 	server dataplane.VirtualServer
+	pool   dataplane.SNATAddresses // without a name: none
 	until  time.Time
 }
 
@@ -96,6 +98,7 @@ type reconciler struct {
 	programmed map[serverKey]dataplane.VirtualServer // as read back
 	egresses   map[string]bool                       // as read back
 	sources    map[netip.Prefix]bool                 // of the SNAT pools, as read back
+	pools      map[string]dataplane.SNATAddresses    // as read back
 	announced  map[netip.Prefix]bool
 	trouble    []Condition // what the effects refused
 }
@@ -184,7 +187,7 @@ func (r *reconciler) withdraw(ctx context.Context, want []bgp.Announcement) erro
 	for k, vs := range r.programmed {
 		_, was := r.last[k.prefix()]
 		if _, stays := keep[k.prefix()]; was && !stays {
-			r.leaving[k] = leaving{server: draining(vs), until: r.now().Add(r.drain)}
+			r.leaving[k] = leaving{server: draining(vs), pool: r.pools[vs.SNATPool], until: r.now().Add(r.drain)}
 		}
 	}
 	r.setAnnounced(keep)
@@ -247,9 +250,13 @@ func (r *reconciler) retire(d Desired) {
 
 // effective is the wanted state with what is leaving.
 func (r *reconciler) effective(s dataplane.State) dataplane.State {
-	s.VirtualServers = slices.Clone(s.VirtualServers)
+	s.VirtualServers, s.SNATPools = slices.Clone(s.VirtualServers), slices.Clone(s.SNATPools)
 	for _, l := range r.leaving {
 		s.VirtualServers = append(s.VirtualServers, l.server)
+		has := slices.ContainsFunc(s.SNATPools, func(p dataplane.SNATAddresses) bool { return p.Name == l.pool.Name })
+		if l.pool.Name != "" && !has {
+			s.SNATPools = append(s.SNATPools, l.pool)
+		}
 	}
 	return s.Canonical()
 }
@@ -293,8 +300,9 @@ func (r *reconciler) compare(want, held dataplane.State) {
 	for _, e := range held.Egresses {
 		egresses[e.Name] = slices.ContainsFunc(want.Egresses, func(w dataplane.Egress) bool { return reflect.DeepEqual(w, e) })
 	}
-	sources := map[netip.Prefix]bool{}
+	sources, pools := map[netip.Prefix]bool{}, map[string]dataplane.SNATAddresses{}
 	for _, pool := range held.SNATPools {
+		pools[pool.Name] = pool
 		for _, a := range pool.Addrs {
 			sources[netip.PrefixFrom(a, a.BitLen())] = true
 		}
@@ -311,7 +319,7 @@ func (r *reconciler) compare(want, held dataplane.State) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.programmed, r.egresses, r.sources = programmed, egresses, sources
+	r.programmed, r.egresses, r.sources, r.pools = programmed, egresses, sources, pools
 }
 
 // announce announces what is wanted and serves: at least one of the network's virtual servers

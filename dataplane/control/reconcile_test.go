@@ -266,6 +266,23 @@ func TestPoolIsAnnouncedOnceProgrammed(t *testing.T) {
 	equal(t, "announce []; network; program []", w.take())
 }
 
+func TestLeavingKeepsItsPool(t *testing.T) {
+	w, r, _ := newWorld(t)
+	d := want("192.0.2.10:80+")
+	d.State.VirtualServers[0].SNAT, d.State.VirtualServers[0].SNATPool = dataplane.SNATPool, "p"
+	d.State.SNATPools = []dataplane.SNATAddresses{{Name: "p", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.100")}}}
+	r.reconcile(t.Context(), d)
+	r.reconcile(t.Context(), want()) // both resources go at once
+	if len(w.state.VirtualServers) != 1 || len(w.state.SNATPools) != 1 {
+		t.Errorf("while it drains: %+v", w.state)
+	}
+	w.now = w.now.Add(time.Second)
+	r.reconcile(t.Context(), want())
+	if len(w.state.VirtualServers) != 0 || len(w.state.SNATPools) != 0 {
+		t.Errorf("drained: %+v", w.state)
+	}
+}
+
 func TestEgressCountsAsItIs(t *testing.T) {
 	w, r, _ := newWorld(t)
 	d := want()
