@@ -40,6 +40,7 @@ type packetCase struct {
 	name   string
 	script string
 	only   string       // "4", "6"
+	front  string       // "tc": for that front end alone
 	state  func(*State) // what differs from tableState
 	change func(*State) // what "change" changes
 }
@@ -63,6 +64,7 @@ func packetTables() map[string][]packetCase {
 		"not forwardable": notForwardableCases(),
 		"fragments":       fragmentsCases(),
 		"options":         optionsCases(),
+		"sizes":           sizesCases(),
 	}
 }
 
@@ -82,6 +84,9 @@ func TestPackets(t *testing.T) {
 
 func (r *rig) runTable(t *testing.T, table []packetCase) {
 	for _, c := range table {
+		if c.front != "" && c.front != r.front.name {
+			continue
+		}
 		for _, family := range c.families() {
 			t.Run(c.name+"/ipv"+family, func(t *testing.T) { c.run(t, r, family) })
 		}

@@ -40,6 +40,9 @@ func newRigAt(t testing.TB, s State, front frontEnd) *rig {
 	ns := newNamespace(t)
 	cable(t, ns, "net1", ns, "peer1")
 	cable(t, ns, "net2", ns, "peer2")
+	for _, name := range []string{"net1", "peer1", "net2", "peer2"} {
+		must(t, ns.links.LinkSetMTU(ns.link(t, name), 9000))
+	}
 	must(t, ns.links.LinkSetHardwareAddr(ns.link(t, "net1"), mac(t, macInternal)))
 	must(t, ns.links.LinkSetHardwareAddr(ns.link(t, "net2"), mac(t, macExternal)))
 	ns.addr(t, "net1", "10.144.100.16/24", "fd00:10:144:100::16/64")
