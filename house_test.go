@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 	"dataplane":          {"dataplane/bpf"},
 	"dataplane/api":      {},
 	"dataplane/bgp":      {},
+	"dataplane/model":    {"dataplane"},
 	"dataplane/control":  {"dataplane", "dataplane/api", "dataplane/bgp", "dataplane/health"},
 	"dataplane/health":   {},
 	"ovnsim":             {"ovnsim", "dataplane/api"},

@@ -174,8 +174,7 @@ func (p *player) event(t *testing.T, step, verb, rest string) {
 		must(t, err)
 	case "change":
 		p.c.change(&p.state)
-		_, err := p.r.d.Apply(p.state)
-		must(t, err)
+		p.r.apply(t, p.state)
 	case "flush":
 		_, err := p.r.d.Flush(func(Conn) bool { return true })
 		must(t, err)

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -56,7 +57,7 @@ func tableHosts(family string) map[string]netip.Addr {
 // pod; every, on every port; empty, without a member; several, with three members; egresses with
 // and without translation.
 func tableState() State {
-	s := State{SelfIPs: labSelfIPs(), SNATPools: []SNATAddresses{{Name: "far"}}}
+	s := State{SelfIPs: labSelfIPs()}
 	for _, family := range []string{"4", "6"} {
 		h := tableHosts(family)
 		server := func(p Protocol, name string, port uint16, snat SNAT, to uint16, members ...string) {
@@ -83,7 +84,6 @@ func tableState() State {
 		server(TCP, "empty", 80, SNATAutomap, 0)
 		server(UDP, "empty", 53, SNATAutomap, 0)
 		server(TCP, "several", 80, SNATAutomap, 8080, "pod", "pod2", "pod3")
-		s.SNATPools[0].Addrs = append(s.SNATPools[0].Addrs, h["snat1"], h["snat2"])
 	}
 	egress := func(name string, snat SNAT, sources ...string) {
 		e := Egress{Name: "spk-apps/" + name, SNAT: snat}
@@ -118,13 +118,28 @@ func (r *rig) flowMaps() []*ebpf.Map {
 // reset forgets every flow and applies a state.
 func (r *rig) reset(t testing.TB, s State) {
 	t.Helper()
-	_, err := r.d.Flush(func(Conn) bool { return true })
-	must(t, err)
+	r.forget(t)
+	r.apply(t, s)
+}
+
+// forget clears every flow.
+func (r *rig) forget(t testing.TB) {
+	t.Helper()
 	for _, m := range r.flowMaps() {
 		must(t, clearMap(m))
 	}
-	_, err = r.d.Apply(s)
+}
+
+// apply applies a state, unless it is the last one that was applied so.
+func (r *rig) apply(t testing.TB, s State) {
+	t.Helper()
+	s = s.Canonical()
+	if reflect.DeepEqual(s, r.applied) {
+		return
+	}
+	_, err := r.d.Apply(s)
 	must(t, err)
+	r.applied = s
 }
 
 func clearMap(m *ebpf.Map) error {

@@ -28,6 +28,7 @@ type rig struct {
 	d        *Dataplane
 	internal int
 	external int
+	applied  State // by apply
 }
 
 func newRig(t testing.TB, s State) *rig {

@@ -149,9 +149,15 @@ func extensionName(typ uint8, head []byte) string {
 // fragmentWords are in the order of Parse's as far as ports go; Parse does not read them.
 func fragmentWords(l *line, protocol uint8, payload []byte, offset int, more bool) string {
 	names := map[uint8]Kind{6: TCP, 17: UDP, 132: SCTP}
-	if kind, ok := names[protocol]; ok && offset == 0 && len(payload) >= 4 {
+	kind, ok := names[protocol]
+	echo := offset == 0 && len(payload) >= 8 && (protocol == 1 && payload[0] == 8 || protocol == 58 && payload[0] == 128)
+	switch {
+	case ok && offset == 0 && len(payload) >= 4:
 		l.ends(string(kind), payload, payload[2:])
-	} else {
+	case echo:
+		l.ends(string(Echo), nil, nil)
+		l.add("id %d", binary.BigEndian.Uint16(payload[4:]))
+	default:
 		l.ends(fmt.Sprintf("%s-%d", Other, protocol), nil, nil)
 	}
 	end := ""
@@ -282,4 +288,33 @@ func (l *line) about(kind string, b []byte, format string, args ...any) {
 func (l *line) data(b []byte) {
 	l.addIf(len(b) != DefaultLength, "len %d", len(b))
 	l.addIf(!bytes.Equal(b, data(len(b))), "data %x", b)
+}
+
+// Ends are the addresses of a frame with the ports of its TCP, UDP or SCTP header or the
+// identifier of its echo in place of a port: that of the asking end. They are the zero values
+// where the frame has none.
+func Ends(b []byte) (src, dst netip.AddrPort) {
+	words := strings.Fields(Words(b))
+	if len(words) < 4 {
+		return src, dst
+	}
+	p, err := Parse(strings.Join(words[:4], " "), nil)
+	if err != nil {
+		return src, dst
+	}
+	src, dst = p.Src, p.Dst
+	for i, word := range words[:len(words)-1] {
+		if word != "id" || !p.Kind.isEcho() {
+			continue
+		}
+		var id uint16
+		if _, err := fmt.Sscan(words[i+1], &id); err != nil {
+			return src, dst
+		}
+		if p.Kind == Echo {
+			return netip.AddrPortFrom(src.Addr(), id), dst
+		}
+		return src, netip.AddrPortFrom(dst.Addr(), id)
+	}
+	return src, dst
 }
