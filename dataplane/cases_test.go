@@ -35,7 +35,8 @@ import (
 // "tc:" before an outcome says that XDP leaves the packet to traffic control. Packets are in the
 // words of package frame with the hosts of tableHosts; one that leaves has a hop limit of 63
 // unless it says another. A port or identifier $p stands for any that the program chose, the
-// same one throughout, @m for any member, @s for any address of a SNAT pool.
+// same one throughout, $q for one within the bounds of the SNAT pool, @m for any member, @s for any
+// address of a SNAT pool.
 type packetCase struct {
 	name   string
 	script string
@@ -65,6 +66,8 @@ func packetTables() map[string][]packetCase {
 		"fragments":       fragmentsCases(),
 		"options":         optionsCases(),
 		"sizes":           sizesCases(),
+		"SNAT pools":      snatPoolCases(),
+		"services":        servicesCases(),
 	}
 }
 
@@ -291,6 +294,9 @@ func (p *player) legal(name, value string) bool {
 		low, high := p.r.ports()
 		n, err := strconv.Atoi(value)
 		return err == nil && n >= int(low) && n <= int(high)
+	case "$q":
+		n, err := strconv.Atoi(value)
+		return err == nil && n >= int(p.state.SNATPools[0].PortMin) && n <= int(p.state.SNATPools[0].PortMax)
 	case "@m":
 		for _, vs := range p.state.VirtualServers {
 			if slices.ContainsFunc(vs.Members, func(m Member) bool { return m.Addr.Addr().String() == value }) {

@@ -33,6 +33,7 @@ func notForwardableCases() []packetCase {
 		{name: "no next header", only: "6", script: `client> proto-59 client > web; drop protocol`},
 		{name: "the other family's ICMP", only: "4", script: `client> proto-58 client > web; drop protocol`},
 		{name: "the other family's ICMP", only: "6", script: `client> proto-1 client > web; drop protocol`},
+		{name: "GRE of options alone", only: "4", script: `client> proto-47 client > web opt rr len 0; drop protocol`},
 		{name: "timestamp request", only: "4", script: `client> proto-1 client > web; drop icmp`},
 	}
 }

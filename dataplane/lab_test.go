@@ -57,7 +57,7 @@ func tableHosts(family string) map[string]netip.Addr {
 // pod; every, on every port; empty, without a member; several, with three members; egresses with
 // and without translation.
 func tableState() State {
-	s := State{SelfIPs: labSelfIPs()}
+	s := State{SelfIPs: labSelfIPs(), SNATPools: []SNATAddresses{{Name: "far"}}}
 	for _, family := range []string{"4", "6"} {
 		h := tableHosts(family)
 		server := func(p Protocol, name string, port uint16, snat SNAT, to uint16, members ...string) {
@@ -73,7 +73,7 @@ func tableState() State {
 			}
 			s.VirtualServers = append(s.VirtualServers, vs)
 		}
-		for name, snat := range map[string]SNAT{"web": SNATAutomap, "nosnat": SNATNone} {
+		for name, snat := range map[string]SNAT{"web": SNATAutomap, "nosnat": SNATNone, "pool": SNATPool} {
 			server(TCP, name, 80, snat, 8080, "pod")
 			server(UDP, name, 53, snat, 5300, "pod")
 		}
@@ -84,6 +84,7 @@ func tableState() State {
 		server(TCP, "empty", 80, SNATAutomap, 0)
 		server(UDP, "empty", 53, SNATAutomap, 0)
 		server(TCP, "several", 80, SNATAutomap, 8080, "pod", "pod2", "pod3")
+		s.SNATPools[0].Addrs = append(s.SNATPools[0].Addrs, h["snat1"], h["snat2"])
 	}
 	egress := func(name string, snat SNAT, sources ...string) {
 		e := Egress{Name: "spk-apps/" + name, SNAT: snat}
@@ -97,6 +98,7 @@ func tableState() State {
 	}
 	egress("automap", SNATAutomap, "10.131.1.0/24", "fd01:0:0:1::/67")
 	egress("plain", SNATNone, "10.131.0.128/25", "fd01:0:0:1:8000::/65")
+	egress("pooled", SNATPool, "10.131.0.64/26", "fd01:0:0:1:4000::/66")
 	return s
 }
 

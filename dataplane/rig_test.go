@@ -1,7 +1,9 @@
 package dataplane
 
 import (
+	"errors"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -44,6 +46,11 @@ func newRigAt(t testing.TB, s State, front frontEnd) *rig {
 	for _, name := range []string{"net1", "peer1", "net2", "peer2"} {
 		must(t, ns.links.LinkSetMTU(ns.link(t, name), 9000))
 	}
+	ns.do(t, func() error { // the cables' far ends say nothing by themselves
+		return errors.Join(
+			os.WriteFile("/proc/sys/net/ipv6/conf/peer1/disable_ipv6", []byte("1"), 0),
+			os.WriteFile("/proc/sys/net/ipv6/conf/peer2/disable_ipv6", []byte("1"), 0))
+	})
 	must(t, ns.links.LinkSetHardwareAddr(ns.link(t, "net1"), mac(t, macInternal)))
 	must(t, ns.links.LinkSetHardwareAddr(ns.link(t, "net2"), mac(t, macExternal)))
 	ns.addr(t, "net1", "10.144.100.16/24", "fd00:10:144:100::16/64")

@@ -116,7 +116,7 @@ func (s *script) packet() frame.Packet {
 	}
 	hosts := dataplane.TableHosts(family)
 	src := pick(s, []string{"client", "pod", "client2", "pod2", "plain", "pooled", "jailed", "router"})
-	dst := pick(s, []string{"web", "client", "nosnat", "pod", "several", "every", "pool", "empty", "client2", "outside", "inside", "lost", "all", "narrow", "pod3"})
+	dst := pick(s, []string{"web", "client", "nosnat", "pod", "several", "every", "pool", "empty", "client2", "outside", "inside", "lost", "all", "snat1", "narrow", "pod3"})
 	p := frame.Packet{TTL: frame.DefaultTTL, Length: frame.DefaultLength}
 	p.Kind = pick(s, []frame.Kind{frame.TCP, frame.UDP, frame.Echo, frame.EchoReply, frame.Other})
 	p.Src, p.Dst = withPort(hosts[src], 0), withPort(hosts[dst], 0)

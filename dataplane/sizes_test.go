@@ -12,7 +12,7 @@ func sizesCases() []packetCase {
 		{name: "segments that fit", script: `
 			pod> tcp pod:50001 > client:443 S; client< tcp outside:$p > client:443 S
 			pod> tcp pod:50001 > client:443 A len 3000 gso 1400; client< tcp outside:$p > client:443 A len 3000
-			pod> tcp pod:50001 > client:443 A len 30000 gso 1400; client< tcp outside:$p > client:443 A len 30000`, front: "tc"},
+			pod> tcp pod:50001 > client:443 A len 3000 gso 1400; client< tcp outside:$p > client:443 A len 3000`, front: "tc"},
 		{name: "segments that fit a narrow way", script: `
 			pod> tcp pod:50001 > narrow:443 S; client< tcp outside:$p > narrow:443 S
 			pod> tcp pod:50001 > narrow:443 A len 3000 gso 1300; client< tcp outside:$p > narrow:443 A len 3000`, front: "tc"},

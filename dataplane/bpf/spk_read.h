@@ -221,11 +221,14 @@ static __always_inline enum spk_counter read_transport(spk_ctx *ctx, struct spk_
 /* Refuses source routes and options that do not fit. */
 static __noinline enum spk_counter check_options4(spk_ctx *ctx, __u32 len)
 {
-	__u8 option[2];
 	__u32 at = 0;
 
 	for (int i = 0; i < IP4_MAX_OPTIONS && at < len; i++) {
-		if (ctx_load(ctx, ETH_HLEN + sizeof(struct iphdr) + at, option, 2))
+		__u8 option[2] = {};
+
+		/* The last byte of the options may be the last one of the packet. */
+		if (ctx_load(ctx, ETH_HLEN + sizeof(struct iphdr) + at, option,
+			     at + 1 < len ? 2 : 1))
 			return SPK_DROP_MALFORMED;
 		if (option[0] == IP4_OPTION_END)
 			break;
