@@ -21,8 +21,9 @@ func (c Changes) Empty() bool { return len(c.Added)+len(c.Updated)+len(c.Removed
 
 // Apply makes the kernel hold exactly s. It reads the maps back, and writes the difference:
 // members before virtual servers, removal the other way round. A virtual server or egress
-// that is removed takes its connections with it; a member that is removed keeps its TCP
-// connections until they end and loses its UDP flows. Apply of the same state changes nothing.
+// that is removed takes its connections with it; what becomes of those of a member that is
+// removed its virtual server's DownAction says. Once Apply has returned, no other packet goes to
+// what was removed. Apply of the same state changes nothing.
 // A faulty state is refused as a whole; after any other error the next Apply completes the work.
 func (d *Dataplane) Apply(s State) (Changes, error) {
 	s = s.Canonical()
@@ -44,7 +45,7 @@ func (d *Dataplane) Apply(s State) (Changes, error) {
 	if err := s.checkOwnPorts(k.config.PortMin, k.config.PortMax); err != nil {
 		return Changes{}, err
 	}
-	a := &applier{d: d, k: k, dead: map[uint32]bool{}}
+	a := &applier{d: d, k: k, dead: map[uint32]bpf.Owner{}}
 	err = a.run(s)
 	d.rememberLocked(k)
 	return a.changes, err
@@ -56,9 +57,9 @@ type applier struct {
 	k       *kernel
 	changes Changes
 	snat    map[string]uint32 // ids of the wanted SNAT pools by name
-	// dead owners are no longer referred to by any virtual server or egress; what becomes of
-	// them depends on the flows that they have.
-	dead map[uint32]bool
+	// dead owners are no longer referred to by any virtual server or egress, as they are to be
+	// marked; what becomes of them depends on the flows that they have.
+	dead map[uint32]bpf.Owner
 }
 
 func (a *applier) run(s State) error {
@@ -238,22 +239,63 @@ func (d *Dataplane) deleteLocal(addr netip.Addr) error {
 	return nil
 }
 
-// bury ends the flows of dead owners and frees the owners. A member of a virtual server that
-// lives on keeps its TCP flows, and then its place until the last of them has ended.
+// keepsFlows reports whether the flows of a removed member are kept: for what the action wants of
+// their next packet, or because they go on. A flow of a removed member that passes no packet is
+// idle, and forgotten like any other.
+func keepsFlows(p Protocol, action DownAction) bool { return action != DownNone || p != UDP }
+
+// bury marks the dead owners as removed, ends their flows and frees the owners. A member of a
+// virtual server that lives on may keep its flows, and then its place until the last of them has
+// ended.
+//
+// Once it returns no packet goes to a dead owner but those of flows that go on: after the first
+// wait no program chooses one from a former pool, after the second no program starts a flow to
+// one; then a new generation has every flow's next packet look at its owner, and after the third
+// no program is left that had not looked.
 func (a *applier) bury() error {
-	if len(a.dead) == 0 {
+	if len(a.dead) == 0 && !a.d.unsettled {
 		return nil
 	}
-	kept := map[uint32]bool{}
-	for id := range a.dead {
-		o := a.k.owners[id]
-		if key, ok := a.k.serverOf(o.Vs); ok && o.Flags&bpf.OwnerEgress == 0 && key.protocol == TCP {
-			kept[id] = true
+	if err := a.d.grace.wait(); err != nil {
+		return err
+	}
+	a.d.unsettled = true
+	for id, o := range a.dead {
+		o.Flags |= bpf.OwnerRemoved
+		if err := a.putOwner(id, o); err != nil {
+			return err
 		}
 	}
-	flows, err := a.d.endFlows(func(owner uint32) bool { return a.dead[owner] && !kept[owner] })
+	if err := a.d.grace.wait(); err != nil {
+		return err
+	}
+	if err := a.d.updateConfigLocked(func(*bpf.Config) {}); err != nil {
+		return err
+	}
+	if err := a.endDead(); err != nil {
+		return err
+	}
+	a.d.unsettled = false
+	return nil
+}
+
+// endDead ends the flows of dead owners that do not keep theirs, and frees the owners without
+// flows.
+func (a *applier) endDead() error {
+	kept := map[uint32]bool{}
+	for id, o := range a.dead {
+		key, ok := a.k.serverOf(o.Vs)
+		kept[id] = ok && o.Flags&bpf.OwnerEgress == 0 && keepsFlows(key.protocol, DownAction(a.k.infos[o.Vs].Down))
+	}
+	flows, err := a.d.endFlows(func(owner uint32) bool {
+		_, dead := a.dead[owner]
+		return dead && !kept[owner]
+	})
 	if err != nil {
 		return fmt.Errorf("end connections: %w", err)
+	}
+	if err := a.d.grace.wait(); err != nil {
+		return err
 	}
 	var errs []error
 	for id := range a.dead {

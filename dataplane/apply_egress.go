@@ -136,9 +136,11 @@ func (a *applier) removeEgresses(want []Egress) error {
 		a.changes.Removed = append(a.changes.Removed, "egress "+cstring(info.Name[:]))
 	}
 	for owner, o := range a.k.owners {
-		if o.Flags&bpf.OwnerEgress != 0 && !live[owner] {
-			a.dead[owner] = true
+		if o.Flags&bpf.OwnerEgress == 0 || live[owner] {
+			continue
 		}
+		o.Down = bpf.DownDrop
+		a.dead[owner] = o
 	}
 	return nil
 }

@@ -43,10 +43,7 @@ func (a *applier) putServer(vs VirtualServer) error {
 		}
 		entryChanged = !exists || entry != renumbered // said with the SNAT pool
 	}
-	retired, err := a.retire(id, vs)
-	if err != nil {
-		return err
-	}
+	retired := a.retire(id, vs)
 	line := fmt.Sprintf("virtual server %s (%s)", vs.key(), vs.Name)
 	switch {
 	case !exists:
@@ -146,8 +143,9 @@ func (a *applier) poolEntry(old bpf.VS, id uint32, vs VirtualServer, members []u
 	return entry, err
 }
 
-// retire marks the members that are no longer wanted, once no packet can choose them.
-func (a *applier) retire(id uint32, vs VirtualServer) (retired bool, err error) {
+// retire finds the members that are no longer wanted; bury marks them, once no packet can choose
+// them.
+func (a *applier) retire(id uint32, vs VirtualServer) (retired bool) {
 	wanted := map[netip.AddrPort]bool{}
 	for _, m := range vs.Members {
 		wanted[m.Addr] = true
@@ -157,15 +155,14 @@ func (a *applier) retire(id uint32, vs VirtualServer) (retired bool, err error) 
 		if wanted[addr] || o.Flags&bpf.OwnerRemoved != 0 {
 			continue
 		}
-		o.Flags |= bpf.OwnerRemoved
 		o.Down = bpf.Down(vs.DownAction)
-		if err := a.putOwner(owner, o); err != nil {
-			return retired, err
+		if !keepsFlows(vs.Protocol, vs.DownAction) {
+			o.Down = bpf.DownReselect // until they are deleted
 		}
-		a.dead[owner] = true
+		a.dead[owner] = o
 		retired = true
 	}
-	return retired, nil
+	return retired
 }
 
 // subnetHead is how many bits of a bpf.SubnetKey come before the address.
@@ -242,9 +239,11 @@ func (a *applier) removeServers(want []VirtualServer) error {
 		live[vs.Id] = true
 	}
 	for owner, o := range a.k.owners {
-		if o.Flags&bpf.OwnerEgress == 0 && !live[o.Vs] {
-			a.dead[owner] = true
+		if o.Flags&bpf.OwnerEgress != 0 || live[o.Vs] {
+			continue
 		}
+		o.Down = bpf.DownDrop
+		a.dead[owner] = o
 	}
 	for id := range a.k.infos {
 		if live[id] {

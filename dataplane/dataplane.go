@@ -52,16 +52,18 @@ type Dataplane struct {
 	xdp      *bpf.SpkXDPPrograms // nil until an interface asks for it
 	xdpProgs *ebpf.Map           // their tail calls
 	loads    loads
+	grace    grace
 
-	mu       sync.Mutex
-	closed   bool
-	ports    map[int]port      // attached interfaces by index
-	services guards            // as Apply was told last, for interfaces that come and go
-	bits     map[string]uint32 // of attached interfaces in spk_egress.ports, by number
-	poolNext uint32            // where the search for a free pool range starts
-	snatNext uint32            // and for the addresses of a SNAT pool
-	removed  map[uint32]bool   // owners that are kept for their flows only
-	idle     map[uint32]uint32 // idle timeouts of owners in ticks, defaults left out
+	mu        sync.Mutex
+	closed    bool
+	ports     map[int]port      // attached interfaces by index
+	services  guards            // as Apply was told last, for interfaces that come and go
+	bits      map[string]uint32 // of attached interfaces in spk_egress.ports, by number
+	poolNext  uint32            // where the search for a free pool range starts
+	snatNext  uint32            // and for the addresses of a SNAT pool
+	unsettled bool              // some owner is marked as removed, and programs may not know yet
+	removed   map[uint32]bool   // owners that are kept for their flows only
+	idle      map[uint32]uint32 // idle timeouts of owners in ticks, defaults left out
 }
 
 // ErrClosed is returned by every method after Close or Remove.
@@ -79,8 +81,11 @@ func Open(c Config) (*Dataplane, error) {
 		return nil, err
 	}
 	d := &Dataplane{log: c.Log, pins: pins, ports: map[int]port{}}
-	if err := d.load(c); err != nil {
+	if d.grace, err = newGrace(); err != nil {
 		return nil, err
+	}
+	if err := d.load(c); err != nil {
+		return nil, errors.Join(err, d.grace.close())
 	}
 	if err := d.start(c); err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -284,7 +289,7 @@ func (d *Dataplane) closeLocked() error {
 	if d.xdp != nil {
 		errs = append(errs, d.xdp.Close(), d.xdpProgs.Close())
 	}
-	return errors.Join(append(errs, d.loads.close(), d.objs.Close())...)
+	return errors.Join(append(errs, d.loads.close(), d.grace.close(), d.objs.Close())...)
 }
 
 // Remove detaches from every interface, removes all pins of this dataplane and closes it:

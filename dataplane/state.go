@@ -47,7 +47,8 @@ const (
 // (serviceDownAction).
 type DownAction uint8
 
-// The actions. A connection of a member that drains goes on in any case.
+// The actions. A connection of a member that drains goes on in any case. One that passes no
+// packet is forgotten after the idle timeout of its virtual server, whatever the action.
 const (
 	DownNone     DownAction = iota // they go on until they end; UDP flows are forgotten
 	DownReset                      // the next packet of either side is answered: TCP reset, ICMP port unreachable

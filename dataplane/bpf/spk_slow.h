@@ -138,22 +138,25 @@ __noinline int promote(struct spk_flow *f)
 	return SPK_OK;
 }
 
-/* Looks at a flow again after something has changed: does its member live, and which way does
- * it go now? */
+/* What becomes of a packet whose member was removed; 0: it goes on. */
+static __always_inline int check_owner(struct spk_flow *f, const struct spk_ct *ct)
+{
+	struct spk_owner *owner = bpf_map_lookup_elem(&spk_owners, &ct->owner);
+
+	if (!owner || !(owner->flags & SPK_OWNER_REMOVED) || owner->down == SPK_DOWN_NONE)
+		return 0;
+	return owner->down == SPK_DOWN_DROP ? dropped(SPK_DROP_MEMBER_DOWN)
+					    : answer(f, SPK_REPLY_RESET);
+}
+
+/* Looks at a flow again after something has changed: which way does it go now? */
 static __always_inline enum spk_decision validate(spk_ctx *ctx, struct spk_flow *f,
 						  struct spk_ct *ct)
 {
 	const struct spk_config *cfg = config();
-	struct spk_owner *owner = bpf_map_lookup_elem(&spk_owners, &ct->owner);
 	__u32 gen = cfg ? cfg->gen : 0; /* before what it stands for is read */
 	enum spk_counter fault;
 
-	if (owner && owner->flags & SPK_OWNER_REMOVED) {
-		if (owner->down == SPK_DOWN_DROP)
-			return dropped(SPK_DROP_MEMBER_DOWN);
-		if (owner->down != SPK_DOWN_NONE)
-			return answer(f, SPK_REPLY_RESET);
-	}
 	fault = find_hop(ctx, &f->xlat, &f->hop);
 	if (fault)
 		return dropped(fault);
@@ -218,6 +221,7 @@ static __always_inline int known_flow(spk_ctx *ctx, struct spk_flow *f, const __
 {
 	struct spk_found e = find_entry(&f->orig, family);
 	enum spk_counter fault;
+	int decision;
 
 	if (!e.ct)
 		return 0;
@@ -227,6 +231,9 @@ static __always_inline int known_flow(spk_ctx *ctx, struct spk_flow *f, const __
 	f->owner = e.ct->owner;
 	if (starts_anew(f, &e))
 		return 0;
+	decision = check_owner(f, e.ct);
+	if (decision)
+		return decision;
 	if (e.half && is_proof(e.ct, f)) {
 		fault = promote(f);
 		if (fault)
