@@ -191,6 +191,7 @@ func TestMistakes(t *testing.T) {
 		{"nat64 IPv4", egress("{nat64Ipv6Subnet: 10.0.0.0/24}"), `f.yaml:4:25: "10.0.0.0/24": no subnet of the family; write one like 64:ff9b::/96`},
 		{"nat46 bare", egress("{dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0}"), `f.yaml:4:51: "10.2.2.0": no subnet of the family; write one like 10.2.2.0/24`},
 		{"nat46 without a subnet", egress("{dnsNat46Enabled: true}"), `f.yaml:4:25: "true": DNS46 without addresses; write dnsNat46Ipv4Subnet: and a subnet like 10.2.2.0/24`},
+		{"TTL of nothing", egress("{maxDNS46TTL: 0}"), `f.yaml:4:21: "0": answers that nobody may keep; write 1 second or more, like 120`},
 		{"TTL too long", egress("{maxDNS46TTL: 4294967296}"), `f.yaml:4:21: "4294967296": outside the range of the field; 0 to 4294967295`},
 		{"pool CIDR", snatpool("{name: p, addressList: [[192.0.2.0/24]]}"), `f.yaml:4:32: "192.0.2.0/24": a CIDR where a bare address belongs; write 192.0.2.0 (the length has a field of its own)`},
 		{"pool address twice", snatpool("{name: p, addressList: [[192.0.2.1], [192.0.2.1]]}"),

@@ -93,6 +93,9 @@ func checkEgress(f *fitter, n *node, v *F5SPKEgress) {
 	} else if s.DNSNat46Enabled {
 		f.fail(spec.at("dnsNat46Enabled"), "DNS46 without addresses; write dnsNat46Ipv4Subnet: and a subnet like 10.2.2.0/24")
 	}
+	if s.MaxDNS46TTL != nil && *s.MaxDNS46TTL == 0 {
+		f.fail(spec.at("maxDNS46TTL"), "answers that nobody may keep; write 1 second or more, like %d", DefaultDNS46TTL)
+	}
 	if s.MaxTMMReplicas < 0 {
 		f.fail(spec.at("maxTmmReplicas"), "a number of TMMs below 0; write how many there may be")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv6"
@@ -73,11 +74,26 @@ func advertisement(from net.HardwareAddr, target netip.Addr) ([]byte, error) {
 	return append(b, payload...), nil
 }
 
+// claims adds an address to those that the TMM answers for, if it lies in a VLAN's own network.
+func (p *planner) claims(a netip.Addr) {
+	v := p.vlanOf(a)
+	if v == nil {
+		return
+	}
+	c := Claim{Link: v.link, Addr: a}
+	if !slices.Contains(p.out.Claims, c) { // another port may have it
+		p.out.Claims = append(p.out.Claims, c)
+	}
+}
+
 // claimNew tells the hosts of addresses that this TMM has come to answer for, once the maps do.
 func (r *reconciler) claimNew(claims []Claim) error {
 	held := map[netip.Addr]bool{}
 	for k, vs := range r.programmed {
 		held[k.dst.Addr()] = held[k.dst.Addr()] || vs.ARP
+	}
+	for source := range r.sources {
+		held[source.Addr()] = true
 	}
 	var errs []error
 	now := map[Claim]bool{}

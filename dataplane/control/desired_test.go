@@ -111,7 +111,7 @@ const pools = `
 apiVersion: k8s.f5net.com/v1
 kind: F5SPKSnatpool
 metadata: {name: each-of-two}
-spec: {name: each, addressList: [[192.0.2.101, "2001:db8:2::101"], [192.0.2.112, 192.0.2.102, "2001:db8:2::102"]]}
+spec: {name: each, addressList: [[192.0.2.101, "2001:db8:2::101"], [198.51.100.112, 192.0.2.102, "2001:db8:2::102"]]}
 ---
 apiVersion: k8s.f5net.com/v1
 kind: F5SPKSnatpool
@@ -267,7 +267,7 @@ func TestComputeConditions(t *testing.T) {
 			want: []string{"Conflict F5SPKIngressTCP apps/zweb"}, announce: both},
 		{name: "SNAT pool", more: pools, replace: []string{"dualStackEnabled: true", usePool},
 			announce: []string{"192.0.2.10/32", "192.0.2.11/32", "192.0.2.101/32", "2001:db8:2::10/128", "2001:db8:2::11/128", "2001:db8:2::101/128"}},
-		{name: "SNAT pool with too few lists", more: strings.ReplaceAll(pools, `, [192.0.2.112, 192.0.2.102, "2001:db8:2::102"]`, ""), replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", usePool},
+		{name: "SNAT pool with too few lists", more: strings.ReplaceAll(pools, `, [198.51.100.112, 192.0.2.102, "2001:db8:2::102"]`, ""), replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", usePool},
 			want: []string{"NoSNATAddress F5SPKSnatpool default/each-of-two", "NoSNATAddress F5SPKEgress default/egress", "NoSNATAddress F5SPKEgress default/egress",
 				"NoSNATAddress F5SPKIngressTCP apps/web-pool", "NoSNATAddress F5SPKIngressTCP apps/web-pool"}, announce: both},
 		{name: "SNAT pool without IPv6", more: strings.ReplaceAll(pools, `, "2001:db8:2::101"`, ""), replace: []string{"dualStackEnabled: true", usePool},

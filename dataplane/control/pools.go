@@ -115,7 +115,8 @@ func (p *planner) portBlock(ref string) (low, high uint16) {
 	return low, high
 }
 
-// dropUnusedPools keeps the pools that a virtual server or an egress came to use.
+// dropUnusedPools keeps the pools that a virtual server or an egress came to use, and claims their
+// addresses.
 func (p *planner) dropUnusedPools() {
 	used := map[string]bool{}
 	for i := range p.out.State.VirtualServers {
@@ -125,4 +126,11 @@ func (p *planner) dropUnusedPools() {
 		used[p.out.State.Egresses[i].SNATPool] = true
 	}
 	p.out.State.SNATPools = slices.DeleteFunc(p.out.State.SNATPools, func(s dataplane.SNATAddresses) bool { return !used[s.Name] })
+	for _, pool := range p.out.State.SNATPools {
+		for _, a := range pool.Addrs {
+			if pool.PortMin == 0 { // nobody answers for addresses that all TMMs have
+				p.claims(a)
+			}
+		}
+	}
 }

@@ -44,7 +44,7 @@ func (p *planner) server(in api.Ingress, svc *corev1.Service, port corev1.Servic
 	if !ready {
 		p.warn(ReasonNoEndpoints, in.Ref(), fmt.Sprintf("Service %s/%s has no ready %s endpoint: %s is not announced", svc.Namespace, svc.Name, family(v4), destination(dst)))
 	}
-	if p.lacks[v4] || !p.claims(in, &vs) {
+	if p.lacks[v4] || !p.isFree(in, &vs) {
 		return
 	}
 	if len(vs.Members) == 0 {
@@ -60,11 +60,8 @@ func (p *planner) server(in api.Ingress, svc *corev1.Service, port corev1.Servic
 		return
 	}
 	vs.ARP = p.answers(dst)
-	if claim := (Claim{Addr: dst.Addr()}); vs.ARP {
-		claim.Link = p.vlanOf(dst.Addr()).link
-		if !slices.Contains(p.out.Claims, claim) { // another port may have it
-			p.out.Claims = append(p.out.Claims, claim)
-		}
+	if vs.ARP {
+		p.claims(dst.Addr())
 	}
 	p.out.State.VirtualServers = append(p.out.State.VirtualServers, vs)
 	if slices.ContainsFunc(vs.Members, func(m dataplane.Member) bool { return !m.Draining }) {
@@ -138,8 +135,8 @@ func destination(dst netip.Prefix) string {
 	return dst.String()
 }
 
-// claims says whether the destination is free; the first resource that names it has it.
-func (p *planner) claims(in api.Ingress, vs *dataplane.VirtualServer) bool {
+// isFree says whether the destination is free; the first resource that names it has it.
+func (p *planner) isFree(in api.Ingress, vs *dataplane.VirtualServer) bool {
 	dst := keyOf(vs).prefix()
 	if dst.IsSingleIP() && p.isSelfIP(dst.Addr()) {
 		p.fail(ReasonConflict, in.Ref(), fmt.Sprintf("destination %s is a self-IP of this TMM", dst.Addr()))
