@@ -59,18 +59,26 @@ static __always_inline bool may_ask(spk_ctx *ctx)
 	       (ctx->protocol == bpf_htons(ETH_P_ARP) || ctx->protocol == bpf_htons(ETH_P_IPV6));
 }
 
+/* Hands the frame to the program of neighbours; where that is not loaded the kernel answers. */
+static __always_inline int neighbours(spk_ctx *ctx)
+{
+	if (may_ask(ctx))
+		bpf_tail_call(ctx, &spk_progs, SPK_PROG_NEIGH);
+	return SPK_ACT_NEXT;
+}
+
 /* What was not sent to this interface's MAC address the kernel does not forward. */
 static __always_inline int ingress(spk_ctx *ctx, enum spk_side side, __u16 zone)
 {
 	if (ctx->vlan_present)
 		return SPK_ACT_NEXT;
 	if (ctx->pkt_type != PACKET_HOST)
-		return may_ask(ctx) ? go_on(ctx, SPK_PROG_NEIGH) : SPK_ACT_NEXT;
+		return neighbours(ctx);
 	if (ctx->protocol == bpf_htons(ETH_P_IP))
 		return fast4(ctx, side, zone);
 	if (ctx->protocol == bpf_htons(ETH_P_IPV6))
 		return fast6(ctx, side, zone);
-	return may_ask(ctx) ? go_on(ctx, SPK_PROG_NEIGH) : SPK_ACT_NEXT;
+	return neighbours(ctx);
 }
 
 #endif
