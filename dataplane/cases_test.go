@@ -68,6 +68,9 @@ func packetTables() map[string][]packetCase {
 		"sizes":           sizesCases(),
 		"SNAT pools":      snatPoolCases(),
 		"services":        servicesCases(),
+		"balance":         balanceCases(),
+		"subnets":         subnetCases(),
+		"echo":            echoCases(),
 	}
 }
 
@@ -266,6 +269,9 @@ func (p *player) ended(t *testing.T, step string, verdict verdictWord, counter s
 // bind takes what the program chose from the packet that it sent.
 func (p *player) bind(text string) {
 	words := strings.Fields(frame.Words(p.got.frame))
+	if i, j := slices.Index(strings.Fields(text), "id"), slices.Index(words, "id"); i >= 0 && j >= 0 && j+1 < len(words) {
+		p.bindOne(strings.Fields(text)[i+1], words[j+1])
+	}
 	for i, word := range strings.Fields(text) {
 		if i >= len(words) || word == "about" {
 			return

@@ -46,6 +46,12 @@ func fragmentsCases() []packetCase {
 			pod> udp client:40001 > web:53 len 200 ipid 1 part 104-208; drop fragment`},
 		{name: "first part without the whole header", script: `
 			client> tcp client:40001 > web:80 S len 200 ipid 1 part 0-16; drop malformed`},
+		{name: "of an echo request to a VIP, without the first", script: `
+			client> echo client > web id 7 seq 1 len 200 ipid 1 part 104-208; drop fragment`},
+		{name: "of an echo reply to a VIP", script: `
+			client> echo-reply client > web id 7 seq 1 len 200 ipid 1 part 0-104; drop no_flow
+			pod> echo plain > client id 7 seq 1; client< echo plain > client id 7 seq 1
+			client> echo-reply client > web id 7 seq 1 len 200 ipid 1 part 104-208; drop no_flow`},
 		{name: "first part of a stranger", script: `
 			client> udp client:40001 > web:54 len 200 ipid 1 part 0-104; drop no_virtual_server
 			client> udp client:40001 > web:54 len 200 ipid 1 part 104-208; drop no_virtual_server`},

@@ -38,6 +38,7 @@ func tableHosts(family string) map[string]netip.Addr {
 		"every":   {"192.0.2.20", "2001:db8:2::20"},
 		"empty":   {"192.0.2.21", "2001:db8:2::21"},
 		"several": {"192.0.2.22", "2001:db8:2::22"},
+		"beyond":  {"192.0.2.29", "2001:db8:2::2f"}, // in a subnet with every and several
 		"snat1":   {"198.51.100.101", "2001:db8:51::101"},
 		"snat2":   {"198.51.100.102", "2001:db8:51::102"},
 		"all":     {"224.0.0.1", "ff02::1"},
@@ -114,7 +115,7 @@ func (r *rig) tableRoutes(t testing.TB) {
 // flowMaps are the maps that packets fill.
 func (r *rig) flowMaps() []*ebpf.Map {
 	o := &r.d.objs
-	return []*ebpf.Map{o.SpkCt4, o.SpkCt6, o.SpkHalf4, o.SpkHalf6, o.SpkFrags, o.SpkAffinities}
+	return []*ebpf.Map{o.SpkCt4, o.SpkCt6, o.SpkHalf4, o.SpkHalf6, o.SpkFrags, o.SpkAffinities, o.SpkNat64}
 }
 
 // reset forgets every flow and applies a state.
@@ -191,6 +192,9 @@ func checkPairs[K, V comparable](t table[K, V]) error {
 			return err
 		}
 		for k, v := range entries {
+			if t.ct(&v).Flags&bpf.CtFamily != 0 {
+				continue // the other one is in the other family's table
+			}
 			peer, ok := entries[t.peer(&k, &v)]
 			if !ok {
 				return fmt.Errorf("%s: no entry of the other direction of %+v: %+v", m, k, v)

@@ -31,6 +31,7 @@
 #define ICMP6_PARAMETER 4 /* the last of the errors, from 1 on */
 #define ICMP6_ECHO 128
 #define ICMP6_ECHO_REPLY 129
+#define ICMP_TYPE_NONE 255 /* reserved: a later fragment's */
 
 struct spk_icmp {
 	__u8 type;
@@ -182,6 +183,7 @@ static __noinline enum spk_counter read_later_fragment(struct spk_flow *f)
 	f->orig.sport = first->sport;
 	f->orig.dport = first->dport;
 	f->orig.tcp_flags = TCP_ACK;
+	f->icmp_type = ICMP_TYPE_NONE;
 	return SPK_OK;
 }
 
