@@ -109,7 +109,7 @@ func (p *pair) compare(t testing.TB, want model.Decision, verdict string, in, ou
 		wantCounted[want.Counter]++
 	}
 	for name, n := range counted {
-		if strings.HasPrefix(name, "drop_") || slices.Contains([]string{"flows_started", "flows_established", "flows_replaced"}, name) {
+		if strings.HasPrefix(name, "drop_") || slices.Contains([]string{"flows_started", "flows_established", "flows_replaced", "flows_reselected"}, name) {
 			gotCounted[name] = n
 		}
 	}

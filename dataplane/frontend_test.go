@@ -48,22 +48,27 @@ func (r *rig) through(t testing.TB, side bpf.Side, frame []byte, segment int) ou
 	return out
 }
 
-// run is through without a test: the namespace of the rig must be that of the thread, or the
-// rig makes it so.
+// run is through without a test.
 func (r *rig) run(side bpf.Side, frame []byte, segment int) (outcome, error) {
 	var out outcome
 	err := r.ns.Enter(func() error {
 		var err error
-		if r.front.name == "xdp" {
-			if out, err = r.runXDP(side, frame); err != nil || out.verdict != given {
-				return err
-			}
-			frame = out.frame
-		}
-		out, err = r.runTC(side, frame, segment)
+		out, err = r.runHere(side, frame, segment)
 		return err
 	})
 	return out, err
+}
+
+// runHere is run on a thread that is in the rig's namespace.
+func (r *rig) runHere(side bpf.Side, frame []byte, segment int) (outcome, error) {
+	if r.front.name == "xdp" {
+		out, err := r.runXDP(side, frame)
+		if err != nil || out.verdict != given {
+			return out, err
+		}
+		frame = out.frame
+	}
+	return r.runTC(side, frame, segment)
 }
 
 func (r *rig) runXDP(side bpf.Side, frame []byte) (outcome, error) {

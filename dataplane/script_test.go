@@ -1,6 +1,7 @@
 package dataplane_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -125,7 +126,7 @@ func (s *script) packet() frame.Packet {
 		p.Src = withPort(hosts[src], pick(s, []uint16{40001, 40002, 53, 8080}))
 		p.Dst = withPort(hosts[dst], pick(s, []uint16{80, 53, 443, 5300, 8080}))
 	case frame.Echo, frame.EchoReply:
-		p.EchoID = pick(s, []uint16{7, 8, 0, 40001})
+		p.EchoID = pick(s, []uint16{7, 8, 1, 40001}) // 0 may leave nothing but zeros to sum up, see RFC 1624
 	case frame.Other:
 		p.Protocol = pick(s, []uint8{47, 50, 4})
 	}
@@ -172,8 +173,12 @@ func (s *script) change(t testing.TB) {
 	servers := state.VirtualServers
 	hosts4, hosts6 := dataplane.TableHosts("4"), dataplane.TableHosts("6")
 	what := "the state of the tables"
-	switch s.byte() % 6 {
-	case 1:
+	action := s.byte()
+	for i := range servers {
+		servers[i].DownAction = dataplane.DownAction(action / 8 % 4)
+	}
+	switch action % 8 {
+	case 1, 6, 7:
 		what = "members on other hosts"
 		for i, v := range servers {
 			for j, m := range v.Members {
@@ -205,7 +210,7 @@ func (s *script) change(t testing.TB) {
 		what = "no egress"
 		state.Egresses = nil
 	}
-	s.pair.apply(t, what, state)
+	s.pair.apply(t, fmt.Sprintf("%s, down action %s", what, dataplane.DownAction(action/8%4)), state)
 }
 
 func withPort(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }
@@ -226,6 +231,11 @@ func seeds() [][]byte {
 			for _, kind := range []byte{0, 1, 2} {
 				out = append(out, append(slices.Clone(family), 16, src, 1, kind, 0, 2, 0, 0, 5, 2, 0, 9, 0, 0, 5, 0, 0))
 			}
+		}
+	}
+	for action := range byte(4) { // an established connection whose member goes
+		for _, kind := range []byte{0, 1} {
+			out = append(out, []byte{0, 0, 0, kind, 0, kind, 0, 0, 5, 2, 0, 9, 0, 0, 14, 1 + action*8, 9, 0, 0, 5, 0, 0, 14, 0, 9, 0, 0})
 		}
 	}
 	return out

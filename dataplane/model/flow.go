@@ -40,12 +40,14 @@ func (e *entry) peer() *entry {
 	return e.flow.forward
 }
 
-// known decides on a packet of a connection. again: the packet begins another one in its place.
-func (m *Model) known(r *packet, e *entry) (d Decision, again bool) {
+// known decides on a packet of a connection. again names what is counted when the packet begins
+// another one in its place.
+func (m *Model) known(r *packet, e *entry) (d Decision, again string) {
 	f := e.flow
 	if f.owner.removed && f.owner.down == dataplane.DownReselect && e == f.forward {
 		m.forget(f)
-		return d, true
+		r.anew = true
+		return d, "flows_reselected"
 	}
 	first := f.half && e == f.forward
 	if r.hasHandshake() {
@@ -53,7 +55,7 @@ func (m *Model) known(r *packet, e *entry) (d Decision, again bool) {
 	}
 	if first && (e.fin || e.rst || f.owner.removed || e.peer().rst) {
 		m.forget(f)
-		return d, true
+		return d, "flows_replaced"
 	}
 	proof := !r.hasHandshake() || e == f.forward && !r.has('S') && !r.has('R')
 	if f.half && proof {
@@ -63,12 +65,12 @@ func (m *Model) known(r *packet, e *entry) (d Decision, again bool) {
 	if f.owner.removed {
 		switch f.owner.down {
 		case dataplane.DownDrop:
-			return Decision{Verdict: Drop, Counter: "drop_member_down", Counted: d.Counted}, false
+			return Decision{Verdict: Drop, Counter: "drop_member_down", Counted: d.Counted}, ""
 		case dataplane.DownReset, dataplane.DownReselect:
-			return Decision{Verdict: Answer, Answer: ReplyReset, Counted: d.Counted}, false
+			return Decision{Verdict: Answer, Answer: ReplyReset, Counted: d.Counted}, ""
 		}
 	}
-	return m.forward(r, e, d.Counted), false
+	return m.forward(r, e, d.Counted), ""
 }
 
 // forward lets a packet go the way of an entry.

@@ -57,7 +57,7 @@ func (m *Model) fresh(r *packet, chosen Choice) (Decision, error) {
 	if server == nil && egress == nil {
 		return dropped("not_permitted"), nil
 	}
-	if r.hasHandshake() && !r.opens() || isICMP(r.key.proto) && !r.request {
+	if r.hasHandshake() && !r.opens() && !r.anew || isICMP(r.key.proto) && !r.request {
 		return dropped("no_flow"), nil
 	}
 	if server != nil {

@@ -108,11 +108,12 @@ func (m *Model) Decide(side Side, p frame.Packet, chosen Choice) (Decision, erro
 	}
 	if r.fault == "" {
 		if e := m.entries[r.key]; e != nil {
-			if d, again := m.known(r, e); !again {
+			d, again := m.known(r, e)
+			if again == "" {
 				return d, nil
 			}
 			d, err := m.fresh(r, chosen)
-			d.Counted = append(d.Counted, "flows_replaced")
+			d.Counted = append(d.Counted, again)
 			return d, err
 		}
 	}
@@ -131,6 +132,7 @@ type packet struct {
 	request bool   // an echo request
 	isError bool
 	fault   string // why it cannot be forwarded, as the counters name it
+	anew    bool   // goes to another member: a new connection although it is no first packet
 	length  int    // of the IP packet
 }
 

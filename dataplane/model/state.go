@@ -14,11 +14,11 @@ import (
 func (m *Model) Apply(s dataplane.State) {
 	m.state = s.Canonical()
 	wanted := map[ownerID]owner{}
-	servers := map[string]bool{}
+	servers := map[string]dataplane.DownAction{}
 	for _, v := range m.state.VirtualServers {
-		servers[serverID(v)] = true
+		servers[serverID(v)] = v.DownAction
 		for _, member := range v.Members {
-			wanted[ownerID{server: serverID(v), member: member.Addr}] = owner{idle: v.IdleTimeout, down: v.DownAction}
+			wanted[ownerID{server: serverID(v), member: member.Addr}] = owner{idle: v.IdleTimeout}
 		}
 	}
 	for _, e := range m.state.Egresses {
@@ -35,8 +35,10 @@ func (m *Model) Apply(s dataplane.State) {
 		if _, ok := wanted[id]; ok {
 			continue
 		}
-		o.removed = true
-		lives := servers[id.server]
+		action, lives := servers[id.server]
+		if !o.removed {
+			o.removed, o.down = true, action
+		}
 		m.endFlows(func(f *flow) bool {
 			proto := f.forward.key.proto
 			return f.owner == o && !(lives && (o.down != dataplane.DownNone || proto == dataplane.TCP || proto == dataplane.SCTP))

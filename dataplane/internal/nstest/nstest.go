@@ -150,9 +150,35 @@ func (n *Namespace) Do(t testing.TB, f func() error) {
 
 // Enter runs f inside the namespace, on the one thread that stays there: quicker than Do, and one
 // call at a time.
-func (n *Namespace) Enter(f func() error) error {
+func (n *Namespace) Enter(f func() error) error { return enterBy(n.starts, f) }
+
+// Thread is a thread that stays inside the namespace.
+type Thread struct{ calls chan func() }
+
+// Thread starts another thread that stays inside the namespace until Stop.
+func (n *Namespace) Thread() *Thread {
+	t := &Thread{calls: make(chan func())}
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread is discarded
+		if err := netns.Set(n.Handle); err != nil {
+			panic(err) // the handle is good until the test's cleanup
+		}
+		for f := range t.calls {
+			f()
+		}
+	}()
+	return t
+}
+
+// Enter runs f on the thread, one call at a time.
+func (t *Thread) Enter(f func() error) error { return enterBy(t.calls, f) }
+
+// Stop ends the thread; Enter must not be called again.
+func (t *Thread) Stop() { close(t.calls) }
+
+func enterBy(calls chan<- func(), f func() error) error {
 	done := make(chan error, 1)
-	n.starts <- func() { done <- f() }
+	calls <- func() { done <- f() }
 	return <-done
 }
 
