@@ -52,7 +52,7 @@ func missingServers(want control.Desired, st *control.Status) []string {
 	for i := range want.State.VirtualServers {
 		vs := &want.State.VirtualServers[i]
 		at := slices.IndexFunc(st.VirtualServers, func(s control.VirtualServerStatus) bool {
-			return s.Name == vs.Name && s.Protocol == vs.Protocol.String() && s.Destination == vs.Destination
+			return s.Name == vs.Name && s.Protocol == vs.Protocol.String() && s.Destination == vs.Destination && s.HostBits == vs.HostBits
 		})
 		if at < 0 || !st.VirtualServers[at].Programmed || !sameMembers(vs.Members, st.VirtualServers[at].Members) {
 			out = append(out, fmt.Sprintf("virtual server %s %s in %s", vs.Name, vs.Destination, st.Pod))

@@ -30,6 +30,7 @@ type chapter struct {
 func chapters() []chapter {
 	return []chapter{
 		{"Ingress", ingress()},
+		{"Virtual servers", virtualServers()},
 		{"Egress", egress()},
 		{"ICMP", icmp()},
 		{"OVN routes", ovnRoutes()},

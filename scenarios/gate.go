@@ -53,12 +53,17 @@ func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen
 
 // nextHops are the paths that a router has to a virtual server.
 func (s *scene) nextHops(router string, vip netip.Addr) ([]netip.Addr, error) {
+	return s.pathsTo(router, hostPrefix(vip))
+}
+
+// pathsTo are the paths that a router has to a prefix.
+func (s *scene) pathsTo(router string, prefix netip.Prefix) ([]netip.Addr, error) {
 	var st bgp.RouterState
 	if err := ctl.Get(s.ctx, s.lab.Socket(router), ctl.PathState, &st); err != nil {
 		return nil, err
 	}
 	for _, r := range st.Routes {
-		if r.Prefix == hostPrefix(vip) {
+		if r.Prefix == prefix {
 			return r.NextHops, nil
 		}
 	}
