@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bpf"
@@ -46,17 +47,18 @@ type Config struct {
 // use. Open, SetInterfaces and Run must be called in the network namespace of the interfaces
 // (for the tests: on a locked thread; a proxy process lives in its namespace as a whole).
 type Dataplane struct {
-	log      *ctl.Log
-	pins     pins
-	objs     bpf.SpkObjects
-	xdp      *bpf.SpkXDPPrograms // nil until an interface asks for it
-	xdpProgs *ebpf.Map           // their tail calls
-	loads    loads
-	grace    grace
+	log     *ctl.Log
+	pins    pins
+	objs    bpf.SpkObjects
+	links   *netlink.Handle // into the network namespace of the interfaces
+	xdp     *xdpPrograms    // in the driver; nil until an interface asks for it
+	generic *xdpPrograms    // likewise
+	loads   loads
+	grace   grace
 
 	mu        sync.Mutex
 	closed    bool
-	ports     map[int]port      // attached interfaces by index
+	ports     map[int]*port     // attached interfaces by index
 	services  guards            // as Apply was told last, for interfaces that come and go
 	bits      map[string]uint32 // of attached interfaces in spk_egress.ports, by number
 	poolNext  uint32            // where the search for a free pool range starts
@@ -80,11 +82,17 @@ func Open(c Config) (*Dataplane, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dataplane{log: c.Log, pins: pins, ports: map[int]port{}}
+	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	d := &Dataplane{log: c.Log, pins: pins, links: links, ports: map[int]*port{}}
 	if d.grace, err = newGrace(); err != nil {
+		links.Close()
 		return nil, err
 	}
 	if err := d.load(c); err != nil {
+		links.Close()
 		return nil, errors.Join(err, d.grace.close())
 	}
 	if err := d.start(c); err != nil {
@@ -98,7 +106,7 @@ func (d *Dataplane) load(c Config) error {
 	err := d.loadOnce(c)
 	if errors.Is(err, ebpf.ErrMapIncompatible) {
 		d.log.Add("pins-replaced", d.pins.dir, err.Error())
-		if err := d.pins.clear(); err != nil {
+		if err := errors.Join(d.removeFilters(d.pins.layout()), d.pins.clear()); err != nil {
 			return err
 		}
 		err = d.loadOnce(c)
@@ -142,54 +150,6 @@ func sizes(spec *ebpf.CollectionSpec, c Config) {
 	spec.Maps[bpf.SpkMapSpkHalf4].MaxEntries, spec.Maps[bpf.SpkMapSpkHalf6].MaxEntries = 2*half, 2*half
 }
 
-// loadXDPLocked loads the programs of the XDP front end on the maps of the others, once.
-func (d *Dataplane) loadXDPLocked() error {
-	if d.xdp != nil {
-		return nil
-	}
-	spec, err := bpf.LoadSpkXDP()
-	if err != nil {
-		return fmt.Errorf("read XDP programs: %w", err)
-	}
-	opts := ebpf.CollectionOptions{MapReplacements: d.sharedMaps(spec)}
-	if d.pins.dir != "" {
-		spec.Maps[bpf.SpkXDPMapSpkProgs].Name = "spk_progs_xdp"
-		spec.Maps[bpf.SpkXDPMapSpkProgs].Pinning = ebpf.PinByName
-		opts.Maps.PinPath = d.pins.layout()
-	}
-	var objs struct {
-		bpf.SpkXDPPrograms
-		Progs *ebpf.Map `ebpf:"spk_progs"`
-	}
-	if err := spec.LoadAndAssign(&objs, &opts); err != nil {
-		return fmt.Errorf("load XDP programs: %w", err)
-	}
-	for slot, prog := range map[bpf.Prog]*ebpf.Program{bpf.ProgSlow4: objs.SpkSlow4, bpf.ProgSlow6: objs.SpkSlow6} {
-		if err := objs.Progs.Put(uint32(slot), prog); err != nil {
-			return errors.Join(fmt.Errorf("set XDP tail call %d: %w", slot, err), objs.Close(), objs.Progs.Close())
-		}
-	}
-	d.xdp, d.xdpProgs = &objs.SpkXDPPrograms, objs.Progs
-	return nil
-}
-
-// sharedMaps are the maps that both front ends use: all but their tail calls.
-func (d *Dataplane) sharedMaps(spec *ebpf.CollectionSpec) map[string]*ebpf.Map {
-	all := map[string]*ebpf.Map{}
-	v := reflect.ValueOf(d.objs.SpkMaps)
-	for i := range v.NumField() {
-		name := v.Type().Field(i).Tag.Get("ebpf")
-		m := v.Field(i).Interface().(*ebpf.Map)
-		s, ok := spec.Maps[name]
-		if !ok || name == bpf.SpkMapSpkProgs {
-			continue
-		}
-		s.MaxEntries = m.MaxEntries()
-		all[name] = m
-	}
-	return all
-}
-
 // start makes loaded programs work: slow path, configuration, interfaces, what was left over.
 func (d *Dataplane) start(c Config) error {
 	d.mu.Lock()
@@ -210,7 +170,7 @@ func (d *Dataplane) start(c Config) error {
 	}
 	d.services = guardsOf(k.services())
 	d.rememberLocked(k)
-	if err := d.adoptLinksLocked(len(c.Interfaces) > 0); err != nil {
+	if err := d.adoptLocked(len(c.Interfaces) > 0); err != nil {
 		return err
 	}
 	if len(c.Interfaces) > 0 {
@@ -218,7 +178,7 @@ func (d *Dataplane) start(c Config) error {
 			return err
 		}
 	}
-	return d.pins.removeOthers()
+	return d.removeOthersLocked()
 }
 
 // configureLocked writes spk_config; the generation goes on from what was pinned.
@@ -284,22 +244,28 @@ func (d *Dataplane) closeLocked() error {
 	d.closed = true
 	var errs []error
 	for _, p := range d.ports {
-		errs = append(errs, p.link.Close())
+		for _, a := range p.on {
+			errs = append(errs, a.close(d.links))
+		}
 	}
-	if d.xdp != nil {
-		errs = append(errs, d.xdp.Close(), d.xdpProgs.Close())
+	for _, x := range []*xdpPrograms{d.xdp, d.generic} {
+		if x != nil {
+			errs = append(errs, x.close())
+		}
 	}
+	d.links.Close() // from here on it stands for the caller's network namespace
 	return errors.Join(append(errs, d.loads.close(), d.grace.close(), d.objs.Close())...)
 }
 
 // Remove detaches from every interface, removes all pins of this dataplane and closes it:
-// nothing of it is left in the kernel. After Close it removes what Close left.
+// nothing of it is left in the kernel. After Close it removes what Close left; it must then be
+// called in the network namespace of the interfaces.
 func (d *Dataplane) Remove() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var errs []error
 	for _, p := range d.ports {
-		errs = append(errs, p.detach(d.closed))
+		errs = append(errs, p.detach(d.links))
 	}
 	clear(d.ports)
 	return errors.Join(append(errs, d.pins.remove(), d.closeLocked())...)

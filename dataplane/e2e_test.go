@@ -47,7 +47,13 @@ func newNetwork(t testing.TB) *network {
 	}
 	node.macvlan(t, "ens224", n.tmm, "net1")
 	node.macvlan(t, "ens256", n.tmm, "net2")
+	n.configure(t)
+	return n
+}
 
+// configure gives the addresses and routes.
+func (n *network) configure(t testing.TB) {
+	t.Helper()
 	n.tmm.addr(t, "net1", "10.144.100.16/24", "fd00:10:144:100::16/64")
 	n.tmm.addr(t, "net2", "198.51.100.16/24", "2001:db8:51::16/64")
 	n.tmm.route(t, "10.131.0.0/23", "10.144.100.11")
@@ -65,7 +71,6 @@ func newNetwork(t testing.TB) *network {
 	n.config = Config{MaxConnections: 4096, Interfaces: []Interface{
 		{Number: "1.1", Name: "net1", Internal: true}, {Number: "1.2", Name: "net2"},
 	}}
-	return n
 }
 
 // open starts the dataplane of the TMM.
@@ -331,6 +336,17 @@ func exchange(t testing.TB, c net.Conn, line string) {
 	}
 }
 
+// echo sends back what comes until the listener is closed.
+func echo(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() { _, _ = io.Copy(c, c) }()
+	}
+}
+
 // TestRestart: a connection lives on while no process is there, and under the next one; Remove
 // ends it all and leaves no pins.
 func TestRestart(t *testing.T) {
@@ -339,16 +355,7 @@ func TestRestart(t *testing.T) {
 	n.config.PinDir = fs + "/spklab/tmm"
 	n.config.Log = ctl.NewLog("test")
 	s := waysState("80", "5300")
-	l := n.host.listen(t, podAddr4+":80")
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(c, c) }()
-		}
-	}()
+	go echo(n.host.listen(t, podAddr4+":80"))
 	d := n.open(t)
 	applied(t, d, s)
 	c := n.client.dial(t, "tcp", clientAddr4, "192.0.2.10:80")

@@ -52,12 +52,13 @@ func (d *Dataplane) writePortsLocked(selfIPs []SelfIP) error {
 
 // portValues are the entries of spk_ports, by interface index. An interface keeps its bit.
 func (d *Dataplane) portValues(have map[uint32]bpf.Port, selfIPs []SelfIP) (map[uint32]bpf.Port, error) {
-	bits, err := portBits(slices.Sorted(maps.Keys(d.ports)), have)
+	bits, err := portBits(d.served(), have)
 	if err != nil {
 		return nil, err
 	}
 	want := map[uint32]bpf.Port{}
-	for index, p := range d.ports {
+	for _, index := range d.served() {
+		p := d.ports[index]
 		v := portValue(p.iface, selfIPs)
 		v.Bit = bits[index]
 		if _, guarded := d.services[p.iface.Number]; guarded {
@@ -66,6 +67,18 @@ func (d *Dataplane) portValues(have map[uint32]bpf.Port, selfIPs []SelfIP) (map[
 		want[uint32(index)] = v
 	}
 	return want, nil
+}
+
+// served are the indices of the interfaces that packets are forwarded between, in order.
+func (d *Dataplane) served() []int {
+	var out []int
+	for index, p := range d.ports {
+		if p.served {
+			out = append(out, index)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // portBits gives every interface a bit: the one it has, or one that no interface has had a moment
@@ -150,8 +163,8 @@ func portValue(i Interface, selfIPs []SelfIP) bpf.Port {
 // serviceEntries are the entries of spk_services: what is allowed on the attached interfaces.
 func (d *Dataplane) serviceEntries() map[bpf.Service]uint32 {
 	out := map[bpf.Service]uint32{}
-	for index, p := range d.ports {
-		for _, s := range d.services[p.iface.Number] {
+	for _, index := range d.served() {
+		for _, s := range d.services[d.ports[index].iface.Number] {
 			out[bpf.Service{Ifindex: uint32(index), Port: wire16(s.Port), Proto: uint8(s.Protocol)}] = 1
 		}
 	}

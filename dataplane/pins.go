@@ -18,11 +18,10 @@ import (
 // one subdirectory a layout, so that a version never misreads the maps of another. The zero
 // value pins nothing.
 //
-//	DIR/v1/spk_ct4      a map by its name
-//	DIR/v1/link-12      the attachment to the interface with index 12
+//	DIR/v1/spk_ct4             a map by its name
+//	DIR/v1/tcx-ingress-12      the attachment to the interface with index 12
+//	DIR/v1/clsact-ingress-12   a note that a filter of ours is there, and who made its clsact
 type pins struct{ dir string }
-
-const linkPrefix = "link-"
 
 func openPins(dir string) (pins, error) {
 	p := pins{dir: dir}
@@ -48,36 +47,49 @@ func (p pins) layout() string {
 	return filepath.Join(p.dir, "v"+strconv.Itoa(int(bpf.Layout)))
 }
 
-// link is the path of the attachment to an interface, "" when nothing is pinned.
-func (p pins) link(ifindex int) string {
+// attachment is the path of what is attached at a spot, "" when nothing is pinned.
+func (p pins) attachment(s spot) string {
 	if p.dir == "" {
 		return ""
 	}
-	return filepath.Join(p.layout(), linkPrefix+strconv.Itoa(ifindex))
+	return filepath.Join(p.layout(), fmt.Sprintf("%s-%s-%d", s.at, s.role, s.index))
 }
 
-// links lists the pinned attachments by interface index.
-func (p pins) links() (map[int]string, error) {
-	out := map[int]string{}
+// attachments lists the pinned attachments of this layout.
+func (p pins) attachments() (map[spot]string, error) {
 	if p.dir == "" {
-		return out, nil
+		return nil, nil
 	}
-	entries, err := os.ReadDir(p.layout())
+	return attachmentsIn(p.layout())
+}
+
+func attachmentsIn(dir string) (map[spot]string, error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list pins: %w", err)
 	}
+	out := map[spot]string{}
 	for _, e := range entries {
-		number, ok := strings.CutPrefix(e.Name(), linkPrefix)
-		if !ok {
-			continue
+		if s, ok := parseSpot(e.Name()); ok {
+			out[s] = filepath.Join(dir, e.Name())
 		}
-		index, err := strconv.Atoi(number)
-		if err != nil {
-			return nil, fmt.Errorf("pin %s: no interface index: %w", e.Name(), err)
-		}
-		out[index] = filepath.Join(p.layout(), e.Name())
 	}
 	return out, nil
+}
+
+// parseSpot reads the name of an attachment's pin; false says that it is a map's.
+func parseSpot(name string) (spot, bool) {
+	for _, at := range []Frontend{FrontendTCX, FrontendClsact, FrontendXDPGeneric, FrontendXDP} {
+		for _, r := range []role{roleIngress, roleTagged, roleEgress} {
+			number, ok := strings.CutPrefix(name, string(at)+"-"+string(r)+"-")
+			if !ok {
+				continue
+			}
+			index, err := strconv.Atoi(number)
+			return spot{index, at, r}, err == nil && index > 0
+		}
+	}
+	return spot{}, false
 }
 
 // clear removes this layout's pins and leaves the directory.
@@ -93,24 +105,23 @@ func (p pins) clear() error {
 	return errors.Join(errs...)
 }
 
-// removeOthers removes the pins of other layouts; once their attachments are gone, this
-// version alone serves the interfaces.
-func (p pins) removeOthers() error {
+// others lists the directories of other layouts.
+func (p pins) others() ([]string, error) {
 	if p.dir == "" {
-		return nil
+		return nil, nil
 	}
 	entries, err := os.ReadDir(p.dir)
 	if err != nil {
-		return fmt.Errorf("list pin directory: %w", err)
+		return nil, fmt.Errorf("list pin directory: %w", err)
 	}
-	var errs []error
+	var out []string
 	for _, e := range entries {
 		dir := filepath.Join(p.dir, e.Name())
 		if dir != p.layout() && e.IsDir() && strings.HasPrefix(e.Name(), "v") {
-			errs = append(errs, os.RemoveAll(dir))
+			out = append(out, dir)
 		}
 	}
-	return errors.Join(errs...)
+	return out, nil
 }
 
 // remove removes every pin and the directory itself; missing ones are removed already.

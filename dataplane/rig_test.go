@@ -6,8 +6,6 @@ import (
 	"os"
 	"testing"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -63,6 +61,10 @@ func newRigAt(t testing.TB, s State, front frontEnd) *rig {
 	ns.route(t, "fd01:0:0:1::/64", "fd00:10:144:100::11")
 	ns.route(t, "0.0.0.0/0", "198.51.100.1")
 	ns.route(t, "::/0", "2001:db8:51::1")
+	if front.at == FrontendXDP {
+		ns.ethtool(t, "peer1", ethtoolSetGRO, 1) // without it a veth pair transmits nothing of XDP
+		ns.ethtool(t, "peer2", ethtoolSetGRO, 1)
+	}
 	r := &rig{front: front, ns: ns, internal: ns.link(t, "net1").Attrs().Index, external: ns.link(t, "net2").Attrs().Index}
 	ns.do(t, func() error {
 		var err error
@@ -72,30 +74,9 @@ func newRigAt(t testing.TB, s State, front frontEnd) *rig {
 		return err
 	})
 	t.Cleanup(func() { must(t, r.d.Remove()) })
-	if front.at == FrontendXDP {
-		r.loadXDP(t)
-	}
 	_, err := r.d.Apply(s)
 	must(t, err)
 	return r
-}
-
-// loadXDP puts the programs of the XDP front end on the interfaces, which then give test runs
-// what a driver gives.
-func (r *rig) loadXDP(t testing.TB) {
-	t.Helper()
-	r.d.mu.Lock()
-	must(t, r.d.loadXDPLocked())
-	r.d.mu.Unlock()
-	for index, prog := range map[int]*ebpf.Program{r.internal: r.d.xdp.SpkInternal, r.external: r.d.xdp.SpkExternal} {
-		r.ns.do(t, func() error {
-			l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: index})
-			if err == nil {
-				t.Cleanup(func() { _ = l.Close() })
-			}
-			return err
-		})
-	}
 }
 
 // from runs a frame through the program of the side it comes from.

@@ -1,0 +1,61 @@
+package dataplane
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// FrontendStatus says where the programs of one interface sit and what the choice was made by.
+type FrontendStatus struct {
+	Number string   `json:"number"` // "1.1", empty for one that only carries VLANs
+	Name   string   `json:"name"`   // "net1"
+	Wanted Frontend `json:"wanted"`
+	Choice
+	Kind   string `json:"kind"`             // of rtnetlink: "veth", "macvlan"; "device" for hardware
+	Driver string `json:"driver,omitempty"` // as ethtool names it
+	MTU    int    `json:"mtu"`              // bytes
+	// XDPFeatures are the words for what the driver can do; FeaturesKnown is false where the
+	// kernel does not tell (before Linux 6.3).
+	XDPFeatures   []string          `json:"xdp_features"`
+	FeaturesKnown bool              `json:"xdp_features_known"`
+	Programs      []AttachedProgram `json:"programs"`
+}
+
+// AttachedProgram is a program that runs on an interface.
+type AttachedProgram struct {
+	At   Frontend `json:"at"`
+	Role string   `json:"role"` // "ingress"; of VLANs "tagged" and "egress"
+	ID   uint32   `json:"id"`   // 0: somebody has taken it away
+}
+
+// Frontends says of every interface where its programs sit, by interface index. What the driver
+// can do is as it was when the choice was made; the programs are read from the kernel now.
+func (d *Dataplane) Frontends() ([]FrontendStatus, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, ErrClosed
+	}
+	var out []FrontendStatus
+	for _, index := range slices.Sorted(maps.Keys(d.ports)) {
+		p := d.ports[index]
+		s := FrontendStatus{
+			Number: p.iface.Number, Name: p.iface.Name, Wanted: cmp.Or(p.iface.Frontend, FrontendAuto), Choice: p.choice,
+			Kind: p.device.Kind, Driver: p.device.Driver, MTU: p.device.MTU,
+			XDPFeatures: p.device.Features.Words(), FeaturesKnown: p.device.Known,
+		}
+		for _, a := range p.on {
+			id, err := a.program(d.links)
+			if err != nil {
+				return nil, err
+			}
+			s.Programs = append(s.Programs, AttachedProgram{At: a.at, Role: string(a.role), ID: uint32(id)})
+		}
+		slices.SortFunc(s.Programs, func(a, b AttachedProgram) int {
+			return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Role, b.Role))
+		})
+		out = append(out, s)
+	}
+	return out, nil
+}
