@@ -79,33 +79,6 @@ func (d *Dataplane) Connections() ([]Conn, error) {
 	return conns, err
 }
 
-// Flush ends the connections that match and returns how many there were.
-func (d *Dataplane) Flush(match func(Conn) bool) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return 0, ErrClosed
-	}
-	k, err := d.readKernel()
-	if err != nil {
-		return 0, err
-	}
-	now, err := nowTicks()
-	if err != nil {
-		return 0, err
-	}
-	n4, err := flush(d.table4(), k, now, match)
-	if err != nil {
-		return n4, err
-	}
-	n6, err := flush(d.table6(), k, now, match)
-	if err != nil {
-		return n4 + n6, err
-	}
-	other, err := d.endFamilies(func(f *family) bool { return match(f.describe(k, now)) })
-	return n4 + n6 + other, err
-}
-
 // connections appends what a table holds to conns.
 func connections[K, V comparable](t table[K, V], k *kernel, now uint32, conns []Conn) ([]Conn, error) {
 	entries, err := t.read()
@@ -120,22 +93,6 @@ func connections[K, V comparable](t table[K, V], k *kernel, now uint32, conns []
 	return conns, nil
 }
 
-func flush[K, V comparable](t table[K, V], k *kernel, now uint32, match func(Conn) bool) (int, error) {
-	entries, err := t.read()
-	if err != nil {
-		return 0, err
-	}
-	var doomed []K
-	n := 0
-	for key, v := range entries {
-		if t.ct(&v).Flags&bpf.CtForward != 0 && match(connOf(t, k, now, entries, key, v)) {
-			doomed = append(doomed, key, t.peer(&key, &v))
-			n++
-		}
-	}
-	return n, t.end(doomed)
-}
-
 // connOf describes the connection whose forward entry is v under key.
 func connOf[K, V comparable](t table[K, V], k *kernel, now uint32, entries map[K]V, key K, v V) Conn {
 	c := t.conn(&key, &v)
@@ -147,12 +104,17 @@ func connOf[K, V comparable](t table[K, V], k *kernel, now uint32, entries map[K
 	}
 	c.State = stateOf(ct.State, reverse)
 	c.Idle = time.Duration(age(now, seen)) << bpf.TickShift
-	if o := k.owners[ct.Owner]; o.Flags&bpf.OwnerEgress != 0 {
-		info := k.egressInfos[ct.Owner]
+	k.nameConn(&c, ct.Owner)
+	return c
+}
+
+// nameConn says what let a connection in.
+func (k *kernel) nameConn(c *Conn, owner uint32) {
+	if o := k.owners[owner]; o.Flags&bpf.OwnerEgress != 0 {
+		info := k.egressInfos[owner]
 		c.Egress = cstring(info.Name[:])
 	} else {
 		info := k.infos[o.Vs]
 		c.VirtualServer = cstring(info.Name[:])
 	}
-	return c
 }

@@ -56,6 +56,8 @@ type Dataplane struct {
 	loads   loads
 	grace   grace
 
+	inUse sync.RWMutex // held for reading by who works on the maps without mu; taken after it
+
 	mu        sync.Mutex
 	closed    bool
 	ports     map[int]*port     // attached interfaces by index
@@ -64,6 +66,7 @@ type Dataplane struct {
 	poolNext  uint32            // where the search for a free pool range starts
 	snatNext  uint32            // and for the addresses of a SNAT pool
 	unsettled bool              // some owner is marked as removed, and programs may not know yet
+	swaps     uint64            // how often the set of removed owners has changed
 	removed   map[uint32]bool   // owners that are kept for their flows only
 	idle      map[uint32]uint32 // idle timeouts of owners in ticks, defaults left out
 }
@@ -242,6 +245,8 @@ func (d *Dataplane) closeLocked() error {
 		return nil
 	}
 	d.closed = true
+	d.inUse.Lock()
+	defer d.inUse.Unlock()
 	var errs []error
 	for _, p := range d.ports {
 		for _, a := range p.on {

@@ -3,201 +3,169 @@ package dataplane
 import (
 	"errors"
 	"fmt"
-	"time"
+	"maps"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
 	"github.com/spklab/spklab/dataplane/bpf"
 )
 
-// How long a connection may be idle before it is forgotten. An established one has the idle
-// timeout of its virtual server.
-const (
-	DefaultIdleTCP = 300 * time.Second
-	DefaultIdleUDP = 60 * time.Second
-	openingTimeout = 30 * time.Second
-	closedTimeout  = 10 * time.Second
-)
-
-// touchTicks is how far the programs let an entry's time lag behind.
-const touchTicks = uint32(bpf.SpkSpkClockSPK_TOUCH_TICKS)
-
-// timeouts answers how long a connection may be idle, in ticks.
-type timeouts struct {
-	idle map[uint32]uint32 // by owner, where it is not the default
-}
-
-func (t timeouts) of(owner uint32, p Protocol, s ConnState) uint32 {
-	idle, ok := t.idle[owner]
-	switch {
-	case !ok && p == UDP:
-		idle = ticksOf(DefaultIdleUDP)
-	case !ok:
-		idle = ticksOf(DefaultIdleTCP)
-	}
-	switch s {
-	case Opening:
-		idle = min(idle, ticksOf(openingTimeout))
-	case Closed:
-		idle = min(idle, ticksOf(closedTimeout))
-	}
-	return idle + touchTicks
-}
-
-// shortest is an age that no entry which may be forgotten is below.
-func (t timeouts) shortest() uint32 {
-	shortest := ticksOf(closedTimeout)
-	for _, idle := range t.idle {
-		shortest = min(shortest, idle)
-	}
-	return shortest + touchTicks
-}
-
 // collect forgets the connections that have been idle for too long at now, and gives back what
-// removed members no longer need. It returns how many connections it forgot.
+// removed members no longer need. It returns how many connections it forgot. It reads the tables
+// a batch at a time, keeps nothing of what it has read, and holds up no Apply meanwhile.
 func (d *Dataplane) collect(now uint32) (int, error) {
+	p, err := d.beginPass(now)
+	if err != nil {
+		return 0, err
+	}
+	n, err := d.pass(p)
+	d.inUse.RUnlock()
+	if err != nil {
+		return n, err
+	}
+	return n, d.endPass(p)
+}
+
+// pass is one ageing of all tables.
+type pass struct {
+	now     uint32
+	limits  timeouts
+	removed map[uint32]bool
+	swaps   uint64
+	// flows that are left, of removed members; and of egresses those that change family.
+	flows map[uint32]int
+}
+
+// beginPass notes what the pass has to know. From then on inUse keeps the maps open.
+func (d *Dataplane) beginPass(now uint32) (*pass, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return 0, ErrClosed
+		return nil, ErrClosed
 	}
-	flows := map[uint32]int{}
-	t := timeouts{d.idle}
-	n4, err := collectTable(d.table4(), t, now, flows)
+	d.inUse.RLock()
+	return &pass{
+		now: now, limits: timeouts{d.idle}, removed: maps.Clone(d.removed), swaps: d.swaps, flows: map[uint32]int{},
+	}, nil
+}
+
+// endPass frees the removed members that have no flows left. When an Apply changed them, what
+// the pass has counted may be of another time; the next one will tell.
+func (d *Dataplane) endPass(p *pass) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	if p.swaps != d.swaps {
+		return nil
+	}
+	return d.releaseLocked(p.flows)
+}
+
+func (d *Dataplane) pass(p *pass) (int, error) {
+	n4, err := collectTable(d.table4(), p)
 	if err != nil {
 		return n4, err
 	}
-	n6, err := collectTable(d.table6(), t, now, flows)
+	n6, err := collectTable(d.table6(), p)
 	if err != nil {
 		return n4 + n6, err
 	}
-	other, err := d.collectFamilies(t, now, flows)
-	if err != nil {
-		return n4 + n6 + other, err
-	}
-	return n4 + n6 + other, d.releaseLocked(flows)
+	other, err := d.collectFamilies(p.limits, p.now, p.flows)
+	return n4 + n6 + other, err
 }
 
-// collectHalf forgets half-open flows, each direction by itself, and returns how many. It counts
-// the remaining ones by owner.
-func collectHalf[K, V comparable](t table[K, V], now uint32, flows map[uint32]int) (int, error) {
-	var doomed []K
+// collectTable ages one table, half-open flows first: a flow that moves meanwhile is seen in one
+// of the two.
+func collectTable[K, V comparable](t table[K, V], p *pass) (int, error) {
+	half, err := collectHalf(t, p)
+	if err != nil {
+		return half, err
+	}
+	doomed := doomed[K, V]{table: t}
+	shortest := p.limits.shortest()
+	err = scanUntil(t.m, func(k K, v *V) error {
+		ct := t.ct(v)
+		if ct.Flags&bpf.CtFamily != 0 {
+			return nil // collectFamilies has them
+		}
+		if quiet := age(p.now, ct.Seen); quiet >= shortest && quiet >= p.limits.least(ct.Owner, protocolOf(k), ct.State) {
+			expired, err := t.expire(&doomed, k, p)
+			if err != nil || expired {
+				return err
+			}
+		}
+		if p.removed[ct.Owner] {
+			p.flows[ct.Owner]++
+		}
+		return nil
+	})
+	n, flushErr := doomed.flush()
+	return half + n, errors.Join(err, flushErr)
+}
+
+// collectHalf forgets half-open flows, each direction by itself, and returns how many.
+func collectHalf[K, V comparable](t table[K, V], p *pass) (int, error) {
+	var old []K
 	n := 0
 	err := scan(t.half, func(k K, v *V) {
-		ct, forward := t.ct(v), 0
-		if ct.Flags&bpf.CtForward != 0 {
-			forward = 1
-		}
-		if age(now, ct.Seen) < ticksOf(openingTimeout)+touchTicks {
-			flows[ct.Owner] += forward
+		ct := t.ct(v)
+		if age(p.now, ct.Seen) < ticksOf(openingOf(protocolOf(k)))+touchTicks {
+			if p.removed[ct.Owner] {
+				p.flows[ct.Owner]++
+			}
 			return
 		}
-		doomed = append(doomed, k)
-		n += forward
+		old = append(old, k)
+		if ct.Flags&bpf.CtForward != 0 {
+			n++
+		}
 	})
 	if err != nil {
 		return 0, fmt.Errorf("read half-open connections: %w", err)
 	}
-	return n, deleteKeys(t.half, doomed)
+	return n, deleteKeys(t.half, old)
 }
 
-// collectTable reads the table once and looks closer only at entries that are quiet: a
-// connection is idle when both its directions are. It counts the remaining flows by owner.
-func collectTable[K, V comparable](t table[K, V], limits timeouts, now uint32, flows map[uint32]int) (int, error) {
-	quiet := map[K]V{}
-	shortest := limits.shortest()
-	err := scan(t.m, func(k K, v *V) {
-		ct := t.ct(v)
-		if ct.Flags&bpf.CtFamily != 0 {
-			return // collectFamilies has them
-		}
-		if ct.Flags&bpf.CtForward != 0 {
-			flows[ct.Owner]++
-		}
-		if age(now, ct.Seen) >= shortest {
-			quiet[k] = *v
-		}
-	})
+// expire looks at both directions of a connection, as they are now, and dooms them when its time
+// is up. Half a pair, which an interruption left, goes too.
+func (t table[K, V]) expire(d *doomed[K, V], k K, p *pass) (bool, error) {
+	var v, peer V
+	if ok, err := find1(t.m, k, &v); err != nil || !ok {
+		return !ok, err
+	}
+	other := t.peer(&k, &v)
+	ok, err := find1(t.m, other, &peer)
 	if err != nil {
-		return 0, fmt.Errorf("read connections: %w", err)
+		return false, err
 	}
-	n, err := collectHalf(t, now, flows)
-	if err != nil {
-		return n, err
-	}
-	var doomed []K
-	for k, v := range quiet {
-		expired, err := t.expired(k, v, quiet, limits, now)
-		if err != nil {
-			return 0, err
-		}
-		if !expired {
-			continue
-		}
-		doomed = append(doomed, k)
-		if ct := t.ct(&v); ct.Flags&bpf.CtForward != 0 {
-			flows[ct.Owner]--
-			t.loads.ended(ct.Owner, 1)
-			n++
-		}
-	}
-	return n, t.delete(doomed)
-}
-
-// expired reports whether an entry can go. Both directions of a connection get the same answer.
-func (t table[K, V]) expired(k K, v V, quiet map[K]V, limits timeouts, now uint32) (bool, error) {
-	ct := t.ct(&v)
-	peer, ok := quiet[t.peer(&k, &v)]
+	forward, reverse := t.ct(&v), t.ct(&peer)
 	if !ok {
-		return t.orphaned(k, v)
+		reverse = forward
 	}
-	forward, reverse := ct, t.ct(&peer)
 	if forward.Flags&bpf.CtForward == 0 {
 		forward, reverse = reverse, forward
 	}
-	state := stateOf(forward.State, reverse.State)
-	protocol := protocolOf(k)
-	limit := limits.of(forward.Owner, protocol, state)
-	if age(now, laterTick(forward.Seen, reverse.Seen)) < limit {
+	limit := p.limits.of(forward.Owner, protocolOf(k), stateOf(forward.State, reverse.State))
+	if age(p.now, laterTick(forward.Seen, reverse.Seen)) < limit {
 		return false, nil
 	}
-	if state == Closed {
-		return true, nil
+	err = d.add(k, t.ct(&v))
+	if ok && err == nil {
+		err = d.add(other, t.ct(&peer))
 	}
-	// A packet may have come since the table was read.
-	fresh, err := t.changed(k, v)
-	if err != nil || fresh {
-		return false, err
-	}
-	fresh, err = t.changed(t.peer(&k, &v), peer)
-	return !fresh, err
+	return true, err
 }
 
-// orphaned reports whether an entry's other direction does not exist: left by a deletion that
-// was interrupted.
-func (t table[K, V]) orphaned(k K, v V) (bool, error) {
-	var peer V
-	err := t.m.Lookup(t.peer(&k, &v), &peer)
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return true, nil
-	}
-	if err != nil {
+// find1 looks an entry up and reports whether it is there.
+func find1[K, V any](m *ebpf.Map, k K, v *V) (bool, error) {
+	err := m.Lookup(k, v)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return false, fmt.Errorf("look up connection: %w", err)
 	}
-	return false, nil
-}
-
-// changed reports whether an entry is no longer what was read; one that is gone is not changed.
-func (t table[K, V]) changed(k K, was V) (bool, error) {
-	var is V
-	err := t.m.Lookup(k, &is)
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look up connection: %w", err)
-	}
-	return is != was, nil
+	return err == nil, nil
 }
 
 func protocolOf[K any](k K) Protocol {
@@ -210,9 +178,57 @@ func protocolOf[K any](k K) Protocol {
 	return 0
 }
 
+// doomed collects entries of conntrack and deletes them in batches: what answers before what
+// asks, so that a client whose packet comes in between starts anew and finds no key taken.
+type doomed[K, V comparable] struct {
+	table    table[K, V]
+	forward  []K
+	owners   []uint32 // of forward
+	backward []K
+	ended    int
+}
+
+// doomedBatch is how many entries wait for deletion at most.
+const doomedBatch = 4096
+
+// add has an entry deleted, at the latest by flush.
+func (d *doomed[K, V]) add(k K, ct *bpf.Ct) error {
+	if ct.Flags&bpf.CtForward == 0 {
+		d.backward = append(d.backward, k)
+	} else {
+		d.forward, d.owners = append(d.forward, k), append(d.owners, ct.Owner)
+	}
+	if len(d.forward)+len(d.backward) < doomedBatch {
+		return nil
+	}
+	_, err := d.flush()
+	return err
+}
+
+// flush deletes what waits and returns how many connections have been ended since the beginning.
+// Whoever deletes the forward entry counts the connection as ended: user space or a program.
+func (d *doomed[K, V]) flush() (int, error) {
+	if err := deleteKeys(d.table.m, d.backward); err != nil {
+		return d.ended, err
+	}
+	for i, k := range d.forward {
+		err := d.table.m.Delete(k)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			continue
+		}
+		if err != nil {
+			return d.ended, fmt.Errorf("delete connection: %w", err)
+		}
+		d.table.loads.ended(d.owners[i], 1)
+		d.ended++
+	}
+	d.forward, d.owners, d.backward = d.forward[:0], d.owners[:0], d.backward[:0]
+	return d.ended, nil
+}
+
 // releaseLocked frees the removed members that have no flows left.
 func (d *Dataplane) releaseLocked(flows map[uint32]int) error {
-	for id := range d.removed {
+	for _, id := range slices.Sorted(maps.Keys(d.removed)) {
 		if flows[id] > 0 {
 			continue
 		}
@@ -220,7 +236,6 @@ func (d *Dataplane) releaseLocked(flows map[uint32]int) error {
 			return err
 		}
 		delete(d.removed, id)
-		delete(d.idle, id)
 	}
 	return nil
 }

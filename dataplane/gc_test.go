@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ func TestCollect(t *testing.T) {
 		{"opening", TCP, "203.0.113.10:1001", "192.0.2.11:80", member4, []string{"S"}, openingTimeout},
 		{"established", TCP, "203.0.113.10:1002", "192.0.2.11:80", member4, []string{"S", "SA", "A"}, 1000 * time.Second},
 		{"established with the default", TCP, "[2001:db8:113::10]:1002", "[2001:db8:2::11]:80", member6, []string{"S", "SA", "A"}, DefaultIdleTCP},
-		{"closing", TCP, "203.0.113.10:1003", "192.0.2.11:80", member4, []string{"S", "SA", "FA"}, 1000 * time.Second},
+		{"closing", TCP, "203.0.113.10:1003", "192.0.2.11:80", member4, []string{"S", "SA", "FA"}, closingTimeout},
 		{"closed", TCP, "203.0.113.10:1004", "192.0.2.11:80", member4, []string{"S", "SA", "FA", "FA"}, closedTimeout},
 		{"refused", TCP, "203.0.113.10:1005", "192.0.2.11:80", member4, []string{"S", "RA"}, openingTimeout},
 		{"reset", TCP, "203.0.113.10:1005", "192.0.2.11:80", member4, []string{"S", "SA", "A", "RA"}, closedTimeout},
@@ -124,7 +125,7 @@ func TestCollectOrphan(t *testing.T) {
 	}
 	now, err := nowTicks()
 	must(t, err)
-	_, err = r.d.collect(now + ticksOf(2*closedTimeout))
+	_, err = r.d.collect(now + ticksOf(2*openingTimeout))
 	must(t, err)
 	if n := r.entries(t); n != 0 {
 		t.Errorf("%d entries left", n)
@@ -213,5 +214,114 @@ func TestPortsExhausted(t *testing.T) {
 	}
 	if len(ports) != 4 || !ports[2000] || !ports[2003] || r.counted(t)["drop_ports_exhausted"] != 1 {
 		t.Errorf("ports %v, counters %v", ports, r.counted(t))
+	}
+}
+
+// TestTimeouts is the table of timeouts.go, and what a virtual server's own idle timeout makes of
+// it.
+func TestTimeouts(t *testing.T) {
+	limits := timeouts{map[uint32]uint32{2: ticksOf(20 * time.Second), 3: ticksOf(time.Hour)}}
+	tests := []struct {
+		protocol Protocol
+		state    ConnState
+		want     [4]time.Duration // of owners 0 to 3
+	}{
+		{TCP, Opening, [4]time.Duration{30, 30, 20, 30}},
+		{TCP, Established, [4]time.Duration{300, 300, 20, 3600}},
+		{TCP, Closing, [4]time.Duration{240, 240, 20, 240}},
+		{TCP, Closed, [4]time.Duration{10, 10, 10, 10}},
+		{SCTP, Established, [4]time.Duration{300, 300, 20, 3600}},
+		{UDP, Opening, [4]time.Duration{30, 30, 20, 30}},
+		{UDP, Established, [4]time.Duration{60, 60, 20, 3600}},
+		{ICMP, Opening, [4]time.Duration{60, 60, 20, 60}},
+		{ICMPv6, Established, [4]time.Duration{60, 60, 20, 3600}},
+	}
+	for _, tt := range tests {
+		for owner, want := range tt.want {
+			if got := limits.of(uint32(owner), tt.protocol, tt.state); got != ticksOf(want*time.Second)+touchTicks {
+				t.Errorf("%s %s of owner %d: %d ticks, want %s", tt.protocol, tt.state, owner, got, want*time.Second)
+			}
+		}
+	}
+}
+
+// TestLeastTimeout: of every connection one entry at least is looked at when its time is up.
+func TestLeastTimeout(t *testing.T) {
+	limits := timeouts{}
+	for forward := range bpf.StateSeen | bpf.StateFIN | bpf.StateRST {
+		for reverse := range bpf.StateSeen | bpf.StateFIN | bpf.StateRST {
+			for _, p := range []Protocol{TCP, UDP, ICMP} {
+				limit := limits.of(1, p, stateOf(forward, reverse))
+				least := min(limits.least(1, p, forward), limits.least(1, p, reverse))
+				if least > limit || least < limits.shortest() {
+					t.Errorf("%s %b %b: expires at %d, looked at from %d", p, forward, reverse, limit, least)
+				}
+			}
+		}
+	}
+}
+
+// TestCollectCounts: what is forgotten is counted as ended, once.
+func TestCollectCounts(t *testing.T) {
+	r := newRig(t, labState())
+	fill4(t, r, 10000)
+	now, err := nowTicks()
+	must(t, err)
+	n, err := r.d.collect(now + ticksOf(2*DefaultIdleTCP))
+	must(t, err)
+	if got := r.d.loads[1].Ended; n != 1000 || got != 1000 || r.entries(t) != 0 {
+		t.Errorf("%d forgotten, %d counted, %d entries left", n, got, r.entries(t))
+	}
+}
+
+// fill4 writes up to n established flows of owner 1 to the IPv4 table, as many as fit.
+func fill4(t testing.TB, r *rig, n int) {
+	t.Helper()
+	now, err := nowTicks()
+	must(t, err)
+	n = min(n, int(r.d.objs.SpkCt4.MaxEntries())/2/1000*1000)
+	keys, values := make([]bpf.Key4, 2000), make([]bpf.Ct4, 2000)
+	for first := 0; first < n; first += 1000 {
+		for i := range 1000 {
+			client, port := 0x0a000000+uint32(first+i), uint16(1024+i)
+			k := bpf.Key4{Saddr: client, Daddr: 0xc0000201, Sport: port, Dport: 80, Proto: 6}
+			v := bpf.Ct4{Saddr: client, Daddr: 0x0a830164, Ct: bpf.Ct{
+				Seen: now, State: bpf.StateSeen, Flags: bpf.CtForward | bpf.CtPeerInternal, Owner: 1, Sport: port, Dport: 8080,
+			}}
+			keys[2*i], values[2*i] = k, v
+			keys[2*i+1] = bpf.Key4{Saddr: v.Daddr, Daddr: v.Saddr, Sport: 8080, Dport: port, Proto: 6, Side: bpf.Internal}
+			values[2*i+1] = bpf.Ct4{Saddr: k.Daddr, Daddr: k.Saddr, Ct: bpf.Ct{
+				Seen: now, State: bpf.StateSeen, Owner: 1, Sport: 80, Dport: port,
+			}}
+		}
+		_, err := r.d.objs.SpkCt4.BatchUpdate(keys, values, nil)
+		must(t, err)
+	}
+}
+
+// BenchmarkCollect is a pass over connections that are all established: young ones, and ones
+// that have been quiet for longer than any other state allows.
+func BenchmarkCollect(b *testing.B) {
+	for _, flows := range []int{10_000, 1_000_000} {
+		for _, quiet := range []time.Duration{0, 250 * time.Second} {
+			b.Run(fmt.Sprintf("%d/%s", flows, quiet), func(b *testing.B) {
+				privileged(b)
+				d, err := Open(Config{MaxConnections: flows})
+				must(b, err)
+				b.Cleanup(func() { must(b, d.Remove()) })
+				fill4(b, &rig{d: d}, flows)
+				now, err := nowTicks()
+				must(b, err)
+				b.ReportAllocs()
+				for b.Loop() {
+					n, err := d.collect(now + ticksOf(quiet))
+					must(b, err)
+					if n != 0 {
+						b.Fatalf("%d forgotten", n)
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(flows), "ns/flow")
+			})
+		}
 	}
 }

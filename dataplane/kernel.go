@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -225,6 +226,7 @@ func (k *kernel) serverOf(id uint32) (serverKey, bool) {
 // rememberLocked keeps what ageing has to know: which owners are kept for their flows only,
 // and the idle timeouts that differ from the defaults.
 func (d *Dataplane) rememberLocked(k *kernel) {
+	former := d.removed
 	d.removed, d.idle = map[uint32]bool{}, map[uint32]uint32{}
 	for id, o := range k.owners {
 		if o.Flags&bpf.OwnerRemoved != 0 {
@@ -233,5 +235,8 @@ func (d *Dataplane) rememberLocked(k *kernel) {
 		if ns := k.infos[o.Vs].IdleNs; o.Flags&bpf.OwnerEgress == 0 && ns != 0 {
 			d.idle[id] = ticksOf(time.Duration(ns))
 		}
+	}
+	if !maps.Equal(former, d.removed) {
+		d.swaps++
 	}
 }

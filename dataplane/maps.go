@@ -13,13 +13,23 @@ const scanBatch = 4096
 // scan calls f for every entry of a map, in the kernel's order, a batch at a time. Entries that
 // come and go meanwhile may be seen or not.
 func scan[K, V any](m *ebpf.Map, f func(K, *V)) error {
+	return scanUntil(m, func(k K, v *V) error {
+		f(k, v)
+		return nil
+	})
+}
+
+// scanUntil is scan, but ends with the first error of f.
+func scanUntil[K, V any](m *ebpf.Map, f func(K, *V) error) error {
 	size := min(scanBatch, int(m.MaxEntries()))
 	keys, values := make([]K, size), make([]V, size)
 	var cursor ebpf.MapBatchCursor
 	for {
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
 		for i := range n {
-			f(keys[i], &values[i])
+			if err := f(keys[i], &values[i]); err != nil {
+				return err
+			}
 		}
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			return nil

@@ -89,21 +89,6 @@ func (t table[K, V]) read() (map[K]V, error) {
 	return entries, nil
 }
 
-// delete removes keys; those that are gone already do not matter.
-func (t table[K, V]) delete(keys []K) error { return deleteKeys(t.m, keys) }
-
-// end removes connections, established and half-open ones, and counts the established ones as
-// ended.
-func (t table[K, V]) end(keys []K) error {
-	for _, k := range keys {
-		var v V
-		if t.m.Lookup(k, &v) == nil && t.ct(&v).Flags&bpf.CtForward != 0 {
-			t.loads.ended(t.ct(&v).Owner, 1)
-		}
-	}
-	return errors.Join(t.delete(keys), deleteKeys(t.half, keys))
-}
-
 func deleteKeys[K any](m *ebpf.Map, keys []K) error {
 	for len(keys) > 0 {
 		n, err := m.BatchDelete(keys, nil)
@@ -136,21 +121,38 @@ func (d *Dataplane) endFlows(match func(owner uint32) bool) (map[uint32]int, err
 }
 
 func endFlows[K, V comparable](t table[K, V], match func(uint32) bool, flows map[uint32]int) error {
-	entries, err := t.read()
-	if err != nil {
-		return err
-	}
-	var doomed []K
-	for k, v := range entries {
-		ct := t.ct(&v)
+	var half []K
+	err := scan(t.half, func(k K, v *V) {
+		ct := t.ct(v)
 		if ct.Flags&bpf.CtForward != 0 {
 			flows[ct.Owner]++
 		}
 		if match(ct.Owner) {
-			doomed = append(doomed, k)
+			half = append(half, k)
 		}
+	})
+	if err != nil {
+		return fmt.Errorf("read half-open connections: %w", err)
 	}
-	return t.end(doomed)
+	if err := deleteKeys(t.half, half); err != nil {
+		return err
+	}
+	doomed := doomed[K, V]{table: t}
+	err = scanUntil(t.m, func(k K, v *V) error {
+		ct := t.ct(v)
+		if ct.Flags&bpf.CtFamily != 0 {
+			return nil // endFamilies has them
+		}
+		if ct.Flags&bpf.CtForward != 0 {
+			flows[ct.Owner]++
+		}
+		if !match(ct.Owner) {
+			return nil
+		}
+		return doomed.add(k, ct)
+	})
+	_, flushErr := doomed.flush()
+	return errors.Join(err, flushErr)
 }
 
 // Conntrack's clock: CLOCK_MONOTONIC_COARSE in ticks of 1<<bpf.TickShift nanoseconds, modulo

@@ -113,9 +113,10 @@ func (m *Model) forget(f *flow) {
 // Flush ends every connection and forgets fragments.
 func (m *Model) Flush() { m.entries, m.parts = map[key]*entry{}, map[partKey]ends{} }
 
-// Timeouts that the packet path has of its own (see dataplane's gc.go).
+// Timeouts that the packet path has of its own (see dataplane's timeouts.go).
 const (
 	openingTimeout = 30 * time.Second
+	closingTimeout = 240 * time.Second
 	closedTimeout  = 10 * time.Second
 )
 
@@ -131,20 +132,29 @@ func (m *Model) Age(idle time.Duration) {
 
 func (f *flow) timeout() time.Duration {
 	a, b := f.forward, f.reverse
-	idle := f.owner.idle
-	if idle == 0 {
+	idle, opening := f.owner.idle, openingTimeout
+	echo := a.key.proto == dataplane.ICMP || a.key.proto == dataplane.ICMPv6
+	if echo {
+		opening = dataplane.DefaultIdleICMP
+	}
+	switch {
+	case idle != 0:
+	case echo:
+		idle = dataplane.DefaultIdleICMP
+	case a.key.proto == dataplane.UDP:
+		idle = dataplane.DefaultIdleUDP
+	default:
 		idle = dataplane.DefaultIdleTCP
-		if a.key.proto == dataplane.UDP {
-			idle = dataplane.DefaultIdleUDP
-		}
 	}
 	switch {
 	case f.half:
-		return openingTimeout
+		return opening
 	case a.rst || b.rst || a.fin && b.fin:
 		return min(idle, closedTimeout)
-	case !a.fin && !b.fin && !(a.seen && b.seen):
-		return min(idle, openingTimeout)
+	case a.fin || b.fin:
+		return min(idle, closingTimeout)
+	case !(a.seen && b.seen):
+		return min(idle, opening)
 	}
 	return idle
 }
