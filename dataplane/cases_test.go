@@ -41,6 +41,7 @@ type packetCase struct {
 	name   string
 	script string
 	only   string       // "4", "6"
+	cut    bool         // packets are cut: see rig.noSums
 	front  string       // "tc": for that front end alone
 	state  func(*State) // what differs from tableState
 	change func(*State) // what "change" changes
@@ -65,12 +66,14 @@ func packetTables() map[string][]packetCase {
 		"not forwardable": notForwardableCases(),
 		"fragments":       fragmentsCases(),
 		"options":         optionsCases(),
+		"echo":            echoCases(),
+		"errors":          errorCases(),
 		"sizes":           sizesCases(),
 		"SNAT pools":      snatPoolCases(),
 		"services":        servicesCases(),
 		"balance":         balanceCases(),
 		"subnets":         subnetCases(),
-		"echo":            echoCases(),
+		"ping":            pingCases(),
 	}
 }
 
@@ -105,6 +108,7 @@ func (c packetCase) run(t *testing.T, r *rig, family string) {
 		c.state(&s)
 	}
 	r.reset(t, s)
+	r.noSums = c.cut
 	p := &player{r: r, c: c, state: s, hosts: tableHosts(family), bound: map[string]string{}}
 	for _, step := range strings.FieldsFunc(c.script, func(r rune) bool { return r == ';' || r == '\n' }) {
 		if step = strings.TrimSpace(step); step != "" {

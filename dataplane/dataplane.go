@@ -157,8 +157,11 @@ func sizes(spec *ebpf.CollectionSpec, c Config) {
 func (d *Dataplane) start(c Config) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	progs := map[bpf.Prog]*ebpf.Program{bpf.ProgSlow4: d.objs.SpkSlow4, bpf.ProgSlow6: d.objs.SpkSlow6,
-		bpf.ProgNAT64: d.objs.Spk6to4, bpf.ProgNAT46: d.objs.Spk4to6}
+	progs := map[bpf.Prog]*ebpf.Program{
+		bpf.ProgSlow4: d.objs.SpkSlow4, bpf.ProgSlow6: d.objs.SpkSlow6,
+		bpf.ProgNAT64: d.objs.Spk6to4, bpf.ProgNAT46: d.objs.Spk4to6,
+		bpf.ProgReply4: d.objs.SpkReply4, bpf.ProgReply6: d.objs.SpkReply6,
+	}
 	for slot, prog := range progs {
 		if err := d.objs.SpkProgs.Put(uint32(slot), prog); err != nil {
 			return fmt.Errorf("set tail call %d: %w", slot, err)

@@ -49,7 +49,6 @@ func egressCases() []packetCase {
 		{name: "from outside", script: `client> tcp pod:50001 > client:443 S; drop not_permitted`},
 		{name: "a pod that may not leave", script: `pod> tcp jailed:50001 > client:443 S; drop not_permitted`},
 		{name: "to the inside", script: `pod> tcp pod:50001 > pod2:443 S; drop bad_interface`},
-		{name: "no route", script: `pod> tcp pod:50001 > lost:443 S; drop no_route`},
 		{name: "idle", script: `
 			pod> udp pod:50001 > client:53; client< udp outside:$p > client:53
 			client> udp client:53 > outside:$p; pod< udp client:53 > pod:50001; after 50s; conns 1

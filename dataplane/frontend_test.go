@@ -97,7 +97,11 @@ func (r *rig) runTC(side bpf.Side, frame []byte, segment int) (outcome, error) {
 	if segment > 0 {
 		ctx.GSOSize, ctx.GSOSegs = uint32(segment), uint32((len(frame)+segment-1)/segment)
 	}
-	verdict, b, err := runProgram(prog, frame, ctx)
+	run := runProgram
+	if r.noSums {
+		run = runPlain
+	}
+	verdict, b, err := run(prog, frame, ctx)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -145,19 +149,25 @@ type skbContext struct {
 // with a CHECKSUM_COMPLETE sum, and the kernel checks that the program has kept it right.
 func runProgram(prog *ebpf.Program, frame []byte, ctx any) (verdict uint32, out []byte, err error) {
 	const checksumComplete = 1 << 2 // BPF_F_TEST_SKB_CHECKSUM_COMPLETE
-	for _, flags := range []uint32{checksumComplete, 0} {
-		if flags != 0 && prog.Type() != ebpf.SchedCLS {
-			continue
-		}
-		out = make([]byte, len(frame)+256)
-		opts := &ebpf.RunOptions{Data: frame, DataOut: out, Context: ctx, Repeat: 1, Flags: flags}
-		verdict, err = prog.Run(opts)
-		if err == nil {
-			return verdict, opts.DataOut, nil
-		}
+	if prog.Type() == ebpf.SchedCLS {
+		verdict, out, err = runFlagged(prog, frame, ctx, checksumComplete)
 		if !errors.Is(err, unix.EINVAL) {
-			break // EBADMSG: the sum is wrong afterwards
+			return verdict, out, err // EBADMSG: the sum is wrong afterwards
 		}
 	}
-	return 0, nil, fmt.Errorf("test run: %w", err)
+	return runPlain(prog, frame, ctx)
+}
+
+// runPlain is runProgram without a sum.
+func runPlain(prog *ebpf.Program, frame []byte, ctx any) (verdict uint32, out []byte, err error) {
+	return runFlagged(prog, frame, ctx, 0)
+}
+
+func runFlagged(prog *ebpf.Program, frame []byte, ctx any, flags uint32) (verdict uint32, out []byte, err error) {
+	opts := &ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256), Context: ctx, Repeat: 1, Flags: flags}
+	verdict, err = prog.Run(opts)
+	if err != nil {
+		return 0, nil, fmt.Errorf("test run: %w", err)
+	}
+	return verdict, opts.DataOut, nil
 }

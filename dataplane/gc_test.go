@@ -171,6 +171,7 @@ func TestSYNOnAFlow(t *testing.T) {
 // exist go on.
 func TestTableFull(t *testing.T) {
 	r := newRig(t, labState()) // 1024 connections
+	r.noSums = true
 	syn := func(i int) packet {
 		return fromClient(TCP, "203.0.113.10:"+itoa(1000+i), "192.0.2.11:80", "S")
 	}

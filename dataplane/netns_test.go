@@ -78,12 +78,13 @@ func (n *namespace) route(t testing.TB, dst, via string) {
 	n.narrowRoute(t, dst, via, 0)
 }
 
-// narrowRoute sets a route with an MTU of its own, 0 for that of its interface.
+// narrowRoute sets a route with an MTU of its own, 0 for that of its interface. It is locked: the
+// kernel tells programs of no other.
 func (n *namespace) narrowRoute(t testing.TB, dst, via string, mtu int) {
 	t.Helper()
 	_, to, err := net.ParseCIDR(dst)
 	must(t, err)
-	must(t, n.links.RouteReplace(&netlink.Route{Dst: to, Gw: net.ParseIP(via), MTU: mtu}))
+	must(t, n.links.RouteReplace(&netlink.Route{Dst: to, Gw: net.ParseIP(via), MTU: mtu, MTULock: mtu > 0}))
 }
 
 // unreachable sets a route that leads nowhere.

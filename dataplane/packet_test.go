@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cilium/ebpf"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
@@ -88,9 +87,3 @@ func mac(t testing.TB, s string) net.HardwareAddr {
 // show is a frame in words, for comparison: every field that forwarding may touch, and whether
 // the checksums are right.
 func show(b []byte) string { return frame.Show(b) }
-
-// testRun runs a program of traffic control on a frame that came in on an interface of the
-// caller's namespace.
-func testRun(prog *ebpf.Program, frame []byte, ifindex int) (verdict uint32, out []byte, err error) {
-	return runProgram(prog, frame, skbContext{Ifindex: uint32(ifindex)})
-}

@@ -172,14 +172,14 @@ func notForwardable(t testing.TB) []verdict {
 	dying := fromClient(TCP, "203.0.113.10:1", "192.0.2.10:80", "S")
 	dying.ttl = 1
 	return []verdict{
-		{"ping of a VIP", false, serialize(t, eth(t, layers.EthernetTypeIPv4), ip4("192.0.2.10", layers.IPProtocolICMPv4), echoRequest()), verdictDrop, "drop_tail_call"},
+		{"ping of a VIP", false, serialize(t, eth(t, layers.EthernetTypeIPv4), ip4("192.0.2.10", layers.IPProtocolICMPv4), echoRequest()), verdictRedirect, "echo_replies"},
 		{"fragment", false, serialize(t, eth(t, layers.EthernetTypeIPv4), fragment, gopacket.Payload(make([]byte, 64))), verdictDrop, "drop_no_virtual_server"},
 		{"IPv6 fragment", false, serialize(t, eth(t, layers.EthernetTypeIPv6), ip6("2001:db8:2::10", layers.IPProtocolIPv6Fragment), gopacket.Payload(append([]byte{6, 0, 0, 8}, make([]byte, 60)...))), verdictDrop, "drop_fragment"},
 		{"options", false, serialize(t, eth(t, layers.EthernetTypeIPv4), options, gopacket.Payload(make([]byte, 20))), verdictDrop, "drop_malformed"},
 		{"hop by hop", false, serialize(t, eth(t, layers.EthernetTypeIPv6), ip6("2001:db8:2::10", 0), gopacket.Payload(make([]byte, 64))), verdictDrop, "drop_ip_options"},
 		{"protocol", false, serialize(t, eth(t, layers.EthernetTypeIPv4), ip4("192.0.2.10", layers.IPProtocolGRE), gopacket.Payload(make([]byte, 64))), verdictDrop, "drop_protocol"},
 		{"cut short", false, short, verdictDrop, "drop_malformed"},
-		{"TTL 1", false, dying.build(t), verdictDrop, "drop_tail_call"},
+		{"TTL 1", false, dying.build(t), verdictRedirect, "icmp_sent"},
 	}
 }
 

@@ -116,6 +116,9 @@ const (
 	ProgSlow6 = SpkSpkProgSPK_PROG_SLOW6
 	ProgNAT64 = SpkSpkProgSPK_PROG_NAT64
 	ProgNAT46 = SpkSpkProgSPK_PROG_NAT46
+
+	ProgReply4 = SpkSpkProgSPK_PROG_REPLY4
+	ProgReply6 = SpkSpkProgSPK_PROG_REPLY6
 )
 
 // Counters returns every counter with a name to show, in the order of the enum.

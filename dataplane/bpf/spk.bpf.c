@@ -11,6 +11,7 @@
 #include "spk_slow.h"
 #ifndef SPK_XDP
 #include "spk_nat64.h"
+#include "spk_reply.h"
 #endif
 
 #ifdef SPK_XDP
@@ -128,6 +129,18 @@ SEC(SPK_SEC)
 int spk_4to6(spk_ctx *ctx)
 {
 	return other_family(ctx, SPK_AF_INET);
+}
+
+SEC(SPK_SEC)
+int spk_reply4(spk_ctx *ctx)
+{
+	return reply(ctx, SPK_AF_INET);
+}
+
+SEC(SPK_SEC)
+int spk_reply6(spk_ctx *ctx)
+{
+	return reply(ctx, SPK_AF_INET6);
 }
 
 #endif

@@ -599,6 +599,7 @@ const (
 	SpkMapSpkFrags       = "spk_frags"
 	SpkMapSpkHalf4       = "spk_half4"
 	SpkMapSpkHalf6       = "spk_half6"
+	SpkMapSpkIcmpBudget  = "spk_icmp_budget"
 	SpkMapSpkLoads       = "spk_loads"
 	SpkMapSpkLocal4      = "spk_local4"
 	SpkMapSpkLocal6      = "spk_local6"
@@ -623,6 +624,8 @@ const (
 	SpkProgSpk6to4       = "spk_6to4"
 	SpkProgSpkExternal   = "spk_external"
 	SpkProgSpkInternal   = "spk_internal"
+	SpkProgSpkReply4     = "spk_reply4"
+	SpkProgSpkReply6     = "spk_reply6"
 	SpkProgSpkSlow4      = "spk_slow4"
 	SpkProgSpkSlow6      = "spk_slow6"
 	SpkProgSpkZoned      = "spk_zoned"
@@ -675,6 +678,8 @@ type SpkProgramSpecs struct {
 	Spk6to4     *ebpf.ProgramSpec `ebpf:"spk_6to4"`
 	SpkExternal *ebpf.ProgramSpec `ebpf:"spk_external"`
 	SpkInternal *ebpf.ProgramSpec `ebpf:"spk_internal"`
+	SpkReply4   *ebpf.ProgramSpec `ebpf:"spk_reply4"`
+	SpkReply6   *ebpf.ProgramSpec `ebpf:"spk_reply6"`
 	SpkSlow4    *ebpf.ProgramSpec `ebpf:"spk_slow4"`
 	SpkSlow6    *ebpf.ProgramSpec `ebpf:"spk_slow6"`
 	SpkZoned    *ebpf.ProgramSpec `ebpf:"spk_zoned"`
@@ -698,6 +703,7 @@ type SpkMapSpecs struct {
 	SpkFrags       *ebpf.MapSpec `ebpf:"spk_frags"`
 	SpkHalf4       *ebpf.MapSpec `ebpf:"spk_half4"`
 	SpkHalf6       *ebpf.MapSpec `ebpf:"spk_half6"`
+	SpkIcmpBudget  *ebpf.MapSpec `ebpf:"spk_icmp_budget"`
 	SpkLoads       *ebpf.MapSpec `ebpf:"spk_loads"`
 	SpkLocal4      *ebpf.MapSpec `ebpf:"spk_local4"`
 	SpkLocal6      *ebpf.MapSpec `ebpf:"spk_local6"`
@@ -761,6 +767,7 @@ type SpkMaps struct {
 	SpkFrags       *ebpf.Map `ebpf:"spk_frags"`
 	SpkHalf4       *ebpf.Map `ebpf:"spk_half4"`
 	SpkHalf6       *ebpf.Map `ebpf:"spk_half6"`
+	SpkIcmpBudget  *ebpf.Map `ebpf:"spk_icmp_budget"`
 	SpkLoads       *ebpf.Map `ebpf:"spk_loads"`
 	SpkLocal4      *ebpf.Map `ebpf:"spk_local4"`
 	SpkLocal6      *ebpf.Map `ebpf:"spk_local6"`
@@ -799,6 +806,7 @@ func (m *SpkMaps) Close() error {
 		m.SpkFrags,
 		m.SpkHalf4,
 		m.SpkHalf6,
+		m.SpkIcmpBudget,
 		m.SpkLoads,
 		m.SpkLocal4,
 		m.SpkLocal6,
@@ -837,6 +845,8 @@ type SpkPrograms struct {
 	Spk6to4     *ebpf.Program `ebpf:"spk_6to4"`
 	SpkExternal *ebpf.Program `ebpf:"spk_external"`
 	SpkInternal *ebpf.Program `ebpf:"spk_internal"`
+	SpkReply4   *ebpf.Program `ebpf:"spk_reply4"`
+	SpkReply6   *ebpf.Program `ebpf:"spk_reply6"`
 	SpkSlow4    *ebpf.Program `ebpf:"spk_slow4"`
 	SpkSlow6    *ebpf.Program `ebpf:"spk_slow6"`
 	SpkZoned    *ebpf.Program `ebpf:"spk_zoned"`
@@ -848,6 +858,8 @@ func (p *SpkPrograms) Close() error {
 		p.Spk6to4,
 		p.SpkExternal,
 		p.SpkInternal,
+		p.SpkReply4,
+		p.SpkReply6,
 		p.SpkSlow4,
 		p.SpkSlow6,
 		p.SpkZoned,

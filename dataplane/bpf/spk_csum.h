@@ -60,11 +60,12 @@ static __always_inline __u32 csum_addr(const __be32 *a)
 	       (a[2] & 0xffff) + (a[2] >> 16) + (a[3] & 0xffff) + (a[3] >> 16);
 }
 
-/* The sum of the pseudo header (RFC 8200 section 8.1) of ICMPv6 in len bytes. */
-static __always_inline __u16 csum_pseudo(const __be32 *saddr, const __be32 *daddr, __u16 len)
+/* The sum of the pseudo header (RFC 8200 section 8.1) of len bytes of proto; an IPv4 address counts
+ * in the first word. */
+static __always_inline __u16 csum_pseudo(const __be32 *saddr, const __be32 *daddr, __u8 proto,
+					 __u16 len)
 {
-	return csum_fold(csum_addr(saddr) + csum_addr(daddr) + bpf_htons(IPPROTO_ICMPV6) +
-			 bpf_htons(len));
+	return csum_fold(csum_addr(saddr) + csum_addr(daddr) + bpf_htons(proto) + bpf_htons(len));
 }
 
 /* The checksum of an IPv4 header without options, whose own field is 0. */

@@ -267,6 +267,15 @@ struct {
 	__type(value, struct spk_flow);
 } spk_flow SEC(".maps");
 
+/* When each CPU's bucket of ICMP errors will be full again, CLOCK_MONOTONIC_COARSE in ns. Written by
+ * the programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} spk_icmp_budget SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, SPK_EVENT_BYTES);

@@ -8,14 +8,7 @@
 
 #define IP6_IP4_GAP (sizeof(struct ipv6hdr) - sizeof(struct iphdr))
 #define IP6_FRAGMENT_HEAD 8
-#define IP4_DF 0x4000
 #define IP6_MIN_MTU 1280
-
-/* Writes where nothing cancels out what the device's sum over the packet gains. */
-static __always_inline long store_summed(spk_ctx *ctx, __u32 off, const void *from, __u32 len)
-{
-	return bpf_skb_store_bytes(ctx, off, from, len, BPF_F_RECOMPUTE_CSUM);
-}
 
 /* What the sums of a transport gain when the addresses of one family become those of the other;
  * IPv4's count in the first word, the rest is zero. */
@@ -222,9 +215,9 @@ static __always_inline long translate_transport(spk_ctx *ctx, const struct spk_f
 	__builtin_memcpy(&is, &icmp, sizeof(is));
 	delta = csum_diff16(was, is) + ct->port_delta;
 	if (f->orig.proto == IPPROTO_ICMPV6) /* takes the pseudo header out, or in */
-		delta += csum_negate(csum_pseudo(f->orig.saddr, f->orig.daddr, f->l4_len));
+		delta += csum_negate(csum_pseudo(f->orig.saddr, f->orig.daddr, IPPROTO_ICMPV6, f->l4_len));
 	else
-		delta += csum_pseudo(f->xlat.saddr, f->xlat.daddr, f->l4_len);
+		delta += csum_pseudo(f->xlat.saddr, f->xlat.daddr, IPPROTO_ICMPV6, f->l4_len);
 	icmp.check = csum_apply(icmp.check, csum_fold(delta));
 	icmp.id = is_echo_request(f) ? ct->sport : ct->dport;
 	return store_summed(ctx, l4, &icmp, sizeof(icmp));

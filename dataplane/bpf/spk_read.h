@@ -9,6 +9,7 @@
 
 /* RFC 791 section 3.1: options that route at the sender's will. RFC 7126 has them dropped. */
 #define IP4_MF 0x2000
+#define IP4_DF 0x4000
 #define IP4_OPTION_END 0
 #define IP4_OPTION_NOP 1
 #define IP4_OPTION_LSRR 131
@@ -31,7 +32,6 @@
 #define ICMP6_PARAMETER 4 /* the last of the errors, from 1 on */
 #define ICMP6_ECHO 128
 #define ICMP6_ECHO_REPLY 129
-#define ICMP_TYPE_NONE 255 /* reserved: a later fragment's */
 
 struct spk_icmp {
 	__u8 type;
@@ -171,6 +171,15 @@ static __always_inline void frag_key(const struct spk_flow *f, struct spk_frag_k
 	k->zone = f->orig.zone;
 }
 
+/* The type of the echo whose later fragment this is: requests have their identifier as source port,
+ * replies as destination port. */
+static __always_inline __u8 echo_type(const struct spk_flow *f)
+{
+	if (f->orig.proto == IPPROTO_ICMPV6)
+		return f->orig.dport ? ICMP6_ECHO_REPLY : ICMP6_ECHO;
+	return f->orig.dport ? ICMP4_ECHO_REPLY : ICMP4_ECHO;
+}
+
 static __noinline enum spk_counter read_later_fragment(struct spk_flow *f)
 {
 	struct spk_frag_key k;
@@ -183,7 +192,7 @@ static __noinline enum spk_counter read_later_fragment(struct spk_flow *f)
 	f->orig.sport = first->sport;
 	f->orig.dport = first->dport;
 	f->orig.tcp_flags = TCP_ACK;
-	f->icmp_type = ICMP_TYPE_NONE;
+	f->icmp_type = echo_type(f);
 	return SPK_OK;
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "spk_conntrack.h"
+#include "spk_device.h"
 #include "spk_read.h"
 #include "spk_sctp.h"
 
@@ -64,11 +65,6 @@ static __always_inline long fix_sum(spk_ctx *ctx, __u32 offset, __u16 addr_delta
 	return ctx_store(ctx, offset, &sum, sizeof(sum));
 }
 
-/* The device's own sum over the frame, which XDP has none of. */
-static __always_inline void fix_device_sum(spk_ctx *ctx, __u32 delta)
-{
-}
-
 #else
 
 /* With CHECKSUM_PARTIAL the field holds the sum of the pseudo header only: the helper then takes
@@ -115,11 +111,6 @@ static __always_inline long fix_fast(spk_ctx *ctx, const struct spk_ct *ct, void
 	}
 	return fix_with_flags(ctx, offset + offsetof(struct udphdr, check), ct->addr_delta,
 			      ct->port_delta, BPF_F_MARK_MANGLED_0);
-}
-
-static __always_inline void fix_device_sum(spk_ctx *ctx, __u32 delta)
-{
-	bpf_csum_update(ctx, delta);
 }
 
 #endif

@@ -139,14 +139,23 @@ __noinline int promote(struct spk_flow *f)
 }
 
 /* What becomes of a packet whose member was removed; 0: it goes on. */
-static __always_inline int check_owner(struct spk_flow *f, const struct spk_ct *ct)
+static __always_inline int check_owner(struct spk_flow *f, struct spk_ct *ct)
 {
 	struct spk_owner *owner = bpf_map_lookup_elem(&spk_owners, &ct->owner);
 
 	if (!owner || !(owner->flags & SPK_OWNER_REMOVED) || owner->down == SPK_DOWN_NONE)
 		return 0;
-	return owner->down == SPK_DOWN_DROP ? dropped(SPK_DROP_MEMBER_DOWN)
-					    : answer(f, SPK_REPLY_RESET);
+	if (owner->down == SPK_DOWN_DROP)
+		return dropped(SPK_DROP_MEMBER_DOWN);
+	ct->state |= SPK_ST_RST; /* no need to keep it for long */
+	return answer(f, SPK_REPLY_RESET);
+}
+
+/* What becomes of a packet that cannot be sent on: RFC 1812 section 5.2.7.1 has the sender told that
+ * there is no route. */
+static __always_inline enum spk_decision no_way(struct spk_flow *f, enum spk_counter fault)
+{
+	return fault == SPK_DROP_NO_ROUTE ? answer(f, SPK_REPLY_UNREACHABLE) : dropped(fault);
 }
 
 /* Looks at a flow again after something has changed: which way does it go now? */
@@ -159,7 +168,7 @@ static __always_inline enum spk_decision validate(spk_ctx *ctx, struct spk_flow 
 
 	fault = find_hop(ctx, &f->xlat, &f->hop);
 	if (fault)
-		return dropped(fault);
+		return no_way(f, fault);
 	store_hop(ct, &f->hop, gen);
 	count(SPK_FLOWS_VALIDATED);
 	return SPK_FORWARD;
@@ -184,7 +193,7 @@ static __always_inline bool is_first(const struct spk_flow *f, const struct spk_
 }
 
 /* Does the packet start a connection although it has an entry? Then the entry goes. */
-static __always_inline bool starts_anew(struct spk_flow *f, const struct spk_found *e)
+static __noinline bool starts_anew(struct spk_flow *f, const struct spk_found *e)
 {
 	struct spk_owner *owner = bpf_map_lookup_elem(&spk_owners, &e->ct->owner);
 
@@ -232,8 +241,8 @@ static __always_inline int known_flow(spk_ctx *ctx, struct spk_flow *f, const __
 	if (starts_anew(f, &e))
 		return 0;
 	decision = check_owner(f, e.ct);
-	if (decision)
-		return decision;
+	if (decision) /* the member may have been removed a moment ago */
+		return starts_anew(f, &e) ? 0 : decision;
 	if (e.half && is_proof(e.ct, f)) {
 		fault = promote(f);
 		if (fault)
@@ -312,7 +321,7 @@ static __always_inline int new_flow(spk_ctx *ctx, struct spk_flow *f, enum spk_c
 		return SPK_FORWARD;
 	if (vs)
 		refuse(vs);
-	return dropped(fault);
+	return no_way(f, fault);
 }
 
 /* Does what leaves fit the way? Of segments that are offloaded together, each by itself. */

@@ -30,6 +30,7 @@ const (
 	SpkXDPMapSpkFrags       = "spk_frags"
 	SpkXDPMapSpkHalf4       = "spk_half4"
 	SpkXDPMapSpkHalf6       = "spk_half6"
+	SpkXDPMapSpkIcmpBudget  = "spk_icmp_budget"
 	SpkXDPMapSpkLoads       = "spk_loads"
 	SpkXDPMapSpkLocal4      = "spk_local4"
 	SpkXDPMapSpkLocal6      = "spk_local6"
@@ -125,6 +126,7 @@ type SpkXDPMapSpecs struct {
 	SpkFrags       *ebpf.MapSpec `ebpf:"spk_frags"`
 	SpkHalf4       *ebpf.MapSpec `ebpf:"spk_half4"`
 	SpkHalf6       *ebpf.MapSpec `ebpf:"spk_half6"`
+	SpkIcmpBudget  *ebpf.MapSpec `ebpf:"spk_icmp_budget"`
 	SpkLoads       *ebpf.MapSpec `ebpf:"spk_loads"`
 	SpkLocal4      *ebpf.MapSpec `ebpf:"spk_local4"`
 	SpkLocal6      *ebpf.MapSpec `ebpf:"spk_local6"`
@@ -188,6 +190,7 @@ type SpkXDPMaps struct {
 	SpkFrags       *ebpf.Map `ebpf:"spk_frags"`
 	SpkHalf4       *ebpf.Map `ebpf:"spk_half4"`
 	SpkHalf6       *ebpf.Map `ebpf:"spk_half6"`
+	SpkIcmpBudget  *ebpf.Map `ebpf:"spk_icmp_budget"`
 	SpkLoads       *ebpf.Map `ebpf:"spk_loads"`
 	SpkLocal4      *ebpf.Map `ebpf:"spk_local4"`
 	SpkLocal6      *ebpf.Map `ebpf:"spk_local6"`
@@ -226,6 +229,7 @@ func (m *SpkXDPMaps) Close() error {
 		m.SpkFrags,
 		m.SpkHalf4,
 		m.SpkHalf6,
+		m.SpkIcmpBudget,
 		m.SpkLoads,
 		m.SpkLocal4,
 		m.SpkLocal6,
