@@ -3,18 +3,16 @@
 package nstest
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/dataplane/internal/space"
 )
 
 // Privileged skips a test that needs root, and fails it where CI promises root.
@@ -74,128 +72,27 @@ func BPFFS(t testing.TB) string {
 	return dir
 }
 
-// Namespace is a network namespace without a name, gone with the test. Its methods are safe for
-// concurrent use.
+// Namespace is a network namespace without a name, gone with the test.
 type Namespace struct {
-	// Handle is valid until the test's cleanup.
-	Handle netns.NsHandle
-
-	starts chan func() // run by the thread that stays, the parent of the namespace's programs
+	*space.Namespace
 }
 
 // New makes a namespace with loopback up and no duplicate address detection.
 func New(t testing.TB) *Namespace {
 	t.Helper()
 	Privileged(t)
-	n := &Namespace{starts: make(chan func())}
-	made := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the namespace
-		err := n.enter()
-		made <- err
-		if err != nil {
-			return
-		}
-		for start := range n.starts {
-			start()
-		}
-	}()
-	if err := <-made; err != nil {
-		t.Fatalf("make network namespace: %v", err)
-	}
-	t.Cleanup(func() {
-		close(n.starts)
-		_ = n.Handle.Close() // a descriptor that was only read
-	})
-	return n
-}
-
-// enter takes the thread into a new namespace and readies that.
-func (n *Namespace) enter() error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return err
-	}
-	var err error
-	if n.Handle, err = netns.Get(); err != nil {
-		return err
-	}
-	for _, scope := range []string{"all", "default"} {
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/accept_dad", []byte("0"), 0); err != nil {
-			return err
-		}
-	}
-	lo, err := netlink.LinkByName("lo")
+	n, err := space.New()
 	if err != nil {
-		return fmt.Errorf("find lo: %w", err)
+		t.Fatal(err)
 	}
-	return netlink.LinkSetUp(lo)
+	t.Cleanup(func() { _ = n.Close() }) // a descriptor that was only read
+	return &Namespace{n}
 }
 
 // Do runs f inside the namespace, on a thread that ends with it. An error of f ends the test.
 func (n *Namespace) Do(t testing.TB, f func() error) {
 	t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is discarded
-		if err := netns.Set(n.Handle); err != nil {
-			done <- err
-			return
-		}
-		done <- f()
-	}()
-	if err := <-done; err != nil {
+	if err := n.Namespace.Do(f); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// Enter runs f inside the namespace, on the one thread that stays there: quicker than Do, and one
-// call at a time.
-func (n *Namespace) Enter(f func() error) error { return enterBy(n.starts, f) }
-
-// Thread is a thread that stays inside the namespace.
-type Thread struct{ calls chan func() }
-
-// Thread starts another thread that stays inside the namespace until Stop.
-func (n *Namespace) Thread() *Thread {
-	t := &Thread{calls: make(chan func())}
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is discarded
-		if err := netns.Set(n.Handle); err != nil {
-			panic(err) // the handle is good until the test's cleanup
-		}
-		for f := range t.calls {
-			f()
-		}
-	}()
-	return t
-}
-
-// Enter runs f on the thread, one call at a time.
-func (t *Thread) Enter(f func() error) error { return enterBy(t.calls, f) }
-
-// Stop ends the thread; Enter must not be called again.
-func (t *Thread) Stop() { close(t.calls) }
-
-func enterBy(calls chan<- func(), f func() error) error {
-	done := make(chan error, 1)
-	calls <- func() { done <- f() }
-	return <-done
-}
-
-// Path names the namespace for programs such as ip(8), until the test's cleanup.
-func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(n.Handle)) }
-
-// Start starts the program inside the namespace. It is killed when the test binary ends; the
-// caller waits for it.
-func (n *Namespace) Start(cmd *exec.Cmd) error {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // counts for the thread that starts it
-	started := make(chan error, 1)
-	n.starts <- func() { started <- cmd.Start() }
-	if err := <-started; err != nil {
-		return fmt.Errorf("start %s: %w", cmd.Path, err)
-	}
-	return nil
 }
