@@ -8,6 +8,8 @@ MAKEFLAGS  += --no-print-directory
 DEBS      := iproute2 ovn-common openvswitch-common iperf3 iputils-ping traceroute
 # What the interoperation tests talk through the proxy with.
 DEBS_TEST := nginx-light curl wrk iputils-tracepath
+# What the benchmarks compare the proxy with.
+DEBS_BENCH := nftables haproxy
 # What regenerating the eBPF objects asks for besides.
 DEBS_BPF  := clang-19 llvm-19 libbpf-dev linux-libc-dev
 
@@ -34,8 +36,11 @@ e2e: deps build ## all tests, unprivileged and privileged; leaves nothing behind
 test: ## the tests that need no root (the others skip by name)
 	go test ./...
 
-bench: deps build ## benchmarks: up beside bare `ip -batch`, iperf3 beside plain forwarding
+bench: deps build ## benchmarks: the proxy beside yardsticks, nftables and HAProxy; the lab beside bare `ip -batch`
+	@.ci/debs $(DEBS_BENCH)
 	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e ./dataplane
+	@mkdir -p $(ARTIFACTS)
+	@.ci/unchanged bin/spklab bench --save $(ARTIFACTS)/bench.json
 
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these'; exit 1; }

@@ -7,6 +7,6 @@ func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newUp(), newDown(), newPlan(), newValidate(), newPrune(), newDoctor(),
 		newInspect(), newApply(), newDelete(), newGet(), newScale(), newExec(), newTest(),
-		newSchema(), newVersion(), newRun(),
+		newBench(), newSchema(), newVersion(), newRun(),
 	}
 }
