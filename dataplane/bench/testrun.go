@@ -21,6 +21,7 @@ type testRuns struct {
 	o      Options
 	r      *Report
 	tmm    *tmm
+	room   int // connections that fit into conntrack
 	sticks []*yardstick
 	wraps  map[frontEnd]*wrapper
 	conns  map[kind][]conn
@@ -46,13 +47,15 @@ func runTestRuns(ctx context.Context, o Options, r *Report) error {
 // withTestRuns has f called on a pinned thread in the namespace of a TMM with so many connections
 // of each kind.
 func withTestRuns(o Options, r *Report, connections int, f func(*testRuns) error) error {
+	// Two kinds of each family stay; the new flows of a round go after it.
+	room := 2*connections + 4*newFlows
 	t, err := newTMM(tmmConfig{
-		connections: 4 * connections, halfOpen: 4 * connections, frontend: dataplane.FrontendXDP, state: benchState(benchMembers),
+		connections: room, halfOpen: room, frontend: dataplane.FrontendXDP, state: benchState(benchMembers),
 	})
 	if err != nil {
 		return err
 	}
-	m := &testRuns{o: o, r: r, tmm: t, wraps: map[frontEnd]*wrapper{}, conns: map[kind][]conn{}, frames: map[kind]*frames{}, fresh: int(bpf.MaxFlows)}
+	m := &testRuns{o: o, r: r, tmm: t, room: room, wraps: map[frontEnd]*wrapper{}, conns: map[kind][]conn{}, frames: map[kind]*frames{}, fresh: int(bpf.MaxFlows)}
 	err = t.ns.Do(func() error {
 		if err := pin(m.o.CPU); err != nil {
 			return err
@@ -117,7 +120,7 @@ func (m *testRuns) learn(n int) error {
 	for _, name := range []string{empty, prealloc, slab} {
 		entries := uint32(1)
 		if name != empty {
-			entries = uint32(8 * n)
+			entries = uint32(2 * m.room)
 		}
 		y, err := newYardstick(name, entries)
 		if err != nil {

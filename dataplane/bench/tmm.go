@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/dataplane"
+	"github.com/spklab/spklab/dataplane/bench/bpf"
 	"github.com/spklab/spklab/dataplane/internal/space"
 )
 
@@ -39,6 +40,7 @@ type tmm struct {
 	ns    *space.Namespace
 	plane *dataplane.Dataplane
 	ports [2]port // by side
+	ends  ends
 	// progs are the programs as they are attached: what is measured is what users run.
 	progs map[frontEnd]*[2]*ebpf.Program
 }
@@ -80,7 +82,7 @@ func (t *tmm) start(c tmmConfig) error {
 		{"int", []string{"10.144.100.16/24", "fd00:10:144:100::16/64"}, []string{"10.144.100.11", "fd00:10:144:100::11"}, []string{memberNet4 + "/24", memberNet6 + "/64"}},
 	}
 	for i, n := range networks {
-		p, err := addPort(n.name, byte(i+1), n.addrs, n.neighbours, n.routes)
+		p, err := t.addPort(n.name, byte(i+1), n.addrs, n.neighbours, n.routes)
 		if err != nil {
 			return fmt.Errorf("make interface %s: %w", n.name, err)
 		}
@@ -102,8 +104,9 @@ func (t *tmm) start(c tmmConfig) error {
 	return t.findPrograms()
 }
 
-// addPort makes a veth whose far end nobody listens at.
-func addPort(name string, number byte, addrs, neighbours, routes []string) (port, error) {
+// addPort makes a veth whose far end nobody listens at. XDP sends only to a veth whose other end
+// has an XDP program too.
+func (t *tmm) addPort(name string, number byte, addrs, neighbours, routes []string) (port, error) {
 	p := port{mac: net.HardwareAddr{2, 0, 0, 0, number, 0x16}, neighbor: net.HardwareAddr{2, 0, 0, 0, number, 1}}
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: p.mac}, PeerName: name + "-far"}
 	if err := netlink.LinkAdd(veth); err != nil {
@@ -116,6 +119,11 @@ func addPort(name string, number byte, addrs, neighbours, routes []string) (port
 		}
 		if err := netlink.LinkSetUp(l); err != nil {
 			return p, err
+		}
+		if n != name {
+			if err := t.ends.attach(bpf.BenchProgBenchPass, l.Attrs().Index); err != nil {
+				return p, err
+			}
 		}
 		p.index = l.Attrs().Index
 	}
@@ -214,7 +222,7 @@ func (t *tmm) close() error {
 	if t.plane != nil {
 		errs = append(errs, t.plane.Remove())
 	}
-	return errors.Join(append(errs, t.ns.Close())...)
+	return errors.Join(append(errs, t.ends.close(), t.ns.Close())...)
 }
 
 // send runs one frame through the program of a side and returns it as it leaves. The caller's
