@@ -39,6 +39,12 @@ type Config struct {
 	// MaxHalfOpen bounds the flows of each address family whose sender has not proved itself by
 	// an answer to the TMM's, 0 = DefaultMaxHalfOpen. When there are more, the oldest go.
 	MaxHalfOpen int
+	// FlowEvents has the start and the end of every flow logged, as far as the log's bound on
+	// events goes: a few hundred at once, one a second in the long run.
+	FlowEvents bool
+	// DropSample has one in so many drops of each reason logged, within the same bound; 0 =
+	// DefaultDropSample, negative: none.
+	DropSample int
 	// Log receives events; nil drops them.
 	Log *ctl.Log
 }
@@ -47,14 +53,16 @@ type Config struct {
 // use. Open, SetInterfaces and Run must be called in the network namespace of the interfaces
 // (for the tests: on a locked thread; a proxy process lives in its namespace as a whole).
 type Dataplane struct {
-	log     *ctl.Log
-	pins    pins
-	objs    bpf.SpkObjects
-	links   *netlink.Handle // into the network namespace of the interfaces
-	xdp     *xdpPrograms    // in the driver; nil until an interface asks for it
-	generic *xdpPrograms    // likewise
-	loads   loads
-	grace   grace
+	log        *ctl.Log
+	pins       pins
+	objs       bpf.SpkObjects
+	links      *netlink.Handle // into the network namespace of the interfaces
+	xdp        *xdpPrograms    // in the driver; nil until an interface asks for it
+	generic    *xdpPrograms    // likewise
+	loads      loads
+	grace      grace
+	told       told
+	flowEvents bool
 
 	inUse sync.RWMutex // held for reading by who works on the maps without mu; taken after it
 
@@ -69,6 +77,7 @@ type Dataplane struct {
 	swaps     uint64            // how often the set of removed owners has changed
 	removed   map[uint32]bool   // owners that are kept for their flows only
 	idle      map[uint32]uint32 // idle timeouts of owners in ticks, defaults left out
+	names     map[uint32]string // of virtual servers and egresses, by owner
 }
 
 // ErrClosed is returned by every method after Close or Remove.
@@ -167,7 +176,7 @@ func (d *Dataplane) start(c Config) error {
 			return fmt.Errorf("set tail call %d: %w", slot, err)
 		}
 	}
-	if err := d.configureLocked(); err != nil {
+	if err := d.configureLocked(c); err != nil {
 		return err
 	}
 	k, err := d.readKernel()
@@ -188,7 +197,7 @@ func (d *Dataplane) start(c Config) error {
 }
 
 // configureLocked writes spk_config; the generation goes on from what was pinned.
-func (d *Dataplane) configureLocked() error {
+func (d *Dataplane) configureLocked(settings Config) error {
 	localMin, localMax, err := readLocalPorts()
 	if err != nil {
 		return err
@@ -200,6 +209,11 @@ func (d *Dataplane) configureLocked() error {
 	return d.updateConfigLocked(func(c *bpf.Config) {
 		c.PortMin, c.PortMax = low, high
 		c.Layout, c.Clock = bpf.Layout, bpf.TickShift
+		c.Flags &^= bpf.FlowEvents
+		if settings.FlowEvents {
+			c.Flags |= bpf.FlowEvents
+		}
+		c.DropSample = uint32(max(cmp.Or(settings.DropSample, DefaultDropSample), 0))
 	})
 }
 

@@ -35,6 +35,7 @@ type pass struct {
 	swaps   uint64
 	// flows that are left, of removed members; and of egresses those that change family.
 	flows map[uint32]int
+	tell  func(c Conn, owner uint32) // of an established connection that is forgotten, its addresses; may be nil
 }
 
 // beginPass notes what the pass has to know. From then on inUse keeps the maps open.
@@ -45,9 +46,11 @@ func (d *Dataplane) beginPass(now uint32) (*pass, error) {
 		return nil, ErrClosed
 	}
 	d.inUse.RLock()
-	return &pass{
-		now: now, limits: timeouts{d.idle}, removed: maps.Clone(d.removed), swaps: d.swaps, flows: map[uint32]int{},
-	}, nil
+	p := &pass{now: now, limits: timeouts{d.idle}, removed: maps.Clone(d.removed), swaps: d.swaps, flows: map[uint32]int{}}
+	if d.flowEvents {
+		p.tell = d.tellEnded
+	}
+	return p, nil
 }
 
 // endPass frees the removed members that have no flows left. When an Apply changed them, what
@@ -85,6 +88,9 @@ func collectTable[K, V comparable](t table[K, V], p *pass) (int, error) {
 		return half, err
 	}
 	doomed := doomed[K, V]{table: t}
+	if p.tell != nil {
+		doomed.gone = func(k K, owner uint32) { p.tell(t.conn(&k, new(V)), owner) }
+	}
 	shortest := p.limits.shortest()
 	err = scanUntil(t.m, func(k K, v *V) error {
 		ct := t.ct(v)
@@ -183,7 +189,8 @@ func protocolOf[K any](k K) Protocol {
 type doomed[K, V comparable] struct {
 	table    table[K, V]
 	forward  []K
-	owners   []uint32 // of forward
+	owners   []uint32                // of forward
+	gone     func(k K, owner uint32) // told of every connection that was ended; nil: nobody
 	backward []K
 	ended    int
 }
@@ -221,6 +228,9 @@ func (d *doomed[K, V]) flush() (int, error) {
 		}
 		d.table.loads.ended(d.owners[i], 1)
 		d.ended++
+		if d.gone != nil {
+			d.gone(k, d.owners[i])
+		}
 	}
 	d.forward, d.owners, d.backward = d.forward[:0], d.owners[:0], d.backward[:0]
 	return d.ended, nil

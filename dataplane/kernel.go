@@ -223,12 +223,15 @@ func (k *kernel) serverOf(id uint32) (serverKey, bool) {
 	return serverKey{}, false
 }
 
-// rememberLocked keeps what ageing has to know: which owners are kept for their flows only,
-// and the idle timeouts that differ from the defaults.
+// rememberLocked keeps what ageing and events have to know: which owners are kept for their flows
+// only, the idle timeouts that differ from the defaults, and names.
 func (d *Dataplane) rememberLocked(k *kernel) {
 	former := d.removed
-	d.removed, d.idle = map[uint32]bool{}, map[uint32]uint32{}
+	d.removed, d.idle, d.names = map[uint32]bool{}, map[uint32]uint32{}, map[uint32]string{}
 	for id, o := range k.owners {
+		var c Conn
+		k.nameConn(&c, id)
+		d.names[id] = c.VirtualServer + c.Egress
 		if o.Flags&bpf.OwnerRemoved != 0 {
 			d.removed[id] = true
 		}

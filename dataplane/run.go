@@ -16,8 +16,8 @@ const (
 	collectShare = 50
 )
 
-// Run ages connections out and follows the kernel's routes and neighbours until ctx ends,
-// which is no error.
+// Run ages connections out, follows the kernel's routes and neighbours and logs the programs'
+// events until ctx ends, which is no error.
 func (d *Dataplane) Run(ctx context.Context) error {
 	w, err := newWatch()
 	if err != nil {
@@ -30,6 +30,7 @@ func (d *Dataplane) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.run(ctx, d.forgetHops) })
 	g.Go(func() error { return d.collectUntil(ctx) })
+	g.Go(func() error { return d.follow(ctx) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}

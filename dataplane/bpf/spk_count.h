@@ -55,10 +55,10 @@ static __noinline int tell_drop(spk_ctx *ctx, enum spk_counter reason)
 	e->reason = reason;
 	e->ifindex = ctx_ifindex(ctx);
 	e->len = len;
-	if (len >= SPK_EVENT_PACKET)
-		ctx_load(ctx, 0, e->packet, SPK_EVENT_PACKET);
-	else if (len >= ETH_HLEN + 40)
-		ctx_load(ctx, 0, e->packet, ETH_HLEN + 40);
+	if (len > SPK_EVENT_PACKET)
+		len = SPK_EVENT_PACKET;
+	if (len)
+		ctx_load(ctx, 0, e->packet, len);
 	bpf_ringbuf_submit(e, 0);
 	return 0;
 }
