@@ -36,7 +36,7 @@ func TestMemberRemoved(t *testing.T) {
 	port := 7600
 	for _, a := range actions {
 		for _, f := range families() {
-			for _, s := range snats() {
+			for _, s := range n.snats {
 				port++
 				vs := server(fmt.Sprint("down-", port), dataplane.TCP, f.web(s), fmt.Sprint(port), s)
 				vs.DownAction = a.action

@@ -16,7 +16,7 @@ import (
 func testEcho(t *testing.T, n *network) {
 	for _, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
-			for _, s := range snats() {
+			for _, s := range n.snats {
 				t.Run("egress "+s.String(), func(t *testing.T) {
 					for _, size := range []int{0, 56, 1400, 4000} {
 						n.pods[0].ping(t, f, f.podFrom(s, 0), f.client, size)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spklab/spklab/dataplane"
+	"github.com/spklab/spklab/dataplane/internal/nstest"
 )
 
 // network is a client, a router, a TMM, a node and its pods:
@@ -19,6 +20,8 @@ type network struct {
 	pods                      []*host
 	config                    dataplane.Config
 	proxy                     *dataplane.Dataplane
+	// snats are the source translations that the tests go through; all are programmed.
+	snats []dataplane.SNAT
 }
 
 // pods of the network.
@@ -85,8 +88,8 @@ func (f family) pool() []string {
 // empty is a virtual server without members.
 func (f family) empty() string { return fmt.Sprintf(f.vipFmt, 3, 0) }
 
-// snats are the ways to translate sources.
-func snats() []dataplane.SNAT {
+// allSNATs are the ways to translate sources.
+func allSNATs() []dataplane.SNAT {
 	return []dataplane.SNAT{dataplane.SNATNone, dataplane.SNATAutomap, dataplane.SNATPool}
 }
 
@@ -94,6 +97,9 @@ func snats() []dataplane.SNAT {
 func newNetwork(t testing.TB, frontend dataplane.Frontend) *network {
 	t.Helper()
 	n := wire(t)
+	if frontend == dataplane.FrontendXDP || frontend == dataplane.FrontendXDPGeneric {
+		n.readyForXDP(t)
+	}
 	n.configure(frontend)
 	n.open(t)
 	t.Cleanup(func() { must(t, n.proxy.Remove()) })
@@ -101,6 +107,16 @@ func newNetwork(t testing.TB, frontend dataplane.Frontend) *network {
 	n.run(t)
 	n.explain(t)
 	return n
+}
+
+// readyForXDP has the other ends of the TMM's links finish their checksums, which a program in
+// the driver cannot see are unfinished, and take what XDP sends.
+func (n *network) readyForXDP(t testing.TB) {
+	t.Helper()
+	nstest.Programs(t, "ethtool")
+	for _, h := range []*host{n.router, n.node} {
+		h.output(t, "ethtool", "-K", "tmms", "tx", "off", "gro", "on")
+	}
 }
 
 // configure says where the dataplane is attached.
@@ -113,7 +129,10 @@ func (n *network) configure(frontend dataplane.Frontend) {
 // wire makes the hosts and their links, addresses and routes.
 func wire(t testing.TB) *network {
 	t.Helper()
-	n := &network{client: newHost(t, "client"), router: newHost(t, "router"), tmm: newHost(t, "tmm"), node: newHost(t, "node")}
+	n := &network{
+		client: newHost(t, "client"), router: newHost(t, "router"), tmm: newHost(t, "tmm"), node: newHost(t, "node"),
+		snats: allSNATs(),
+	}
 	cable(t, n.client, "eth0", n.router, "clients")
 	cable(t, n.router, "tmms", n.tmm, "net2")
 	cable(t, n.tmm, "net1", n.node, "tmms")
@@ -196,7 +215,7 @@ func (n *network) state() dataplane.State {
 			dataplane.SelfIP{Interface: "1.1", Addr: netip.MustParseAddr(f.internal)},
 			dataplane.SelfIP{Interface: "1.2", Addr: netip.MustParseAddr(f.external)})
 		s.VirtualServers = append(s.VirtualServers, server("empty", dataplane.TCP, f.empty(), "80", dataplane.SNATAutomap))
-		for _, snat := range snats() {
+		for _, snat := range allSNATs() {
 			web := server("web", dataplane.TCP, f.web(snat), "80", snat)
 			for i := range n.pods {
 				web.Members = append(web.Members, member(f.pod(i), "80"))
@@ -209,7 +228,7 @@ func (n *network) state() dataplane.State {
 			}
 		}
 	}
-	for _, snat := range snats() {
+	for _, snat := range allSNATs() {
 		e := dataplane.Egress{Name: "egress-" + snat.String(), SNAT: snat, SNATPool: poolOf(snat)}
 		for _, f := range families() {
 			e.Sources = append(e.Sources, f.prefix(f.podFrom(snat, 0)))

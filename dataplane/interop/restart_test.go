@@ -39,7 +39,7 @@ func TestRestart(t *testing.T) {
 	defer over()
 	var g errgroup.Group
 	for _, f := range families() {
-		for _, s := range snats() {
+		for _, s := range n.snats {
 			g.Go(func() error { return n.slowly(restarted, w, url(f.web(s), "/large")) })
 			g.Go(func() error {
 				return n.slowly(restarted, w, "-T", filepath.Join(w.dirs[0], "large"), url(f.web(s), fmt.Sprintf("/in/%s-%s", f.name, s)))

@@ -22,7 +22,7 @@ type way struct {
 func (n *network) ways() []way {
 	var out []way
 	for _, f := range families() {
-		for _, s := range snats() {
+		for _, s := range n.snats {
 			out = append(out, way{f.name + " ingress " + s.String(), f, s, false, n.client, n.pods[0], f.client, f.every(s), f.pod(0)})
 			for i, p := range n.pods {
 				if podDefault(i) == s {

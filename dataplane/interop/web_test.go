@@ -95,7 +95,7 @@ func (f family) seen(s dataplane.SNAT) []string {
 func testWeb(t *testing.T, n *network) {
 	w := n.webs(t)
 	for _, f := range families() {
-		for _, s := range snats() {
+		for _, s := range n.snats {
 			t.Run(f.name+" "+s.String(), func(t *testing.T) {
 				t.Run("who", func(t *testing.T) { n.who(t, f, s) })
 				t.Run("small", func(t *testing.T) { n.fetch(t, url(f.web(s), "/small"), w.small) })
