@@ -7,9 +7,9 @@ MAKEFLAGS  += --no-print-directory
 # What the lab calls (ovn-nbctl, iperf3, ip, ping, traceroute) and what its tests compare with (ovsdb-server).
 DEBS      := iproute2 ovn-common openvswitch-common iperf3 iputils-ping traceroute
 # What the interoperation tests talk through the proxy with.
+DEBS_TEST := nginx-light curl wrk ethtool iputils-tracepath
 # What the benchmarks compare the proxy with.
 DEBS_BENCH := nftables haproxy
-DEBS_TEST := nginx-light curl wrk ethtool iputils-tracepath
 # What regenerating the eBPF objects asks for besides.
 DEBS_BPF  := clang-19 llvm-19 libbpf-dev linux-libc-dev
 

@@ -20,7 +20,7 @@ type removal struct {
 }
 
 // TestMemberRemoved removes a member under its connections and looks at what both stacks notice,
-// for the DownActions that answer nothing themselves.
+// for every DownAction.
 func TestMemberRemoved(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, "")
@@ -30,6 +30,7 @@ func TestMemberRemoved(t *testing.T) {
 		tcp, udp func(*testing.T, removal)
 	}{
 		{dataplane.DownNone, goesOn, goesElsewhere},
+		{dataplane.DownReset, bothReset, clientRefused},
 		{dataplane.DownDrop, bothSilent, bothSilent},
 		{dataplane.DownReselect, clientReset, goesElsewhere},
 	}
@@ -129,12 +130,31 @@ func goesElsewhere(t *testing.T, r removal) {
 	exchange(t, r.client, toPeer{r.other, peer}, "elsewhere")
 }
 
+// bothReset: whoever sends is told.
+func bothReset(t *testing.T, r removal) {
+	for name, c := range map[string]net.Conn{"client": r.client, "server": r.server} {
+		_, err := c.Write([]byte("after"))
+		must(t, err)
+		if _, err := c.Read(make([]byte, 100)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: error %v, want reset", name, err)
+		}
+	}
+}
+
 // clientReset: the second pod knows nothing of the connection.
 func clientReset(t *testing.T, r removal) {
 	_, err := r.client.Write([]byte("after"))
 	must(t, err)
 	if _, err := r.client.Read(make([]byte, 100)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("error %v, want reset", err)
+	}
+}
+
+func clientRefused(t *testing.T, r removal) {
+	_, err := r.client.Write([]byte("after"))
+	must(t, err)
+	if _, err := r.client.Read(make([]byte, 100)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("error %v, want refused", err)
 	}
 }
 

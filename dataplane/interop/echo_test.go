@@ -12,11 +12,15 @@ import (
 	"github.com/spklab/spklab/dataplane"
 )
 
-// testEcho has ping ask hosts outside.
+// testEcho has ping ask virtual servers, which the TMM answers for, and hosts outside.
 func testEcho(t *testing.T, n *network) {
 	for _, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
 			for _, s := range n.snats {
+				t.Run("virtual server "+s.String(), func(t *testing.T) {
+					n.client.ping(t, f, f.client, f.web(s), 56)
+					n.client.ping(t, f, f.client, f.web(s), 1400)
+				})
 				t.Run("egress "+s.String(), func(t *testing.T) {
 					for _, size := range []int{0, 56, 1400, 4000} {
 						n.pods[0].ping(t, f, f.podFrom(s, 0), f.client, size)
@@ -29,6 +33,9 @@ func testEcho(t *testing.T, n *network) {
 				if err == nil || !strings.Contains(out, " 0 received") {
 					t.Errorf("error %v from\n%s", err, out)
 				}
+			})
+			t.Run("virtual server from a pod", func(t *testing.T) {
+				n.pods[0].ping(t, f, f.pod(0), f.web(dataplane.SNATAutomap), 56)
 			})
 		})
 	}

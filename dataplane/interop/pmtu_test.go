@@ -1,0 +1,78 @@
+package interop
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+)
+
+const smallMTU = 1400
+
+// TestPathMTU: the stacks of clients and servers find out that the MTU is 1400 in the middle.
+func TestPathMTU(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		narrow func(*testing.T, *network)
+	}{
+		{"at the TMM", func(t *testing.T, n *network) {
+			n.tmm.ip(t, "link set net1 mtu %d\nlink set net2 mtu %[1]d\n", smallMTU)
+			n.node.ip(t, "link set tmms mtu %d\n", smallMTU)
+			n.router.ip(t, "link set tmms mtu %d\n", smallMTU)
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNetwork(t, "")
+			tt.narrow(t, n)
+			n.each(t, func(t *testing.T, w way) { w.findMTU(t, n) })
+		})
+	}
+}
+
+// findMTU sends much both ways and looks at what the stacks have learned.
+func (w way) findMTU(t *testing.T, n *network) {
+	n.forgetMTUs(t)
+	c, s := w.tcp(t, "7500")
+	data := make([]byte, 4<<20)
+	_, _ = rand.Read(data)
+	for _, half := range []struct {
+		name     string
+		h        *host
+		from, to *net.TCPConn
+	}{{"client", w.from, c, s}, {"server", w.at, s, c}} {
+		t.Run("from the "+half.name, func(t *testing.T) {
+			go func() {
+				_, _ = half.from.Write(data) // the reader sees what is missing
+				_ = half.from.CloseWrite()
+			}()
+			got := sha256.New()
+			size, err := io.Copy(got, half.to)
+			must(t, err)
+			if want := sha256.Sum256(data); string(got.Sum(nil)) != string(want[:]) {
+				t.Errorf("%d bytes arrived, not the %d that were sent", size, len(data))
+			}
+			peer := half.from.RemoteAddr().(*net.TCPAddr).IP.String()
+			route := half.h.output(t, "ip", "route", "get", peer, "from", half.from.LocalAddr().(*net.TCPAddr).IP.String())
+			if !strings.Contains(route, fmt.Sprintf("mtu %d", smallMTU)) {
+				t.Errorf("the %s has not learned the path MTU to %s:\n%s", half.name, peer, route)
+			}
+		})
+	}
+	t.Run("datagrams", func(t *testing.T) { w.echo(t, 1450) })
+}
+
+// forgetMTUs empties the route caches: what a host has learned also shows in the segment size
+// that it offers.
+func (n *network) forgetMTUs(t testing.TB) {
+	t.Helper()
+	for _, h := range append(n.pods, n.client) {
+		for _, f := range families() {
+			h.output(t, "ip", f.flag, "route", "flush", "cache")
+		}
+	}
+}
