@@ -33,8 +33,9 @@ type SpkSpkAffinityKey struct {
 type SpkSpkClock uint32
 
 const (
-	SpkSpkClockSPK_TICK_SHIFT  SpkSpkClock = 27
-	SpkSpkClockSPK_TOUCH_TICKS SpkSpkClock = 8
+	SpkSpkClockSPK_TICK_SHIFT    SpkSpkClock = 27
+	SpkSpkClockSPK_TOUCH_TICKS   SpkSpkClock = 8
+	SpkSpkClockSPK_TOUCH_JIFFIES SpkSpkClock = 100
 )
 
 type SpkSpkConfig struct {
@@ -120,6 +121,7 @@ type SpkSpkCt struct {
 	Owner     uint32
 	PeerZone  uint16
 	Mtu       uint16
+	Jiffies   uint32
 }
 
 type SpkSpkCt4 struct {

@@ -17,7 +17,7 @@ static __always_inline __u32 now_ticks(void)
 static __always_inline void touch(struct spk_ct *ct, __u8 tcp_flags)
 {
 	__u8 state = ct->state;
-	__u32 now = now_ticks();
+	__u32 jiffies = bpf_jiffies64();
 
 	if (!opens(tcp_flags))
 		state |= SPK_ST_SEEN;
@@ -29,8 +29,10 @@ static __always_inline void touch(struct spk_ct *ct, __u8 tcp_flags)
 		state &= ~SPK_ST_RST;
 	if (state != ct->state)
 		ct->state = state;
-	if (now - ct->seen >= SPK_TOUCH_TICKS)
-		ct->seen = now;
+	if (jiffies - ct->jiffies >= SPK_TOUCH_JIFFIES) {
+		ct->jiffies = jiffies;
+		ct->seen = now_ticks();
+	}
 }
 
 static __always_inline void account(const struct spk_ct *ct, __u32 bytes)

@@ -30,6 +30,16 @@ static __always_inline bool fast_fits(spk_ctx *ctx, __u32 l3_len, __u32 head, __
 	return gso && head + gso + (proto == IPPROTO_TCP ? (doff >> 4) * 4 : 8) <= mtu;
 }
 
+/* Bytes of the frame, without a call. */
+static __always_inline __u32 frame_len(spk_ctx *ctx, __u32 l3_len)
+{
+#ifdef SPK_XDP
+	return ETH_HLEN + l3_len;
+#else
+	return ctx->len;
+#endif
+}
+
 static __always_inline int fast4(spk_ctx *ctx, enum spk_side side, __u16 zone)
 {
 	struct spk_headers4 h;
@@ -51,7 +61,7 @@ static __always_inline int fast4(spk_ctx *ctx, enum spk_side side, __u16 zone)
 	    !fast_fits(ctx, h.l3_len, sizeof(*h.ip), key.proto, v->ct.mtu, h.doff))
 		return slow(ctx, SPK_PROG_SLOW4, side, zone);
 	touch(&v->ct, h.tcp_flags);
-	account(&v->ct, ctx_len(ctx));
+	account(&v->ct, frame_len(ctx, h.l3_len));
 	if (rewrite4(ctx, &h, v))
 		return drop(ctx, SPK_DROP_REWRITE);
 	return leave(ctx, &v->ct);
@@ -78,7 +88,7 @@ static __always_inline int fast6(spk_ctx *ctx, enum spk_side side, __u16 zone)
 	    !fast_fits(ctx, h.l3_len, sizeof(*h.ip), key.proto, v->ct.mtu, h.doff))
 		return slow(ctx, SPK_PROG_SLOW6, side, zone);
 	touch(&v->ct, h.tcp_flags);
-	account(&v->ct, ctx_len(ctx));
+	account(&v->ct, frame_len(ctx, h.l3_len));
 	if (rewrite6(ctx, &h, v))
 		return drop(ctx, SPK_DROP_REWRITE);
 	return leave(ctx, &v->ct);

@@ -42,7 +42,8 @@ enum spk_limit {
 /* Time is CLOCK_MONOTONIC_COARSE in ticks of 2^27 ns (134 ms): a shift instead of a division. */
 enum spk_clock {
 	SPK_TICK_SHIFT = 27,
-	SPK_TOUCH_TICKS = 8,
+	SPK_TOUCH_TICKS = 8,     /* how far spk_ct.seen may lag */
+	SPK_TOUCH_JIFFIES = 100, /* a second at most, whatever the kernel's HZ */
 };
 
 /* The side that an interface is on; part of every conntrack key, so that what belongs to an
@@ -164,6 +165,7 @@ struct spk_ct {
 	__u32 owner;
 	__u16 peer_zone; /* of the opposite direction's key */
 	__u16 mtu;       /* longest IP packet that leaves */
+	__u32 jiffies;   /* when seen was written: reading them is no call, unlike the clock */
 };
 
 /* 56 bytes at most: with the key and the kernel's head it fills a 128-byte object. */
