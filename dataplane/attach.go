@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -60,7 +58,7 @@ func (d *Dataplane) SetInterfaces(interfaces []Interface) error {
 }
 
 func (d *Dataplane) setInterfacesLocked(interfaces []Interface) error {
-	if err := enableLookups(); err != nil {
+	if err := d.enableLookupsLocked(); err != nil {
 		return err
 	}
 	plans, err := d.planLocked(interfaces)
@@ -306,7 +304,9 @@ func (d *Dataplane) removeOthersLocked() error {
 	others, err := d.pins.others()
 	errs := []error{err}
 	for _, dir := range others {
-		errs = append(errs, d.removeFilters(dir), os.RemoveAll(dir))
+		lost, err := lostConnections(dir)
+		d.log.Add("pins-replaced", dir, fmt.Sprintf("layout %d is another one: %d connections of the former version are lost", bpf.Layout, lost))
+		errs = append(errs, err, d.removeFilters(dir), os.RemoveAll(dir))
 	}
 	return errors.Join(errs...)
 }
@@ -327,27 +327,4 @@ func (d *Dataplane) removeFilters(dir string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// enableLookups lets the programs look up routes as if the TMM itself sent the packet: the
-// kernel asks for forwarding to be on for the interface a lookup starts from, and loopback is
-// the one from where that lets nothing through. The switch is left on.
-func enableLookups() error {
-	for _, family := range []string{"ipv4", "ipv6"} {
-		path := "/proc/sys/net/" + family + "/conf/lo/forwarding"
-		b, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // a kernel without this family
-		}
-		if err != nil {
-			return fmt.Errorf("read %s: %w", path, err)
-		}
-		if strings.TrimSpace(string(b)) == "1" {
-			continue
-		}
-		if err := os.WriteFile(path, []byte("1"), 0); err != nil {
-			return fmt.Errorf("allow route lookups: %w", err)
-		}
-	}
-	return nil
 }

@@ -66,18 +66,20 @@ type Dataplane struct {
 
 	inUse sync.RWMutex // held for reading by who works on the maps without mu; taken after it
 
-	mu        sync.Mutex
-	closed    bool
-	ports     map[int]*port     // attached interfaces by index
-	services  guards            // as Apply was told last, for interfaces that come and go
-	bits      map[string]uint32 // of attached interfaces in spk_egress.ports, by number
-	poolNext  uint32            // where the search for a free pool range starts
-	snatNext  uint32            // and for the addresses of a SNAT pool
-	unsettled bool              // some owner is marked as removed, and programs may not know yet
-	swaps     uint64            // how often the set of removed owners has changed
-	removed   map[uint32]bool   // owners that are kept for their flows only
-	idle      map[uint32]uint32 // idle timeouts of owners in ticks, defaults left out
-	names     map[uint32]string // of virtual servers and egresses, by owner
+	mu         sync.Mutex
+	closed     bool
+	ports      map[int]*port // attached interfaces by index
+	forwarding forwarding
+	switched   []string          // families whose forwarding was off on loopback
+	services   guards            // as Apply was told last, for interfaces that come and go
+	bits       map[string]uint32 // of attached interfaces in spk_egress.ports, by number
+	poolNext   uint32            // where the search for a free pool range starts
+	snatNext   uint32            // and for the addresses of a SNAT pool
+	unsettled  bool              // some owner is marked as removed, and programs may not know yet
+	swaps      uint64            // how often the set of removed owners has changed
+	removed    map[uint32]bool   // owners that are kept for their flows only
+	idle       map[uint32]uint32 // idle timeouts of owners in ticks, defaults left out
+	names      map[uint32]string // of virtual servers and egresses, by owner
 }
 
 // ErrClosed is returned by every method after Close or Remove.
@@ -276,7 +278,7 @@ func (d *Dataplane) closeLocked() error {
 		}
 	}
 	d.links.Close() // from here on it stands for the caller's network namespace
-	return errors.Join(append(errs, d.loads.close(), d.grace.close(), d.objs.Close())...)
+	return errors.Join(append(errs, d.loads.close(), d.grace.close(), d.forwarding.close(), d.objs.Close())...)
 }
 
 // Remove detaches from every interface, removes all pins of this dataplane and closes it:
@@ -290,5 +292,5 @@ func (d *Dataplane) Remove() error {
 		errs = append(errs, p.detach(d.links))
 	}
 	clear(d.ports)
-	return errors.Join(append(errs, d.pins.remove(), d.closeLocked())...)
+	return errors.Join(append(errs, d.restoreForwardingLocked(), d.pins.remove(), d.closeLocked())...)
 }

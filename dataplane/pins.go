@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/dataplane/bpf"
@@ -18,6 +19,7 @@ import (
 // one subdirectory a layout, so that a version never misreads the maps of another. The zero
 // value pins nothing.
 //
+//	DIR/forwarding             a note of the switches that were off before
 //	DIR/v1/spk_ct4             a map by its name
 //	DIR/v1/tcx-ingress-12      the attachment to the interface with index 12
 //	DIR/v1/clsact-ingress-12   a note that a filter of ours is there, and who made its clsact
@@ -124,6 +126,59 @@ func (p pins) others() ([]string, error) {
 	return out, nil
 }
 
+// switchedNote is where the pins say which of the kernel's switches this dataplane has turned on.
+const switchedNote = "forwarding"
+
+func (p pins) switched() ([]string, error) {
+	if p.dir == "" {
+		return nil, nil
+	}
+	note, err := os.Readlink(filepath.Join(p.dir, switchedNote))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read note of switches: %w", err)
+	}
+	return strings.Split(note, ","), nil
+}
+
+// noteSwitched writes what switched reads; a note is a symbolic link, which a BPF filesystem can
+// hold.
+func (p pins) noteSwitched(families []string) error {
+	if p.dir == "" {
+		return nil
+	}
+	path := filepath.Join(p.dir, switchedNote)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("note switches: %w", err)
+	}
+	if err := os.Symlink(strings.Join(families, ","), path); err != nil {
+		return fmt.Errorf("note switches: %w", err)
+	}
+	return nil
+}
+
+// lostConnections counts what another layout's conntrack holds, an entry a direction.
+func lostConnections(dir string) (int, error) {
+	entries := 0
+	for _, name := range []string{"spk_ct4", "spk_ct6"} {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), &ebpf.LoadPinOptions{ReadOnly: true})
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("look at the connections of another layout: %w", err)
+		}
+		n, err := countEntries(m)
+		if err := errors.Join(err, m.Close()); err != nil {
+			return 0, err
+		}
+		entries += n
+	}
+	return entries / 2, nil
+}
+
 // remove removes every pin and the directory itself; missing ones are removed already.
 func (p pins) remove() error {
 	if p.dir == "" {
@@ -131,6 +186,9 @@ func (p pins) remove() error {
 	}
 	if err := os.RemoveAll(p.layout()); err != nil {
 		return fmt.Errorf("remove pins: %w", err)
+	}
+	if err := os.RemoveAll(filepath.Join(p.dir, switchedNote)); err != nil {
+		return fmt.Errorf("remove note of switches: %w", err)
 	}
 	if err := os.Remove(p.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove pin directory: %w", err)
