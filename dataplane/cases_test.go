@@ -110,15 +110,24 @@ func (c packetCase) run(t *testing.T, r *rig, family string) {
 	r.reset(t, s)
 	r.noSums = c.cut
 	p := &player{r: r, c: c, state: s, hosts: tableHosts(family), bound: map[string]string{}}
-	for _, step := range strings.FieldsFunc(c.script, func(r rune) bool { return r == ';' || r == '\n' }) {
-		if step = strings.TrimSpace(step); step != "" {
-			p.step(t, step)
-		}
+	for _, step := range steps(c.script) {
+		p.step(t, step)
 	}
 	if p.pending != "" {
 		t.Errorf("%s: nothing is said of what becomes of it", p.pending)
 	}
 	r.checkPairs(t)
+}
+
+// steps takes a script apart.
+func steps(script string) []string {
+	var out []string
+	for _, step := range strings.FieldsFunc(script, func(r rune) bool { return r == ';' || r == '\n' }) {
+		if step = strings.TrimSpace(step); step != "" {
+			out = append(out, step)
+		}
+	}
+	return out
 }
 
 // player plays one case.

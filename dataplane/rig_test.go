@@ -29,6 +29,7 @@ type rig struct {
 	internal int
 	external int
 	applied  State // by apply
+	pins     string
 	// noSums: frames come to traffic control without a device's sum. The kernel keeps none of a
 	// packet that is cut, but a test run goes on comparing it.
 	noSums bool
@@ -40,6 +41,12 @@ func newRig(t testing.TB, s State) *rig {
 }
 
 func newRigAt(t testing.TB, s State, front frontEnd) *rig {
+	t.Helper()
+	return newRigPinned(t, s, front, "")
+}
+
+// newRigPinned is a rig with its pins in a directory.
+func newRigPinned(t testing.TB, s State, front frontEnd, pins string) *rig {
 	t.Helper()
 	ns := newNamespace(t)
 	cable(t, ns, "net1", ns, "peer1")
@@ -68,18 +75,30 @@ func newRigAt(t testing.TB, s State, front frontEnd) *rig {
 		ns.ethtool(t, "peer1", ethtoolSetGRO, 1) // without it a veth pair transmits nothing of XDP
 		ns.ethtool(t, "peer2", ethtoolSetGRO, 1)
 	}
-	r := &rig{front: front, ns: ns, internal: ns.link(t, "net1").Attrs().Index, external: ns.link(t, "net2").Attrs().Index}
-	ns.do(t, func() error {
-		var err error
-		r.d, err = Open(Config{MaxConnections: 1024, MaxHalfOpen: 1024, Interfaces: []Interface{
-			{Number: "1.1", Name: "net1", Internal: true, Frontend: front.at}, {Number: "1.2", Name: "net2", Frontend: front.at},
-		}})
-		return err
-	})
+	r := &rig{front: front, ns: ns, pins: pins, internal: ns.link(t, "net1").Attrs().Index, external: ns.link(t, "net2").Attrs().Index}
+	r.open(t)
 	t.Cleanup(func() { must(t, r.d.Remove()) })
 	_, err := r.d.Apply(s)
 	must(t, err)
 	return r
+}
+
+func (r *rig) open(t testing.TB) {
+	t.Helper()
+	r.ns.do(t, func() error {
+		var err error
+		r.d, err = Open(Config{PinDir: r.pins, MaxConnections: 1024, MaxHalfOpen: 1024, Interfaces: []Interface{
+			{Number: "1.1", Name: "net1", Internal: true, Frontend: r.front.at}, {Number: "1.2", Name: "net2", Frontend: r.front.at},
+		}})
+		return err
+	})
+}
+
+// reopen closes the dataplane and opens it again on its pins, as another process would.
+func (r *rig) reopen(t testing.TB) {
+	t.Helper()
+	must(t, r.d.Close())
+	r.open(t)
 }
 
 // from runs a frame through the program of the side it comes from.

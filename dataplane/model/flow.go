@@ -57,11 +57,6 @@ func (m *Model) known(r *packet, e *entry) (d Decision, again string) {
 		m.forget(f)
 		return d, "flows_replaced"
 	}
-	proof := !r.hasHandshake() || e == f.forward && !r.has('S') && !r.has('R')
-	if f.half && proof {
-		f.half = false
-		d.Counted = append(d.Counted, "flows_established")
-	}
 	if f.owner.removed {
 		switch f.owner.down {
 		case dataplane.DownDrop:
@@ -69,6 +64,11 @@ func (m *Model) known(r *packet, e *entry) (d Decision, again string) {
 		case dataplane.DownReset, dataplane.DownReselect:
 			return Decision{Verdict: Answer, Answer: ReplyReset, Counted: d.Counted}, ""
 		}
+	}
+	proof := !r.hasHandshake() || e == f.forward && !r.has('S') && !r.has('R')
+	if f.half && proof {
+		f.half = false
+		d.Counted = append(d.Counted, "flows_established")
 	}
 	return m.forward(r, e, d.Counted), ""
 }
