@@ -214,14 +214,16 @@ static __noinline bool starts_anew(struct spk_flow *f, const struct spk_found *e
 static __always_inline enum spk_decision not_promoted(struct spk_flow *f, enum spk_counter fault)
 {
 	struct spk_owner *owner = bpf_map_lookup_elem(&spk_owners, &f->owner);
-	struct spk_cursor *cursor;
 
 	if (fault != SPK_DROP_TABLE_FULL || !owner)
 		return dropped(fault);
-	cursor = bpf_map_lookup_elem(&spk_cursors, &owner->vs);
+#ifndef SPK_XDP /* the program at traffic control, which answers, comes here too */
+	struct spk_cursor *cursor = bpf_map_lookup_elem(&spk_cursors, &owner->vs);
+
 	if (cursor)
 		__sync_fetch_and_add(&cursor->refused, 1);
 	count(SPK_DROP_TABLE_FULL);
+#endif
 	return answer(f, SPK_REPLY_RESET);
 }
 
