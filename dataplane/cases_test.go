@@ -74,6 +74,7 @@ func packetTables() map[string][]packetCase {
 		"balance":         balanceCases(),
 		"subnets":         subnetCases(),
 		"ping":            pingCases(),
+		"sctp":            sctpCases(),
 	}
 }
 

@@ -66,7 +66,7 @@ func (p *pair) send(t testing.TB, internal bool, in frame.Packet) (out frame.Pac
 		t.Fatal(err)
 	}
 	p.history = append(p.history, fmt.Sprintf("internal %t: %s", internal, frame.Words(b)))
-	verdict, b, got := p.rig.Send(t, internal, in)
+	verdict, b, got := p.rig.Send(t, internal, p.mayAnswer(in), in)
 	counted := dataplane.Grown(before, p.rig.Counted(t))
 	p.history = append(p.history, fmt.Sprintf("\t%s %s", verdict, frame.Words(got)))
 	var chosen model.Choice
@@ -85,6 +85,30 @@ func (p *pair) send(t testing.TB, internal bool, in frame.Packet) (out frame.Pac
 	return want.Out, want.Verdict == model.Forward, want.Side == model.Internal
 }
 
+// mayAnswer reports whether a packet may be answered with less than itself.
+func (p *pair) mayAnswer(in frame.Packet) bool {
+	lost := slices.ContainsFunc([]string{"4", "6"}, func(f string) bool { return in.Dst.Addr() == dataplane.TableHosts(f)["lost"] })
+	return in.TTL < 2 || lost || in.Length > 1000 || p.model.HasRemoved()
+}
+
+// compareAnswer: an answer is right in itself and goes back to the sender. There may be none when
+// there have been many, or none may be given.
+func (p *pair) compareAnswer(t testing.TB, verdict string, in, out []byte) {
+	t.Helper()
+	switch verdict {
+	case "dropped":
+	case "forwarded":
+		if err := frame.Verify(out); err != nil {
+			p.fail(t, "%s: %v", frame.Show(out), err)
+		}
+		if string(in[:6]) != string(out[6:12]) || string(in[6:12]) != string(out[:6]) {
+			p.fail(t, "the answer goes elsewhere: %s", frame.Show(out))
+		}
+	default:
+		p.fail(t, "%s, want an answer", verdict)
+	}
+}
+
 func (p *pair) fail(t testing.TB, format string, args ...any) {
 	t.Helper()
 	t.Fatalf(format, args...)
@@ -95,7 +119,10 @@ func (p *pair) compare(t testing.TB, want model.Decision, verdict string, in, ou
 	t.Helper()
 	words := map[model.Verdict]string{model.Forward: "forwarded", model.Drop: "dropped", model.Kernel: "given to the kernel"}
 	word, ok := words[want.Verdict]
-	if !ok { // answers and ICMP errors have tables of their own
+	if want.Verdict == model.Answer {
+		p.compareAnswer(t, verdict, in, out)
+	}
+	if !ok { // what is in answers, and ICMP errors, have tables of their own
 		return
 	}
 	if verdict != word {

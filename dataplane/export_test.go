@@ -46,9 +46,11 @@ func Grown(before, after map[string]uint64) map[string]uint64 { return grown(bef
 
 // Send runs a packet through the programs, from the internal side or from the external one. The
 // frame that it answers is the one that left, if it did; verdict is one of "forwarded", "dropped"
-// and "given to the kernel".
-func (r *Rig) Send(t testing.TB, internal bool, p frame.Packet) (verdict string, in, out []byte) {
+// and "given to the kernel". A packet that may be cut for an answer must come plain, without a
+// device's sum.
+func (r *Rig) Send(t testing.TB, internal, plain bool, p frame.Packet) (verdict string, in, out []byte) {
 	t.Helper()
+	r.r.noSums = plain
 	side := bpf.External
 	p.SrcMAC, p.DstMAC = mac(t, macRouter), mac(t, macExternal)
 	if internal {

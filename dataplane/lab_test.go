@@ -76,9 +76,10 @@ func tableState() State {
 		}
 		for name, snat := range map[string]SNAT{"web": SNATAutomap, "nosnat": SNATNone, "pool": SNATPool} {
 			server(TCP, name, 80, snat, 8080, "pod")
+			server(SCTP, name, 80, snat, 8080, "pod")
 			server(UDP, name, 53, snat, 5300, "pod")
 		}
-		for _, p := range []Protocol{TCP, UDP} {
+		for _, p := range []Protocol{TCP, UDP, SCTP} {
 			server(p, "every", 0, SNATNone, 0, "pod")
 		}
 		server(TCP, "every", 443, SNATNone, 8443, "pod2")

@@ -20,8 +20,8 @@ type path struct {
 }
 
 func paths() []path {
-	virtual := []frame.Kind{frame.TCP, frame.UDP}
-	out := []frame.Kind{frame.TCP, frame.UDP, frame.Echo}
+	virtual := []frame.Kind{frame.TCP, frame.UDP, frame.SCTP}
+	out := []frame.Kind{frame.TCP, frame.UDP, frame.SCTP, frame.Echo}
 	return []path{
 		{"automap", false, virtual, "client", "web", 80},
 		{"none", false, virtual, "client", "nosnat", 80},
@@ -41,6 +41,9 @@ func (w path) packet(rnd *rand.Rand, family string, kind frame.Kind) frame.Packe
 		Kind: kind, TTL: uint8(2 + rnd.IntN(254)), TOS: uint8(rnd.Uint32()), Length: rnd.IntN(1400),
 		ID: rnd.Uint32N(65536), DF: rnd.IntN(2) == 0, Flags: "S", TCPOptions: rnd.IntN(2) == 0,
 		Src: netip.AddrPortFrom(h[w.src], 0), Dst: netip.AddrPortFrom(h[w.dst], 0),
+	}
+	if kind == frame.SCTP {
+		p.Flags = "INIT"
 	}
 	if family == "6" {
 		p.ID, p.DF, p.Label = 0, false, rnd.Uint32N(1<<20)
@@ -64,8 +67,11 @@ func swapped(p frame.Packet) frame.Packet {
 	if p.Kind == frame.Echo {
 		p.Kind = frame.EchoReply
 	}
-	if p.Kind == frame.TCP {
+	switch p.Kind {
+	case frame.TCP:
 		p.Flags = "SA"
+	case frame.SCTP:
+		p.Flags = "INIT-ACK"
 	}
 	return p
 }

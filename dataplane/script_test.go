@@ -119,7 +119,7 @@ func (s *script) packet() frame.Packet {
 	src := pick(s, []string{"client", "pod", "client2", "pod2", "plain", "pooled", "jailed", "router"})
 	dst := pick(s, []string{"web", "client", "nosnat", "pod", "several", "every", "pool", "empty", "client2", "outside", "inside", "lost", "all", "snat1", "narrow", "pod3"})
 	p := frame.Packet{TTL: frame.DefaultTTL, Length: frame.DefaultLength}
-	p.Kind = pick(s, []frame.Kind{frame.TCP, frame.UDP, frame.Echo, frame.EchoReply, frame.Other})
+	p.Kind = pick(s, []frame.Kind{frame.TCP, frame.UDP, frame.Echo, frame.SCTP, frame.EchoReply, frame.Other})
 	p.Src, p.Dst = withPort(hosts[src], 0), withPort(hosts[dst], 0)
 	switch p.Kind {
 	case frame.TCP, frame.UDP, frame.SCTP:
@@ -221,14 +221,14 @@ func seeds() [][]byte {
 	var out [][]byte
 	for _, family := range [][]byte{{}, {15}} {
 		for _, dst := range []byte{0, 2, 4, 5, 6} {
-			for _, kind := range []byte{0, 1} {
+			for _, kind := range []byte{0, 1, 3} {
 				port := kind & 1 & ^(kind >> 1)
 				out = append(out,
 					append(slices.Clone(family), 0, 0, dst, kind, 0, port, 0, 0, 5, 2, 0, 9, 0, 0, 5, 0, 0, 9, 4, 0, 5, 4, 0, 12, 1, 9, 1, 0))
 			}
 		}
 		for _, src := range []byte{1, 4, 5} {
-			for _, kind := range []byte{0, 1, 2} {
+			for _, kind := range []byte{0, 1, 2, 3} {
 				out = append(out, append(slices.Clone(family), 16, src, 1, kind, 0, 2, 0, 0, 5, 2, 0, 9, 0, 0, 5, 0, 0))
 			}
 		}

@@ -62,6 +62,7 @@ func (m *Model) known(r *packet, e *entry) (d Decision, again string) {
 		case dataplane.DownDrop:
 			return Decision{Verdict: Drop, Counter: "drop_member_down", Counted: d.Counted}, ""
 		case dataplane.DownReset, dataplane.DownReselect:
+			e.rst = true
 			return Decision{Verdict: Answer, Answer: ReplyReset, Counted: d.Counted}, ""
 		}
 	}

@@ -113,7 +113,7 @@ func withPort(a netip.AddrPort, port uint16) netip.AddrPort {
 func (m *Model) begin(r *packet, by rule, dst netip.AddrPort, o *owner, chosen Choice) (Decision, error) {
 	route, ok := m.route(dst.Addr())
 	if !ok {
-		return dropped("no_route"), nil
+		return Decision{Verdict: Answer, Answer: ReplyUnreachable}, nil
 	}
 	if by.egress != nil && route.Side == Internal {
 		return dropped("bad_interface"), nil

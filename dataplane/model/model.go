@@ -51,10 +51,11 @@ type Reply string
 
 // The replies.
 const (
-	ReplyEcho   Reply = "echo reply"
-	ReplyTTL    Reply = "time exceeded"
-	ReplyTooBig Reply = "too big"
-	ReplyReset  Reply = "reset"
+	ReplyEcho        Reply = "echo reply"
+	ReplyUnreachable Reply = "unreachable"
+	ReplyTTL         Reply = "time exceeded"
+	ReplyTooBig      Reply = "too big"
+	ReplyReset       Reply = "reset"
 )
 
 // Decision is what must become of a packet.

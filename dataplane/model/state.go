@@ -49,6 +49,11 @@ func (m *Model) Apply(s dataplane.State) {
 	}
 }
 
+// HasRemoved reports whether there are connections to members that have been removed.
+func (m *Model) HasRemoved() bool {
+	return slices.ContainsFunc(m.flows(), func(f *flow) bool { return f.owner.removed })
+}
+
 func (m *Model) flows() []*flow {
 	var out []*flow
 	for _, e := range m.entries {
