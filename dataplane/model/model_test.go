@@ -100,7 +100,7 @@ func TestAge(t *testing.T) {
 		{"half-open", []string{"S"}, openingTimeout},
 		{"answered, but not by the client", []string{"S", "SA"}, openingTimeout},
 		{"established", []string{"S", "SA", "A"}, dataplane.DefaultIdleTCP},
-		{"one end closed", []string{"S", "SA", "FA"}, dataplane.DefaultIdleTCP},
+		{"one end closed", []string{"S", "SA", "FA"}, closingTimeout},
 		{"both ends closed", []string{"S", "SA", "FA", "FA"}, closedTimeout},
 		{"reset", []string{"S", "SA", "A", "R"}, closedTimeout},
 		{"a reset that was forged", []string{"S", "SA", "R", "A", "A"}, dataplane.DefaultIdleTCP},
