@@ -30,7 +30,7 @@ demo: deps build ## bring up the spk topology, run its scenarios, write the repo
 	@.ci/unchanged .ci/demo $(ARTIFACTS)/demo
 
 e2e: deps build ## all tests, unprivileged and privileged; leaves nothing behind
-	@.ci/debs $(DEBS_TEST)
+	@.ci/debs $(DEBS_TEST) $(DEBS_BENCH)
 	@.ci/unchanged go test -count=1 -timeout 30m ./...
 
 test: ## the tests that need no root (the others skip by name)

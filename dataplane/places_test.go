@@ -8,13 +8,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/dataplane/internal/space"
 )
 
 // newVethNetwork is newNetwork with the TMM's interfaces being ends of veth pairs, as XDP in the
@@ -27,8 +28,8 @@ func newVethNetwork(t testing.TB, at Frontend) *network {
 	cable(t, n.host, "eth0", n.tmm, "net1")
 	cable(t, n.client, "eth0", n.tmm, "net2")
 	for _, far := range []*namespace{n.client, n.host} {
-		far.ethtool(t, "eth0", ethtoolSetTxChecksum, 0)
-		far.ethtool(t, "eth0", ethtoolSetGRO, 1)
+		far.offload(t, "eth0", space.TxChecksum, false)
+		far.offload(t, "eth0", space.GRO, true)
 	}
 	n.configure(t)
 	for i := range n.config.Interfaces {
@@ -37,33 +38,10 @@ func newVethNetwork(t testing.TB, at Frontend) *network {
 	return n
 }
 
-// Commands of linux/ethtool.h.
-const (
-	ethtoolSetTxChecksum = 0x17
-	ethtoolSetGRO        = 0x2c
-)
-
-// ethtool sets one of an interface's offloads.
-func (n *namespace) ethtool(t testing.TB, link string, command, value uint32) {
+// offload switches one of an interface's offloads.
+func (n *namespace) offload(t testing.TB, link string, o space.Offload, on bool) {
 	t.Helper()
-	n.do(t, func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		arg := [2]uint32{command, value}
-		request := struct {
-			name [unix.IFNAMSIZ]byte
-			data unsafe.Pointer
-			_    [16]byte
-		}{data: unsafe.Pointer(&arg)}
-		copy(request.name[:], link)
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
-			return fmt.Errorf("ethtool %#x of %s: %w", command, link, errno)
-		}
-		return nil
-	})
+	n.do(t, func() error { return o.Set(link, on) })
 }
 
 // allPlaces are the front ends that a veth pair can do.

@@ -11,6 +11,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"github.com/spklab/spklab/dataplane/bpf"
+	"github.com/spklab/spklab/dataplane/internal/space"
 )
 
 // The rig of the packet tables: a TMM with an internal and an external interface whose
@@ -72,8 +73,8 @@ func newRigPinned(t testing.TB, s State, front frontEnd, pins string) *rig {
 	ns.route(t, "0.0.0.0/0", "198.51.100.1")
 	ns.route(t, "::/0", "2001:db8:51::1")
 	if front.at == FrontendXDP {
-		ns.ethtool(t, "peer1", ethtoolSetGRO, 1) // without it a veth pair transmits nothing of XDP
-		ns.ethtool(t, "peer2", ethtoolSetGRO, 1)
+		ns.offload(t, "peer1", space.GRO, true) // without it a veth pair transmits nothing of XDP
+		ns.offload(t, "peer2", space.GRO, true)
 	}
 	r := &rig{front: front, ns: ns, pins: pins, internal: ns.link(t, "net1").Attrs().Index, external: ns.link(t, "net2").Attrs().Index}
 	r.open(t)

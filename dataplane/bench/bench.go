@@ -44,6 +44,7 @@ type section struct {
 func sections() []section {
 	return []section{
 		{"testrun", runTestRuns},
+		{"alone", runAlone},
 	}
 }
 

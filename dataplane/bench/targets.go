@@ -5,6 +5,20 @@ import "fmt"
 // setTargets compares what was measured with what the project promises.
 func (r *Report) setTargets() {
 	r.testRunTargets()
+	r.aloneTargets()
+}
+
+// aloneTargets: the proxy beside what the kernel does by itself.
+func (r *Report) aloneTargets() {
+	for _, flows := range aloneFlows() {
+		for _, t := range []struct {
+			mode, to string
+			most     float64
+		}{{"tcx", "plain", 1.05}, {"tcx", "nft", 0.60}, {"xdp", "plain", 0.40}} {
+			what := fmt.Sprintf("proxy alone, %s, %d flows / %s", t.mode, flows, t.to)
+			r.target(what, sectionAlone, aloneName(t.mode, flows), aloneName(t.to, flows), "<=", t.most)
+		}
+	}
 }
 
 // testRunTargets: an established packet beside the yardstick of the same front end.

@@ -89,7 +89,6 @@ const (
 	BenchProgBenchHash4Xdp = "bench_hash4_xdp"
 	BenchProgBenchHash6Tc  = "bench_hash6_tc"
 	BenchProgBenchHash6Xdp = "bench_hash6_xdp"
-	BenchProgBenchInject   = "bench_inject"
 	BenchProgBenchPass     = "bench_pass"
 	BenchProgBenchSink     = "bench_sink"
 	BenchProgBenchWrapTc   = "bench_wrap_tc"
@@ -145,7 +144,6 @@ type BenchProgramSpecs struct {
 	BenchHash4Xdp *ebpf.ProgramSpec `ebpf:"bench_hash4_xdp"`
 	BenchHash6Tc  *ebpf.ProgramSpec `ebpf:"bench_hash6_tc"`
 	BenchHash6Xdp *ebpf.ProgramSpec `ebpf:"bench_hash6_xdp"`
-	BenchInject   *ebpf.ProgramSpec `ebpf:"bench_inject"`
 	BenchPass     *ebpf.ProgramSpec `ebpf:"bench_pass"`
 	BenchSink     *ebpf.ProgramSpec `ebpf:"bench_sink"`
 	BenchWrapTc   *ebpf.ProgramSpec `ebpf:"bench_wrap_tc"`
@@ -236,7 +234,6 @@ type BenchPrograms struct {
 	BenchHash4Xdp *ebpf.Program `ebpf:"bench_hash4_xdp"`
 	BenchHash6Tc  *ebpf.Program `ebpf:"bench_hash6_tc"`
 	BenchHash6Xdp *ebpf.Program `ebpf:"bench_hash6_xdp"`
-	BenchInject   *ebpf.Program `ebpf:"bench_inject"`
 	BenchPass     *ebpf.Program `ebpf:"bench_pass"`
 	BenchSink     *ebpf.Program `ebpf:"bench_sink"`
 	BenchWrapTc   *ebpf.Program `ebpf:"bench_wrap_tc"`
@@ -251,7 +248,6 @@ func (p *BenchPrograms) Close() error {
 		p.BenchHash4Xdp,
 		p.BenchHash6Tc,
 		p.BenchHash6Xdp,
-		p.BenchInject,
 		p.BenchPass,
 		p.BenchSink,
 		p.BenchWrapTc,
