@@ -16,12 +16,16 @@ const smallMTU = 1400
 func TestPathMTU(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		name   string
-		narrow func(*testing.T, *network)
+		name    string
+		counter string // of what the TMM does about it
+		narrow  func(*testing.T, *network)
 	}{
-		{"at the TMM", func(t *testing.T, n *network) {
-			n.tmm.ip(t, "link set net1 mtu %d\nlink set net2 mtu %[1]d\n", smallMTU)
+		{"the TMM's internal link", "icmp_sent", func(t *testing.T, n *network) {
+			n.tmm.ip(t, "link set net1 mtu %d\n", smallMTU)
 			n.node.ip(t, "link set tmms mtu %d\n", smallMTU)
+		}},
+		{"the TMM's external link", "icmp_sent", func(t *testing.T, n *network) {
+			n.tmm.ip(t, "link set net2 mtu %d\n", smallMTU)
 			n.router.ip(t, "link set tmms mtu %d\n", smallMTU)
 		}},
 	}
@@ -30,6 +34,11 @@ func TestPathMTU(t *testing.T) {
 			n := newNetwork(t, "")
 			tt.narrow(t, n)
 			n.each(t, func(t *testing.T, w way) { w.findMTU(t, n) })
+			counters, err := n.proxy.Counters()
+			must(t, err)
+			if counters[tt.counter] == 0 {
+				t.Errorf("%s is 0: somebody else told the stacks", tt.counter)
+			}
 		})
 	}
 }
