@@ -128,9 +128,7 @@ func (d *Dataplane) setMACs(c *bpf.Config) {
 		if d.ports[index].iface.Internal {
 			side = bpf.Internal
 		}
-		if dev, err := net.InterfaceByIndex(index); err == nil {
-			copy(c.Mac[side][:], dev.HardwareAddr)
-		}
+		copy(c.Mac[side][:], d.ports[index].device.MAC[:])
 	}
 }
 

@@ -172,6 +172,7 @@ func (d *Dataplane) start(c Config) error {
 		bpf.ProgSlow4: d.objs.SpkSlow4, bpf.ProgSlow6: d.objs.SpkSlow6,
 		bpf.ProgNAT64: d.objs.Spk6to4, bpf.ProgNAT46: d.objs.Spk4to6,
 		bpf.ProgReply4: d.objs.SpkReply4, bpf.ProgReply6: d.objs.SpkReply6,
+		bpf.ProgNeigh: d.objs.SpkNeigh,
 	}
 	for slot, prog := range progs {
 		if err := d.objs.SpkProgs.Put(uint32(slot), prog); err != nil {

@@ -44,6 +44,7 @@ type device struct {
 	Kind   string // of rtnetlink: "veth", "macvlan"; "device" for hardware
 	Driver string // as ethtool names it, "" where it does not
 	MTU    int    // bytes
+	MAC    [6]byte
 	// Features are valid while Known; before Linux 6.3 they are not.
 	Features XDPFeatures
 	Known    bool

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
 
 	"github.com/spklab/spklab/dataplane/bpf"
@@ -59,7 +58,7 @@ func (d *Dataplane) portValues(have map[uint32]bpf.Port, selfIPs []SelfIP) (map[
 	want := map[uint32]bpf.Port{}
 	for _, index := range d.served() {
 		p := d.ports[index]
-		v := portValue(p.iface, selfIPs)
+		v := portValue(p.iface, p.device.MAC, selfIPs)
 		v.Bit = bits[index]
 		if _, guarded := d.services[p.iface.Number]; guarded {
 			v.Flags |= bpf.PortGuarded
@@ -134,16 +133,13 @@ func freeBit(taken map[uint8]bool) (uint8, bool) {
 	return 0, false
 }
 
-func portValue(i Interface, selfIPs []SelfIP) bpf.Port {
-	var v bpf.Port
+func portValue(i Interface, mac [6]byte, selfIPs []SelfIP) bpf.Port {
+	v := bpf.Port{Mac: mac}
 	if i.Internal {
 		v.Side = bpf.Internal
 	}
 	copy(v.Interface[:len(v.Interface)-1], i.Number)
 	v.Zone = i.Zone
-	if dev, err := net.InterfaceByIndex(i.Index); err == nil {
-		copy(v.Mac[:], dev.HardwareAddr)
-	}
 	var have4, have6 bool
 	for _, ip := range selfIPs {
 		if ip.Interface != i.Number {

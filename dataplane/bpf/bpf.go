@@ -119,6 +119,7 @@ const (
 
 	ProgReply4 = SpkSpkProgSPK_PROG_REPLY4
 	ProgReply6 = SpkSpkProgSPK_PROG_REPLY6
+	ProgNeigh  = SpkSpkProgSPK_PROG_NEIGH
 )
 
 // Counters returns every counter with a name to show, in the order of the enum.

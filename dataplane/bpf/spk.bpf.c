@@ -11,6 +11,7 @@
 #include "spk_slow.h"
 #ifndef SPK_XDP
 #include "spk_nat64.h"
+#include "spk_neigh.h"
 #include "spk_reply.h"
 #endif
 
@@ -141,6 +142,14 @@ SEC(SPK_SEC)
 int spk_reply6(spk_ctx *ctx)
 {
 	return reply(ctx, SPK_AF_INET6);
+}
+
+SEC(SPK_SEC)
+int spk_neigh(spk_ctx *ctx)
+{
+	if (ctx->protocol == bpf_htons(ETH_P_ARP))
+		return answer_arp(ctx);
+	return answer_solicitation(ctx);
 }
 
 #endif

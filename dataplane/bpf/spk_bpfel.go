@@ -626,6 +626,7 @@ const (
 	SpkProgSpk6to4       = "spk_6to4"
 	SpkProgSpkExternal   = "spk_external"
 	SpkProgSpkInternal   = "spk_internal"
+	SpkProgSpkNeigh      = "spk_neigh"
 	SpkProgSpkReply4     = "spk_reply4"
 	SpkProgSpkReply6     = "spk_reply6"
 	SpkProgSpkSlow4      = "spk_slow4"
@@ -680,6 +681,7 @@ type SpkProgramSpecs struct {
 	Spk6to4     *ebpf.ProgramSpec `ebpf:"spk_6to4"`
 	SpkExternal *ebpf.ProgramSpec `ebpf:"spk_external"`
 	SpkInternal *ebpf.ProgramSpec `ebpf:"spk_internal"`
+	SpkNeigh    *ebpf.ProgramSpec `ebpf:"spk_neigh"`
 	SpkReply4   *ebpf.ProgramSpec `ebpf:"spk_reply4"`
 	SpkReply6   *ebpf.ProgramSpec `ebpf:"spk_reply6"`
 	SpkSlow4    *ebpf.ProgramSpec `ebpf:"spk_slow4"`
@@ -847,6 +849,7 @@ type SpkPrograms struct {
 	Spk6to4     *ebpf.Program `ebpf:"spk_6to4"`
 	SpkExternal *ebpf.Program `ebpf:"spk_external"`
 	SpkInternal *ebpf.Program `ebpf:"spk_internal"`
+	SpkNeigh    *ebpf.Program `ebpf:"spk_neigh"`
 	SpkReply4   *ebpf.Program `ebpf:"spk_reply4"`
 	SpkReply6   *ebpf.Program `ebpf:"spk_reply6"`
 	SpkSlow4    *ebpf.Program `ebpf:"spk_slow4"`
@@ -860,6 +863,7 @@ func (p *SpkPrograms) Close() error {
 		p.Spk6to4,
 		p.SpkExternal,
 		p.SpkInternal,
+		p.SpkNeigh,
 		p.SpkReply4,
 		p.SpkReply6,
 		p.SpkSlow4,

@@ -32,6 +32,8 @@
 #define ICMP6_PARAMETER 4 /* the last of the errors, from 1 on */
 #define ICMP6_ECHO 128
 #define ICMP6_ECHO_REPLY 129
+#define ICMP6_SOLICITATION 135 /* RFC 4861 */
+#define ICMP6_ADVERTISEMENT 136
 
 struct spk_icmp {
 	__u8 type;
@@ -92,6 +94,12 @@ static __always_inline bool is_echo_reply(const struct spk_flow *f)
 {
 	return f->orig.proto == IPPROTO_ICMP ? f->icmp_type == ICMP4_ECHO_REPLY
 					     : f->icmp_type == ICMP6_ECHO_REPLY;
+}
+
+/* Of a neighbour that was known before, with the neighbour as destination (RFC 4861, 7.3.3). */
+static __always_inline bool is_solicitation(const struct spk_flow *f)
+{
+	return f->orig.proto == IPPROTO_ICMPV6 && f->icmp_type == ICMP6_SOLICITATION;
 }
 
 static __always_inline bool is_icmp_error(const struct spk_flow *f)

@@ -14,6 +14,7 @@ enum spk_decision {
 	SPK_ANSWER,      /* as spk_flow.reply says */
 	SPK_TRANSLATE,   /* an ICMP error about a flow */
 	SPK_OTHER_FAMILY,
+	SPK_ASKED, /* who has one of the TMM's addresses? */
 	SPK_DROP = 256,  /* and more: the reason on top */
 };
 
@@ -289,6 +290,8 @@ static __always_inline int new_flow(spk_ctx *ctx, struct spk_flow *f, enum spk_c
 		return for_the_tmm(ctx, f);
 	if (fault == SPK_DROP_TTL_EXPIRED)
 		return answer(f, SPK_REPLY_TTL);
+	if (fault == SPK_DROP_ICMP && kinds & SPK_LOCAL_ARP && is_solicitation(f))
+		return SPK_ASKED;
 	if (fault)
 		return dropped(fault);
 	if (!vs && (kinds & SPK_LOCAL_VIP)) {
@@ -398,6 +401,8 @@ static __always_inline int conclude(spk_ctx *ctx, const struct spk_flow *f, int 
 		return go_on(ctx, v4 ? SPK_PROG_ICMP4 : SPK_PROG_ICMP6);
 	case SPK_OTHER_FAMILY:
 		return go_on(ctx, v4 ? SPK_PROG_NAT46 : SPK_PROG_NAT64);
+	case SPK_ASKED:
+		return go_on(ctx, SPK_PROG_NEIGH);
 	}
 	return drop(ctx, decision - SPK_DROP);
 }
