@@ -86,7 +86,8 @@ func (p *planner) claims(a netip.Addr) {
 	}
 }
 
-// claimNew tells the hosts of addresses that this TMM has come to answer for, once the maps do.
+// claimNew has questions for the addresses come in, and tells the hosts of those that this TMM has
+// come to answer for, once the maps do.
 func (r *reconciler) claimNew(claims []Claim) error {
 	held := map[netip.Addr]bool{}
 	for k, vs := range r.programmed {
@@ -95,7 +96,7 @@ func (r *reconciler) claimNew(claims []Claim) error {
 	for source := range r.sources {
 		held[source.Addr()] = true
 	}
-	var errs []error
+	errs := []error{r.join(claims)}
 	now := map[Claim]bool{}
 	for _, c := range claims {
 		if !held[c.Addr] {

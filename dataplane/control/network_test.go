@@ -3,7 +3,9 @@ package control
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -82,6 +84,64 @@ func TestRoutesComeAndGo(t *testing.T) {
 			}
 			return err
 		})
+	})
+}
+
+// TestGroups reads the memberships from the kernel.
+func TestGroups(t *testing.T) {
+	nstest.Privileged(t)
+	ns := nstest.New(t)
+	claims := func(addrs ...string) (out []Claim) {
+		for _, a := range addrs {
+			out = append(out, Claim{Link: "net1", Addr: netip.MustParseAddr(a)})
+		}
+		return out
+	}
+	ns.Do(t, func() error {
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "net1"}, PeerName: "far"}); err != nil {
+			return fmt.Errorf("add net1: %w", err)
+		}
+		var g groups
+		for _, s := range []struct {
+			name   string
+			claims []Claim
+			want   []string
+		}{
+			{"none", nil, nil},
+			{"one of each family", claims("192.0.2.1", "2001:db8::80"), []string{"ff0200000000000000000001ff000080"}},
+			{"two of one group, and another", claims("2001:db8::80", "2001:db8:1::80", "2001:db8::81"), []string{"ff0200000000000000000001ff000080", "ff0200000000000000000001ff000081"}},
+			{"one is left", claims("2001:db8::81"), []string{"ff0200000000000000000001ff000081"}},
+			{"all left", nil, nil},
+		} {
+			if err := g.sync(s.claims); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			data, err := os.ReadFile("/proc/thread-self/net/igmp6")
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			var got []string
+			for line := range strings.Lines(string(data)) {
+				if f := strings.Fields(line); f[1] == "net1" && strings.HasPrefix(f[2], "ff0200000000000000000001ff") {
+					got = append(got, f[2])
+				}
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(s.want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", s.name, diff)
+			}
+		}
+		if err := g.sync(claims("2001:db8::80")); err != nil {
+			return err
+		}
+		link, err := netlink.LinkByName("net1")
+		if err == nil {
+			err = netlink.LinkDel(link)
+		}
+		if err != nil {
+			return err
+		}
+		return g.sync(nil) // the interface took the membership along
 	})
 }
 

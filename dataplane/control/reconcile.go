@@ -37,6 +37,7 @@ type speaker interface {
 type effects struct {
 	plane   plane
 	network func(Network) error
+	join    func([]Claim) error // the groups that the addresses are asked for in
 	claim   func(Claim) error
 	speak   func(context.Context, bgp.SpeakerConfig) (speaker, error)
 	now     func() time.Time

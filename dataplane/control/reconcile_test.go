@@ -26,6 +26,7 @@ type world struct {
 	lossy   bool // the maps do not take virtual servers nor pools
 	failing error
 	deaf    error // what a claim meets
+	joined  []Claim
 }
 
 func (w *world) call(format string, args ...any) {
@@ -102,6 +103,10 @@ func newWorld(t *testing.T) (*world, *reconciler, *ctl.Log) {
 	e := effects{
 		plane:   w,
 		network: func(Network) error { w.call("network"); return nil },
+		join: func(claims []Claim) error {
+			w.joined = claims
+			return nil
+		},
 		claim: func(c Claim) error {
 			w.call("claim %s on %s", c.Addr, c.Link)
 			return w.deaf
@@ -249,6 +254,9 @@ func TestClaims(t *testing.T) {
 	r.reconcile(t.Context(), away)
 	r.reconcile(t.Context(), d)
 	equal(t, program+"; "+program+"; claim 198.51.100.80 on net2", w.take())
+	if diff := cmp.Diff(d.Claims, w.joined, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("groups: %s", diff)
+	}
 }
 
 func TestPoolIsAnnouncedOnceProgrammed(t *testing.T) {

@@ -48,7 +48,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	p.plane = plane
 	p.rec = newReconciler(effects{
-		plane: plane, network: syncNetwork, claim: claim, now: time.Now,
+		plane: plane, network: syncNetwork, join: new(groups).sync, claim: claim, now: time.Now,
 		speak: func(ctx context.Context, cfg bgp.SpeakerConfig) (speaker, error) {
 			cfg.Log = c.Log
 			return bgp.NewSpeaker(ctx, cfg)
