@@ -36,6 +36,14 @@ func tmmNetwork() []spec {
 			body:   func(s *scene) { s.allowedServices(f) },
 		})
 	}
+	for _, f := range []family{v4, v6} {
+		out = append(out, spec{
+			name:   fmt.Sprintf("a virtual server inside the VLAN's network over %s: one TMM answers for it, and the next one when that is not ready", f),
+			labels: []string{"neighbours", f.label()},
+			needs:  f.needs(SimOVN, Macvlan, BGP, IPv6),
+			body:   func(s *scene) { s.nearAnswers(f) },
+		})
+	}
 	return out
 }
 

@@ -37,7 +37,7 @@ func virtualServers() []spec {
 	for _, down := range []struct {
 		action string
 		f      family
-	}{{api.ServiceDownNone, v4}, {api.ServiceDownDrop, v6}} {
+	}{{api.ServiceDownNone, v4}, {api.ServiceDownDrop, v6}, {api.ServiceDownReject, v4}} {
 		out = append(out, vs("an endpoint is removed and lives on, serviceDownAction "+down.action, down.f, "service-down",
 			func(s *scene, f family) { s.serviceDown(f, down.action) }))
 	}
@@ -203,6 +203,8 @@ func (s *scene) serviceDown(f family, action string) {
 	switch action {
 	case api.ServiceDownNone:
 		check(err, "an echo of the pod that the connection is with")
+	case api.ServiceDownReject:
+		gomega.Expect(errors.Is(err, syscall.ECONNRESET)).To(gomega.BeTrue(), "the client is reset: %v", err)
 	case api.ServiceDownDrop:
 		gomega.Expect(errors.As(err, &timeout) && timeout.Timeout()).To(gomega.BeTrue(), "the client hears nothing: %v", err)
 		s.eventually("a TMM counts the packets", func() error { return s.counted("drop_member_down") })
