@@ -74,6 +74,7 @@ func packetTables() map[string][]packetCase {
 		"balance":         balanceCases(),
 		"subnets":         subnetCases(),
 		"ping":            pingCases(),
+		"nat64":           nat64Cases(),
 		"sctp":            sctpCases(),
 	}
 }
@@ -84,6 +85,7 @@ func TestPackets(t *testing.T) {
 		t.Run(front.name, func(t *testing.T) {
 			r := newRigAt(t, tableState(), front)
 			r.tableRoutes(t)
+			must(t, r.d.SetNAT46(map[netip.Addr]netip.Addr{tableHosts("4")["nat46"]: tableHosts("6")["client"]}))
 			tables := packetTables()
 			for _, subject := range slices.Sorted(maps.Keys(tables)) {
 				t.Run(subject, func(t *testing.T) { r.runTable(t, tables[subject]) })

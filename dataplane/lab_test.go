@@ -45,11 +45,11 @@ func tableHosts(family string) map[string]netip.Addr {
 		"link":    {"169.254.1.1", "fe80::1"},
 		"limited": {"255.255.255.255", "ff05::2"},
 	} {
-		out[name] = netip.MustParseAddr(addrs[0])
-		if family == "6" {
-			out[name] = netip.MustParseAddr(addrs[1])
-		}
+		out[name+"4"], out[name+"6"] = netip.MustParseAddr(addrs[0]), netip.MustParseAddr(addrs[1])
+		out[name] = out[name+family]
 	}
+	out["nat64"], out["nat46"] = netip.MustParseAddr("64:ff9b::203.0.113.10"), netip.MustParseAddr("10.2.2.7")
+	out["nobody46"] = netip.MustParseAddr("10.2.2.8")
 	return out
 }
 

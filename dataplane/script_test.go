@@ -160,7 +160,7 @@ func (s *script) extras(p *frame.Packet) {
 	if bits&8 != 0 && p.Src.Addr().Is6() {
 		p.Extensions = pick(s, [][]string{{"hop"}, {"dst", "route"}, {"hop", "long"}, {"route-left"}, slices.Repeat([]string{"dst"}, 7), slices.Repeat([]string{"dst"}, 8)})
 	}
-	if bits&16 != 0 {
+	if bits&16 != 0 && p.Kind != frame.SCTP { // whose sum a fragment alone does not tell
 		part := pick(s, [][2]int{{0, 8}, {0, 24}, {0, 48}, {8, 48}, {48, 112}, {0, 2000}})
 		p.From, p.To = part[0], part[1]
 		p.Length = max(p.Length, 100) // no fragment is empty

@@ -54,6 +54,13 @@ func sctpCases() []packetCase {
 			client> sctp client:40001 > web:80 INIT opt rr; pod< sctp inside:$p > pod:8080 INIT opt rr`},
 		{name: "with extension headers", only: "6", script: `
 			client> sctp client:40001 > web:80 INIT ext hop,dst; pod< sctp inside:$p > pod:8080 INIT ext hop,dst`},
+		{name: "in fragments, ports stay", script: `
+			client> sctp client:40001 > every:36412 INIT; pod< sctp client:40001 > pod:36412 INIT
+			client> sctp client:40001 > every:36412 DATA len 400 ipid 3 part 0-200; pod< sctp client:40001 > pod:36412 DATA len 400 ipid 3 part 0-200
+			client> sctp client:40001 > every:36412 DATA len 400 ipid 3 part 200-416; pod< sctp client:40001 > pod:36412 DATA len 400 ipid 3 part 200-416`},
+		{name: "in fragments, ports change: the sum needs the whole", script: `
+			client> sctp client:40001 > web:80 INIT; pod< sctp inside:$p > pod:8080 INIT
+			client> sctp client:40001 > web:80 DATA len 400 ipid 3 part 0-200; drop rewrite`, cut: true},
 		{name: "INIT again after an abort", script: `
 			client> sctp client:40001 > nosnat:80 INIT; pod< sctp client:40001 > pod:8080 INIT
 			client> sctp client:40001 > nosnat:80 ABORT; pod< sctp client:40001 > pod:8080 ABORT
