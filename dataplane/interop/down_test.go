@@ -23,7 +23,12 @@ type removal struct {
 // for every DownAction.
 func TestMemberRemoved(t *testing.T) {
 	t.Parallel()
-	n := newNetwork(t, "")
+	for _, frontend := range []dataplane.Frontend{dataplane.FrontendTCX, dataplane.FrontendXDP} {
+		t.Run(string(frontend), func(t *testing.T) { testMemberRemoved(t, newNetwork(t, frontend)) })
+	}
+}
+
+func testMemberRemoved(t *testing.T, n *network) {
 	state := n.state()
 	actions := []struct {
 		action   dataplane.DownAction

@@ -7,8 +7,7 @@ import (
 	"github.com/spklab/spklab/dataplane/internal/nstest"
 )
 
-// TestPrograms runs everything that leaves the network as it was, behind every front end: with
-// every source translation on tcx, with automap on the others.
+// TestPrograms runs everything that leaves the network as it was, behind every front end.
 func TestPrograms(t *testing.T) {
 	nstest.Programs(t, "nginx", "curl", "wrk", "iperf3", "ss", "ping")
 	t.Parallel()
@@ -18,9 +17,6 @@ func TestPrograms(t *testing.T) {
 		t.Run(string(frontend), func(t *testing.T) {
 			t.Parallel()
 			n := newNetwork(t, frontend)
-			if frontend != dataplane.FrontendTCX {
-				n.snats = []dataplane.SNAT{dataplane.SNATAutomap}
-			}
 			t.Run("chosen", func(t *testing.T) { testChosen(t, n, frontend) })
 			t.Run("web", func(t *testing.T) { testWeb(t, n) })
 			t.Run("iperf3", func(t *testing.T) { testIperf(t, n) })

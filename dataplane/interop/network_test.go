@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 
@@ -93,19 +94,32 @@ func allSNATs() []dataplane.SNAT {
 	return []dataplane.SNAT{dataplane.SNATNone, dataplane.SNATAutomap, dataplane.SNATPool}
 }
 
-// newNetwork makes the network, programs its dataplane and runs it until the test ends.
+// newNetwork makes the network, programs its dataplane and runs it until the test ends. Tests go
+// through every source translation behind tcx, through automap behind the other front ends.
 func newNetwork(t testing.TB, frontend dataplane.Frontend) *network {
 	t.Helper()
-	n := wire(t)
-	if frontend == dataplane.FrontendXDP || frontend == dataplane.FrontendXDPGeneric {
-		n.readyForXDP(t)
-	}
-	n.configure(frontend)
+	n := unopened(t, frontend)
 	n.open(t)
 	t.Cleanup(func() { must(t, n.proxy.Remove()) })
 	n.apply(t, n.state())
 	n.run(t)
 	n.explain(t)
+	return n
+}
+
+// unopened is newNetwork without its dataplane.
+func unopened(t testing.TB, frontend dataplane.Frontend) *network {
+	t.Helper()
+	n := wire(t)
+	if frontend != dataplane.FrontendTCX {
+		n.snats = []dataplane.SNAT{dataplane.SNATAutomap}
+	}
+	if frontend == dataplane.FrontendXDP || frontend == dataplane.FrontendXDPGeneric {
+		n.readyForXDP(t)
+	}
+	n.config = dataplane.Config{MaxConnections: 16384, Interfaces: []dataplane.Interface{
+		{Number: "1.1", Name: "net1", Internal: true, Frontend: frontend}, {Number: "1.2", Name: "net2", Frontend: frontend},
+	}}
 	return n
 }
 
@@ -117,13 +131,6 @@ func (n *network) readyForXDP(t testing.TB) {
 	for _, h := range []*host{n.router, n.node} {
 		h.output(t, "ethtool", "-K", "tmms", "tx", "off", "gro", "on")
 	}
-}
-
-// configure says where the dataplane is attached.
-func (n *network) configure(frontend dataplane.Frontend) {
-	n.config = dataplane.Config{MaxConnections: 16384, Interfaces: []dataplane.Interface{
-		{Number: "1.1", Name: "net1", Internal: true, Frontend: frontend}, {Number: "1.2", Name: "net2", Frontend: frontend},
-	}}
 }
 
 // wire makes the hosts and their links, addresses and routes.
@@ -291,6 +298,20 @@ func (n *network) run(t testing.TB) (stop func()) {
 	})
 	t.Cleanup(stop)
 	return stop
+}
+
+// drops is how many packets the dataplane has dropped.
+func (n *network) drops(t testing.TB) uint64 {
+	t.Helper()
+	counters, err := n.proxy.Counters()
+	must(t, err)
+	var sum uint64
+	for name, k := range counters {
+		if strings.HasPrefix(name, "drop_") {
+			sum += k
+		}
+	}
+	return sum
 }
 
 // explain logs what the dataplane counted when the test has failed.

@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/spklab/spklab/dataplane"
 )
 
 const smallMTU = 1400
@@ -30,16 +32,18 @@ func TestPathMTU(t *testing.T) {
 		}},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			n := newNetwork(t, "")
-			tt.narrow(t, n)
-			n.each(t, func(t *testing.T, w way) { w.findMTU(t, n) })
-			counters, err := n.proxy.Counters()
-			must(t, err)
-			if counters[tt.counter] == 0 {
-				t.Errorf("%s is 0: somebody else told the stacks", tt.counter)
-			}
-		})
+		for _, frontend := range []dataplane.Frontend{dataplane.FrontendTCX, dataplane.FrontendXDP} {
+			t.Run(tt.name+" "+string(frontend), func(t *testing.T) {
+				n := newNetwork(t, frontend)
+				tt.narrow(t, n)
+				n.each(t, func(t *testing.T, w way) { w.findMTU(t, n) })
+				counters, err := n.proxy.Counters()
+				must(t, err)
+				if counters[tt.counter] == 0 {
+					t.Errorf("%s is 0: somebody else told the stacks", tt.counter)
+				}
+			})
+		}
 	}
 }
 

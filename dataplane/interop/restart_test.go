@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/internal/nstest"
 )
 
@@ -25,8 +26,12 @@ import (
 func TestRestart(t *testing.T) {
 	nstest.Programs(t, "nginx", "curl", "ss")
 	t.Parallel()
-	n := wire(t)
-	n.configure("")
+	for _, frontend := range []dataplane.Frontend{dataplane.FrontendTCX, dataplane.FrontendXDP} {
+		t.Run(string(frontend), func(t *testing.T) { testRestart(t, unopened(t, frontend)) })
+	}
+}
+
+func testRestart(t *testing.T, n *network) {
 	n.config.PinDir = filepath.Join(nstest.BPFFS(t), "tmm")
 	n.config.Log = ctl.NewLog("interop")
 	n.open(t)

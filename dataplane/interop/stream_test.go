@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/internal/nstest"
 )
 
@@ -83,7 +84,7 @@ func exchange(t testing.TB, a, b io.ReadWriter, text string) {
 // the idle timeout.
 func TestIdle(t *testing.T) {
 	t.Parallel()
-	n := newNetwork(t, "")
+	n := newNetwork(t, dataplane.FrontendTCX)
 	state := n.state()
 	for i := range state.VirtualServers {
 		state.VirtualServers[i].IdleTimeout = 3 * time.Second
