@@ -17,7 +17,7 @@ static const __u32 crc32c_shift[16] = {
 };
 
 /* a times b, modulo the polynomial. */
-static __noinline __u32 crc32c_multiply(__u32 a, __u32 b)
+__noinline __u32 crc32c_multiply(__u32 a, __u32 b)
 {
 	__u32 product = 0;
 
@@ -31,7 +31,7 @@ static __noinline __u32 crc32c_multiply(__u32 a, __u32 b)
 
 /* What the CRC of a message of len bytes gains when its first word, as it lies in memory, changes by
  * diff. */
-static __noinline __u32 crc32c_delta(__u32 diff, __u32 len)
+__noinline __u32 crc32c_delta(__u32 diff, __u32 len)
 {
 	for (int i = 0; i < 16; i++)
 		if (len >> i & 1)

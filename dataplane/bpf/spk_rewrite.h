@@ -4,6 +4,8 @@
  * transport checksum last, as the helpers that do it invalidate pointers into the packet. */
 #pragma once
 
+#include <bpf/bpf_core_read.h>
+
 #include "spk_conntrack.h"
 #include "spk_device.h"
 #include "spk_read.h"
@@ -20,35 +22,59 @@
 #define ICMP_CHECK_OFFSET 2
 #define ICMP_ID_OFFSET 4
 
-#ifdef SPK_XDP
+/* What the checksum field of the transport holds. XDP has whole checksums only: an end point on
+ * the same machine must not leave them to its interface (ethtool -K tx off). */
+enum spk_sum {
+	SPK_SUM_WHOLE,
+	SPK_SUM_PSEUDO, /* CHECKSUM_PARTIAL: the pseudo header's, and the device does the rest */
+	SPK_SUM_DEVICE, /* whole, and the device's own sum over the packet has to follow */
+};
 
-/* XDP has whole checksums only: an end point on the same machine must not leave them to its
- * interface (ethtool -K tx off). */
-static __always_inline __sum16 corrected(__sum16 check, __u32 delta, bool udp)
+/* A checksum that changes with addresses and ports. */
+static __always_inline __sum16 whole_sum(__sum16 check, __u32 delta, bool udp)
 {
 	__sum16 sum = csum_apply(check, delta);
 
 	return udp && !sum ? 0xffff : sum;
 }
 
-static __always_inline long fix_fast(spk_ctx *ctx, const struct spk_ct *ct, void *l4, __u8 proto,
-				     __u32 offset)
+static __always_inline __sum16 corrected(__sum16 check, const struct spk_ct *ct,
+					 enum spk_sum kind, bool udp)
 {
-	__u32 delta = (__u32)ct->addr_delta + ct->port_delta;
+	__u32 sum;
+
+	if (kind == SPK_SUM_WHOLE)
+		return whole_sum(check, (__u32)ct->addr_delta + ct->port_delta, udp);
+	sum = (__u32)check + ct->addr_delta; /* not complemented */
+	sum = (sum & 0xffff) + (sum >> 16);
+	return udp && !sum ? 0xffff : sum;
+}
+
+/* Corrects the field where it lies. */
+static __always_inline long fix_in_place(spk_ctx *ctx, const struct spk_ct *ct, void *l4,
+					 __u8 proto, enum spk_sum kind)
+{
 	struct udphdr *udp = l4;
 	struct tcphdr *tcp = l4;
 
 	if (proto == IPPROTO_TCP) {
 		if ((void *)(tcp + 1) > ctx_end(ctx))
 			return -1;
-		tcp->check = corrected(tcp->check, delta, false);
+		tcp->check = corrected(tcp->check, ct, kind, false);
 	} else {
 		if ((void *)(udp + 1) > ctx_end(ctx))
 			return -1;
 		if (udp->check)
-			udp->check = corrected(udp->check, delta, true);
+			udp->check = corrected(udp->check, ct, kind, true);
 	}
 	return 0;
+}
+
+#ifdef SPK_XDP
+
+static __always_inline enum spk_sum sum_kind(spk_ctx *ctx)
+{
+	return SPK_SUM_WHOLE;
 }
 
 /* Corrects the 16-bit sum at offset for addresses and ports that have changed. */
@@ -61,14 +87,46 @@ static __always_inline long fix_sum(spk_ctx *ctx, __u32 offset, __u16 addr_delta
 		return -1;
 	if (udp && !sum)
 		return 0;
-	sum = corrected(sum, (__u32)addr_delta + port_delta, udp);
+	sum = whole_sum(sum, (__u32)addr_delta + port_delta, udp);
 	return ctx_store(ctx, offset, &sum, sizeof(sum));
+}
+
+static __always_inline long fix_fast(spk_ctx *ctx, const struct spk_ct *ct, void *l4, __u8 proto,
+				     __u32 offset, enum spk_sum kind)
+{
+	return fix_in_place(ctx, ct, l4, proto, kind);
 }
 
 #else
 
-/* With CHECKSUM_PARTIAL the field holds the sum of the pseudo header only: the helper then takes
- * the address delta and leaves the port delta out, which is why they are two calls. */
+/* linux/skbuff.h: skb->ip_summed. */
+#define CHECKSUM_COMPLETE 2
+#define CHECKSUM_PARTIAL 3
+
+struct sk_buff___spk {
+	__u8 ip_summed : 2;
+} __attribute__((preserve_access_index));
+
+/* Linux 6.2. */
+extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
+
+/* Where the kernel cannot be asked, the helpers find out for themselves. */
+static __always_inline enum spk_sum sum_kind(spk_ctx *ctx)
+{
+	struct sk_buff___spk *skb;
+	__u8 summed;
+
+	if (!bpf_cast_to_kern_ctx)
+		return SPK_SUM_DEVICE;
+	skb = bpf_cast_to_kern_ctx(ctx);
+	summed = BPF_CORE_READ_BITFIELD(skb, ip_summed);
+	if (summed == CHECKSUM_COMPLETE)
+		return SPK_SUM_DEVICE;
+	return summed == CHECKSUM_PARTIAL ? SPK_SUM_PSEUDO : SPK_SUM_WHOLE;
+}
+
+/* With CHECKSUM_PARTIAL the helper takes the address delta and leaves the port delta out, which
+ * is why they are two calls. */
 static __always_inline long fix_with_flags(spk_ctx *ctx, __u32 offset, __u16 addr_delta,
 					   __u16 port_delta, __u64 flags)
 {
@@ -98,10 +156,12 @@ static __always_inline long fix_sum(spk_ctx *ctx, __u32 offset, __u16 addr_delta
 }
 
 static __always_inline long fix_fast(spk_ctx *ctx, const struct spk_ct *ct, void *l4, __u8 proto,
-				     __u32 offset)
+				     __u32 offset, enum spk_sum kind)
 {
 	const struct udphdr *udp = l4;
 
+	if (kind != SPK_SUM_DEVICE)
+		return fix_in_place(ctx, ct, l4, proto, kind);
 	if (proto == IPPROTO_TCP)
 		return fix_with_flags(ctx, offset + offsetof(struct tcphdr, check),
 				      ct->addr_delta, ct->port_delta, 0);
@@ -127,7 +187,7 @@ static __always_inline long rewrite4(spk_ctx *ctx, struct spk_headers4 *h,
 	h->l4->source = v->ct.sport;
 	h->l4->dest = v->ct.dport;
 	__builtin_memcpy(h->eth->h_dest, v->ct.dmac, ETH_ADDRS);
-	return fix_fast(ctx, &v->ct, h->l4, proto, ETH_HLEN + sizeof(struct iphdr));
+	return fix_fast(ctx, &v->ct, h->l4, proto, ETH_HLEN + sizeof(struct iphdr), sum_kind(ctx));
 }
 
 /* IPv6 has no header checksum, so a received CHECKSUM_COMPLETE sum has to follow the hop limit;
@@ -137,6 +197,7 @@ static __always_inline long rewrite6(spk_ctx *ctx, struct spk_headers6 *h,
 				     const struct spk_ct6 *v)
 {
 	__u8 proto = h->ip->nexthdr;
+	enum spk_sum kind = sum_kind(ctx);
 
 	__builtin_memcpy(&h->ip->saddr, v->saddr, sizeof(v->saddr));
 	__builtin_memcpy(&h->ip->daddr, v->daddr, sizeof(v->daddr));
@@ -144,9 +205,10 @@ static __always_inline long rewrite6(spk_ctx *ctx, struct spk_headers6 *h,
 	h->l4->source = v->ct.sport;
 	h->l4->dest = v->ct.dport;
 	__builtin_memcpy(h->eth->h_dest, v->ct.dmac, ETH_ADDRS);
-	if (fix_fast(ctx, &v->ct, h->l4, proto, ETH_HLEN + sizeof(struct ipv6hdr)))
+	if (fix_fast(ctx, &v->ct, h->l4, proto, ETH_HLEN + sizeof(struct ipv6hdr), kind))
 		return -1;
-	fix_device_sum(ctx, v->ct.addr_delta + HOP_LIMIT_STEP);
+	if (kind == SPK_SUM_DEVICE)
+		fix_device_sum(ctx, v->ct.addr_delta + HOP_LIMIT_STEP);
 	return 0;
 }
 
