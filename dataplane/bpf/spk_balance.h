@@ -56,9 +56,9 @@ static __always_inline bool is_lighter(__u32 a, __u32 b)
 
 /* The least loaded member: of all, or of two random ones where looking at all costs too much.
  * Where loads are equal the search starts at a member in turn. */
-static __noinline __u32 pick_least(const struct spk_vs *vs, __u32 turn)
+__noinline __u32 pick_least(const struct spk_vs *vs, __u32 turn)
 {
-	__u32 n = vs->count, best, other;
+	__u32 n = vs ? vs->count : 0, best, other;
 
 	if (!n)
 		return 0;

@@ -238,7 +238,7 @@ static __always_inline enum spk_counter read_transport(spk_ctx *ctx, struct spk_
 }
 
 /* Refuses source routes and options that do not fit. */
-static __noinline enum spk_counter check_options4(spk_ctx *ctx, __u32 len)
+__noinline int check_options4(spk_ctx *ctx, __u32 len)
 {
 	__u32 at = 0;
 
@@ -341,10 +341,13 @@ static __always_inline bool is_extension(__u8 nexthdr)
 }
 
 /* Walks the extension headers up to the transport's. */
-static __noinline enum spk_counter walk_extensions(spk_ctx *ctx, struct spk_flow *f)
+__noinline int walk_extensions(spk_ctx *ctx, struct spk_flow *f)
 {
 	enum spk_counter fault;
 	__u32 len;
+
+	if (!f)
+		return SPK_DROP_MALFORMED;
 
 	for (int i = 0; i < IP6_MAX_EXTENSIONS; i++) {
 		if (!is_extension(f->orig.proto) || f->part == SPK_LATER_FRAGMENT)
