@@ -59,7 +59,11 @@ type applier struct {
 	snat    map[string]uint32 // ids of the wanted SNAT pools by name
 	// dead owners are no longer referred to by any virtual server or egress, as they are to be
 	// marked; what becomes of them depends on the flows that they have.
-	dead map[uint32]bpf.Owner
+	dead      map[uint32]bpf.Owner
+	lastOwner uint32 // none below is free
+	// serverIDs are those that were in use at the beginning or are since; nil: not looked yet.
+	serverIDs  map[uint32]bool
+	lastServer uint32 // none below is free
 }
 
 func (a *applier) run(s State) error {
@@ -74,7 +78,13 @@ func (a *applier) run(s State) error {
 		return err
 	}
 	for _, vs := range s.VirtualServers {
-		if err := a.putServer(vs); err != nil {
+		err := a.putServer(vs)
+		if errors.Is(err, errOwnersFull) {
+			if err = a.makeRoom(s); err == nil {
+				err = a.putServer(vs)
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("program virtual server %s (%s): %w", vs.key(), vs.Name, err)
 		}
 	}
@@ -239,6 +249,19 @@ func (d *Dataplane) deleteLocal(addr netip.Addr) error {
 	return nil
 }
 
+// makeRoom buries early: members that go keep their places until those that come have theirs, and
+// together they may be too many. What is left of a virtual server that is half programmed goes
+// too.
+func (a *applier) makeRoom(s State) error {
+	if err := a.removeServers(s.VirtualServers); err != nil {
+		return err
+	}
+	err := a.bury()
+	clear(a.dead)
+	a.lastOwner, a.serverIDs, a.lastServer = 0, nil, 0
+	return err
+}
+
 // keepsFlows reports whether the flows of a removed member are kept: for what the action wants of
 // their next packet, or because they go on. A flow of a removed member that passes no packet is
 // idle, and forgotten like any other.
@@ -282,10 +305,14 @@ func (a *applier) bury() error {
 // endDead ends the flows of dead owners that do not keep theirs, and frees the owners without
 // flows.
 func (a *applier) endDead() error {
+	protocols := map[uint32]Protocol{} // of virtual servers that live on
+	for key, vs := range a.k.servers {
+		protocols[vs.Id] = key.protocol
+	}
 	kept := map[uint32]bool{}
 	for id, o := range a.dead {
-		key, ok := a.k.serverOf(o.Vs)
-		kept[id] = ok && o.Flags&bpf.OwnerEgress == 0 && keepsFlows(key.protocol, DownAction(a.k.infos[o.Vs].Down))
+		p, ok := protocols[o.Vs]
+		kept[id] = ok && o.Flags&bpf.OwnerEgress == 0 && keepsFlows(p, DownAction(a.k.infos[o.Vs].Down))
 	}
 	flows, err := a.d.endFlows(func(owner uint32) bool {
 		_, dead := a.dead[owner]

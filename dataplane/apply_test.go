@@ -348,3 +348,47 @@ func TestCanonical(t *testing.T) {
 		t.Error("Canonical changed its receiver")
 	}
 }
+
+// TestSwapMoreThanFit: all of 10,000 members are replaced although there is no room for 20,000.
+func TestSwapMoreThanFit(t *testing.T) {
+	privileged(t)
+	d, err := Open(Config{})
+	must(t, err)
+	t.Cleanup(func() { must(t, d.Remove()) })
+	state := func(port uint16) State {
+		s := State{}
+		for i := range 10 {
+			vs := labServer("web", TCP, "192.0.2."+itoa(i)+":80", SNATNone)
+			for _, m := range someMembers(1000) {
+				m.Addr = netip.AddrPortFrom(m.Addr.Addr(), port)
+				vs.Members = append(vs.Members, m)
+			}
+			s.VirtualServers = append(s.VirtualServers, vs)
+		}
+		return s
+	}
+	for _, port := range []uint16{8080, 8081} {
+		applied(t, d, state(port))
+	}
+	k, err := d.readKernel()
+	must(t, err)
+	if len(k.owners) != 10000 {
+		t.Errorf("%d members", len(k.owners))
+	}
+}
+
+// TestReplacedIsCountedOnce: a connection that a new SYN replaces has ended, whichever end sent it.
+func TestReplacedIsCountedOnce(t *testing.T) {
+	r := newRig(t, labState())
+	const client, vip = "203.0.113.10:40001", "192.0.2.11:80"
+	for _, flags := range []string{"S", "A", "FA", "S", "A"} {
+		r.forwarded(t, flags, bpf.External, fromClient(TCP, client, vip, flags))
+	}
+	stats, err := r.d.MemberStats()
+	must(t, err)
+	for _, s := range stats {
+		if s.Destination == ap(vip) && (s.Current != 1 || s.Connections != 2 || r.ended(t) != 1) {
+			t.Errorf("%d current, %d in all, %d ended", s.Current, s.Connections, r.ended(t))
+		}
+	}
+}

@@ -34,6 +34,7 @@ type kernel struct {
 	servers     map[serverKey]bpf.VS
 	infos       map[uint32]bpf.VSInfo // by virtual server id
 	owners      map[uint32]bpf.Owner  // by owner id, the used ones
+	byServer    map[uint32][]uint32   // owner ids by virtual server id; those of former owners may be left
 	egresses    map[netip.Prefix]bpf.Egress
 	egressInfos map[uint32]bpf.EgressInfo // by owner id
 	locals      map[netip.Addr]bpf.Local
@@ -49,6 +50,7 @@ func (d *Dataplane) readKernel() (*kernel, error) {
 	k := &kernel{
 		servers:  map[serverKey]bpf.VS{},
 		owners:   map[uint32]bpf.Owner{},
+		byServer: map[uint32][]uint32{},
 		egresses: map[netip.Prefix]bpf.Egress{},
 		locals:   map[netip.Addr]bpf.Local{},
 	}
@@ -62,6 +64,7 @@ func (d *Dataplane) readKernel() (*kernel, error) {
 	err = scan(d.objs.SpkOwners, func(id uint32, o *bpf.Owner) {
 		if o.Flags&bpf.OwnerUsed != 0 {
 			k.owners[id] = *o
+			k.byServer[o.Vs] = append(k.byServer[o.Vs], id)
 		}
 	})
 	if err != nil {
@@ -205,22 +208,12 @@ func ownerAddr(o bpf.Owner) netip.AddrPort {
 // membersOf returns the owners of a virtual server by address, removed ones among them.
 func (k *kernel) membersOf(id uint32) map[netip.AddrPort]uint32 {
 	out := map[netip.AddrPort]uint32{}
-	for owner, o := range k.owners {
-		if o.Vs == id && o.Flags&bpf.OwnerEgress == 0 {
+	for _, owner := range k.byServer[id] {
+		if o, ok := k.owners[owner]; ok && o.Vs == id && o.Flags&bpf.OwnerEgress == 0 {
 			out[ownerAddr(o)] = owner
 		}
 	}
 	return out
-}
-
-// serverOf finds the virtual server with an id.
-func (k *kernel) serverOf(id uint32) (serverKey, bool) {
-	for key, vs := range k.servers {
-		if vs.Id == id {
-			return key, true
-		}
-	}
-	return serverKey{}, false
 }
 
 // rememberLocked keeps what ageing and events have to know: which owners are kept for their flows

@@ -101,22 +101,47 @@ func (d *Dataplane) families() ([]*family, error) {
 	var out []*family
 	var orphans []bpf.Key4
 	for k, a := range addrs {
-		f := &family{k4: k}
-		err := d.objs.SpkCt4.Lookup(k, &f.v4)
-		if err == nil {
-			f.k6 = key6Of(k, &f.v4, a)
-			err = d.objs.SpkCt6.Lookup(f.k6, &f.v6)
-		}
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			orphans = append(orphans, k)
-			continue
-		}
+		f, whole, err := d.family(k, a)
 		if err != nil {
-			return nil, fmt.Errorf("look up NAT64 connection: %w", err)
+			return nil, err
 		}
-		out = append(out, f)
+		if whole {
+			out = append(out, f)
+		} else {
+			orphans = append(orphans, k)
+		}
 	}
-	return out, d.deleteFamilies(orphans, nil)
+	if len(orphans) == 0 {
+		return out, nil
+	}
+	if err := d.grace.wait(); err != nil { // a program may be about to make the other half
+		return nil, err
+	}
+	var halves []bpf.Key4
+	for _, k := range orphans {
+		_, whole, err := d.family(k, addrs[k])
+		if err != nil {
+			return nil, err
+		}
+		if !whole {
+			halves = append(halves, k)
+		}
+	}
+	return out, d.deleteFamilies(halves, nil)
+}
+
+// family reads both entries of a flow; whole says that there are both.
+func (d *Dataplane) family(k bpf.Key4, a bpf.NAT64) (f *family, whole bool, err error) {
+	f = &family{k4: k}
+	err = d.objs.SpkCt4.Lookup(k, &f.v4)
+	if err == nil {
+		f.k6 = key6Of(k, &f.v4, a)
+		err = d.objs.SpkCt6.Lookup(f.k6, &f.v6)
+	}
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil, false, fmt.Errorf("look up NAT64 connection: %w", err)
+	}
+	return f, err == nil, nil
 }
 
 func (d *Dataplane) deleteFamilies(keys4 []bpf.Key4, keys6 []bpf.Key6) error {

@@ -18,10 +18,11 @@ var (
 
 // newOwner takes a free owner id and writes the owner with clean counters.
 func (a *applier) newOwner(o bpf.Owner) (uint32, error) {
-	for id := uint32(1); id < a.d.objs.SpkOwners.MaxEntries(); id++ {
+	for id := max(a.lastOwner, 1); id < a.d.objs.SpkOwners.MaxEntries(); id++ {
 		if _, used := a.k.owners[id]; used {
 			continue
 		}
+		a.lastOwner = id
 		cpus, err := ebpf.PossibleCPU()
 		if err != nil {
 			return 0, fmt.Errorf("count CPUs: %w", err)
@@ -38,6 +39,9 @@ func (a *applier) newOwner(o bpf.Owner) (uint32, error) {
 func (a *applier) putOwner(id uint32, o bpf.Owner) error {
 	if err := a.d.objs.SpkOwners.Put(id, o); err != nil {
 		return fmt.Errorf("write owner %d: %w", id, err)
+	}
+	if _, known := a.k.owners[id]; !known {
+		a.k.byServer[o.Vs] = append(a.k.byServer[o.Vs], id)
 	}
 	a.k.owners[id] = o
 	return nil
@@ -84,17 +88,25 @@ func (d *Dataplane) clearOwner(id uint32) error {
 // newServerID takes an id that neither a virtual server nor what an interrupted Apply left
 // behind refers to, and starts its round robin anew.
 func (a *applier) newServerID() (uint32, error) {
-	used := map[uint32]bool{}
-	for _, vs := range a.k.servers {
-		used[vs.Id] = true
+	used := a.serverIDs
+	if used == nil {
+		used = map[uint32]bool{}
+		for _, vs := range a.k.servers {
+			used[vs.Id] = true
+		}
+		for _, o := range a.k.owners {
+			used[o.Vs] = true
+		}
+		for id := range a.k.infos {
+			used[id] = true
+		}
+		a.serverIDs = used
 	}
-	for _, o := range a.k.owners {
-		used[o.Vs] = true
-	}
-	for id := uint32(1); id < a.d.objs.SpkCursors.MaxEntries(); id++ {
-		if _, ok := a.k.infos[id]; ok || used[id] {
+	for id := max(a.lastServer, 1); id < a.d.objs.SpkCursors.MaxEntries(); id++ {
+		if used[id] {
 			continue
 		}
+		used[id], a.lastServer = true, id
 		if err := a.d.objs.SpkCursors.Put(id, bpf.Cursor{}); err != nil {
 			return 0, fmt.Errorf("clear round robin of virtual server %d: %w", id, err)
 		}

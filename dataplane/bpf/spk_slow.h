@@ -67,14 +67,19 @@ static __noinline bool is_over(const struct spk_ct *ct, const struct spk_tuple *
 	return !peer || (peer->state & SPK_ST_RST);
 }
 
+/* Whoever deletes the entry of the first packet's direction counts the connection as ended: a
+ * program or user space. */
 static __noinline int remove_pair(const struct spk_ct *ct, const struct spk_flow *f, bool half)
 {
 	struct spk_tuple rev;
 	__u32 owner = ct->owner;
+	bool forward = ct->flags & SPK_CT_FORWARD;
+	bool first, second;
 
 	reverse_tuple(&f->xlat, peer_side(ct), ct->peer_zone, &rev);
-	ct_delete(&rev, half);
-	if (!ct_delete(&f->orig, half) && !half)
+	first = !ct_delete(&rev, half);
+	second = !ct_delete(&f->orig, half);
+	if (!half && (forward ? second : first))
 		load_add(owner, true);
 	return 0;
 }
