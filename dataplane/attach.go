@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"os"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -19,6 +18,8 @@ import (
 type port struct {
 	iface  Interface
 	served bool // in spk_ports; else it only carries VLANs
+	vlans  bool // carries VLANs whose tags the programs take off
+	parent int  // stands for a VLAN of the interface with this index; 0: for none
 	device device
 	choice Choice
 	on     map[spot]*attachment
@@ -65,6 +66,10 @@ func (d *Dataplane) setInterfacesLocked(interfaces []Interface) error {
 	if err != nil {
 		return err
 	}
+	have, err := d.addVLANs(plans)
+	if err != nil {
+		return err
+	}
 	for _, index := range slices.Sorted(maps.Keys(plans)) {
 		if err := d.attachLocked(plans[index]); err != nil {
 			return err
@@ -79,6 +84,9 @@ func (d *Dataplane) setInterfacesLocked(interfaces []Interface) error {
 			return err
 		}
 		d.log.Add("interface-detached", p.iface.Name, p.iface.Number)
+	}
+	if err := d.removeVLANs(have, plans); err != nil {
+		return err
 	}
 	k, err := d.readKernel()
 	if err != nil {
@@ -96,19 +104,25 @@ func (d *Dataplane) setInterfacesLocked(interfaces []Interface) error {
 // planLocked decides what is attached where, by interface index, before anything is changed.
 func (d *Dataplane) planLocked(interfaces []Interface) (map[int]*port, error) {
 	plans := map[int]*port{}
-	var devices []device
 	for _, i := range interfaces {
 		i, err := resolveInterface(i)
 		if err != nil {
 			return nil, err
 		}
-		p := &port{iface: i, served: true}
-		if p.device, err = look(i.Index); err != nil {
+		if plans[i.Index], err = planPort(i); err != nil {
 			return nil, err
 		}
-		plans[i.Index] = p
-		devices = append(devices, p.device)
 	}
+	if err := planParents(plans); err != nil {
+		return nil, err
+	}
+	var devices []device // that XDP may redirect to
+	for _, p := range plans {
+		if p.served && p.parent == 0 {
+			devices = append(devices, p.device)
+		}
+	}
+	slices.SortFunc(devices, func(a, b device) int { return cmp.Compare(a.Name, b.Name) })
 	tcx := hasTCX()
 	for _, index := range slices.Sorted(maps.Keys(plans)) {
 		p := plans[index]
@@ -118,6 +132,44 @@ func (d *Dataplane) planLocked(interfaces []Interface) (map[int]*port, error) {
 		}
 	}
 	return plans, nil
+}
+
+func planPort(i Interface) (*port, error) {
+	p := &port{iface: i, served: true}
+	var err error
+	if p.device, err = look(i.Index); err != nil {
+		return nil, err
+	}
+	if i.Tag == 0 || p.device.Kind == "vlan" {
+		return p, nil
+	}
+	parent, err := net.InterfaceByName(i.Parent)
+	if err != nil {
+		return nil, fmt.Errorf("find interface %s, the parent of %s: %w", i.Parent, i.Name, err)
+	}
+	p.parent, p.device.Tagged = parent.Index, true
+	return p, nil
+}
+
+// planParents has the interfaces that carry VLANs take their tags off.
+func planParents(plans map[int]*port) error {
+	for _, index := range slices.Sorted(maps.Keys(plans)) {
+		p := plans[index]
+		if p.parent == 0 {
+			continue
+		}
+		parent := plans[p.parent]
+		if parent == nil {
+			parent = &port{iface: Interface{Name: p.iface.Parent, Index: p.parent, Frontend: p.iface.Frontend}}
+			var err error
+			if parent.device, err = look(p.parent); err != nil {
+				return err
+			}
+			plans[p.parent] = parent
+		}
+		parent.vlans, parent.device.Tagged = true, true
+	}
+	return nil
 }
 
 // setMACs tells the programs the address of the first interface of each side.
@@ -155,11 +207,10 @@ func (d *Dataplane) attachLocked(plan *port) error {
 	}
 	plan.on = old.on
 	d.ports[plan.iface.Index] = plan
-	traffic := map[spot]*ebpf.Program{{plan.iface.Index, plan.choice.Traffic, roleIngress}: d.entry(plan.iface)}
-	if err := d.putLocked(plan, traffic); err != nil {
+	wanted := d.trafficPrograms(plan)
+	if err := d.putLocked(plan, wanted); err != nil {
 		return err
 	}
-	wanted := traffic
 	if plan.choice.isXDP() {
 		xdp, err := d.attachXDPLocked(plan)
 		if err != nil {
@@ -177,6 +228,21 @@ func (d *Dataplane) attachLocked(plan *port) error {
 		}
 	}
 	return nil
+}
+
+// trafficPrograms are those of a port at traffic control.
+func (d *Dataplane) trafficPrograms(p *port) map[spot]*ebpf.Program {
+	out := map[spot]*ebpf.Program{}
+	if p.served {
+		out[spot{p.iface.Index, p.choice.Traffic, roleIngress}] = d.entry(p.iface)
+	}
+	if p.vlans {
+		out[spot{p.iface.Index, p.choice.Traffic, roleTagged}] = d.objs.SpkTagged
+	}
+	if p.parent != 0 {
+		out[spot{p.iface.Index, p.choice.Traffic, roleEgress}] = d.objs.SpkTag
+	}
+	return out
 }
 
 // attachXDPLocked attaches the programs of XDP. Where nobody asked for XDP and the driver
@@ -232,97 +298,4 @@ func (d *Dataplane) entry(i Interface) *ebpf.Program {
 		return d.objs.SpkInternal
 	}
 	return d.objs.SpkExternal
-}
-
-// adoptLocked takes over the attachments that a former process pinned. Those whose interface is
-// gone are removed. replaced says that SetInterfaces follows, which puts the new programs in;
-// without it they are put in here, on the side they were on.
-func (d *Dataplane) adoptLocked(replaced bool) error {
-	pinned, err := d.pins.attachments()
-	if err != nil {
-		return err
-	}
-	for s, pin := range pinned {
-		a, ok, err := adopt(s, pin)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			if err := a.detach(d.links); err != nil {
-				return fmt.Errorf("remove %s: %w", s, err)
-			}
-			continue
-		}
-		if d.ports[s.index] == nil {
-			d.ports[s.index] = &port{iface: Interface{Index: s.index}, on: map[spot]*attachment{}}
-		}
-		d.ports[s.index].on[s] = &a
-	}
-	if replaced {
-		return nil
-	}
-	for index, p := range d.ports {
-		if err := d.readoptLocked(index, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// readoptLocked puts the new programs where the former process had its own.
-func (d *Dataplane) readoptLocked(index int, p *port) error {
-	var v bpf.Port
-	if err := d.objs.SpkPorts.Lookup(uint32(index), &v); err != nil {
-		return fmt.Errorf("look up interface %d: %w", index, err)
-	}
-	plan := &port{
-		iface:  Interface{Number: cstring(v.Interface[:]), Index: index, Internal: v.Side == bpf.Internal, Zone: v.Zone},
-		choice: Choice{Why: "as the former process left it"}, served: true,
-	}
-	var err error
-	if plan.device, err = look(index); err != nil {
-		return err
-	}
-	plan.iface.Name = plan.device.Name
-	for s := range p.on {
-		if s.isXDP() {
-			plan.choice.Frontend = s.at
-		} else if s.role == roleIngress {
-			plan.choice.Traffic = s.at
-		}
-	}
-	plan.choice.Frontend = cmp.Or(plan.choice.Frontend, plan.choice.Traffic)
-	plan.iface.Frontend = plan.choice.Frontend
-	return d.attachLocked(plan)
-}
-
-// removeOthersLocked removes what other layouts have left, now that this version alone serves the
-// interfaces.
-func (d *Dataplane) removeOthersLocked() error {
-	others, err := d.pins.others()
-	errs := []error{err}
-	for _, dir := range others {
-		lost, err := lostConnections(dir)
-		d.log.Add("pins-replaced", dir, fmt.Sprintf("layout %d is another one: %d connections of the former version are lost", bpf.Layout, lost))
-		errs = append(errs, err, d.removeFilters(dir), os.RemoveAll(dir))
-	}
-	return errors.Join(errs...)
-}
-
-// removeFilters removes the filters whose notes stand in a directory of pins, but for those that
-// this dataplane has taken over. Other attachments go with their pins.
-func (d *Dataplane) removeFilters(dir string) error {
-	noted, err := attachmentsIn(dir)
-	errs := []error{err}
-	for s, pin := range noted {
-		if p := d.ports[s.index]; s.at != FrontendClsact || p != nil && p.on[s] != nil {
-			continue
-		}
-		a, _, err := adopt(s, pin)
-		errs = append(errs, err)
-		if err == nil {
-			errs = append(errs, a.detach(d.links))
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 
 	"github.com/cilium/ebpf"
@@ -96,7 +97,8 @@ func adopt(s spot, pin string) (attachment, bool, error) {
 			return a, false, fmt.Errorf("take over %s: %w", pin, err)
 		}
 		a.made = note == noteOf(true)
-		return a, true, nil
+		_, err = net.InterfaceByIndex(s.index)
+		return a, err == nil, nil
 	}
 	l, err := link.LoadPinnedLink(pin, nil)
 	if err != nil {

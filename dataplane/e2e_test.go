@@ -54,8 +54,14 @@ func newNetwork(t testing.TB) *network {
 // configure gives the addresses and routes.
 func (n *network) configure(t testing.TB) {
 	t.Helper()
-	n.tmm.addr(t, "net1", "10.144.100.16/24", "fd00:10:144:100::16/64")
-	n.tmm.addr(t, "net2", "198.51.100.16/24", "2001:db8:51::16/64")
+	n.configureOn(t, "net1", "net2")
+}
+
+// configureOn is configure with other devices of the TMM.
+func (n *network) configureOn(t testing.TB, internal, external string) {
+	t.Helper()
+	n.tmm.addr(t, internal, "10.144.100.16/24", "fd00:10:144:100::16/64")
+	n.tmm.addr(t, external, "198.51.100.16/24", "2001:db8:51::16/64")
 	n.tmm.route(t, "10.131.0.0/23", "10.144.100.11")
 	n.tmm.route(t, "fd01:0:0:1::/64", "fd00:10:144:100::11")
 	n.tmm.route(t, "0.0.0.0/0", "198.51.100.1")

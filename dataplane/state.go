@@ -159,6 +159,11 @@ type Interface struct {
 	// Zone separates connections whose addresses may be the same in several networks: 0 to
 	// 4095, usually the VLAN's tag.
 	Zone uint16 `json:"zone,omitempty"`
+	// Parent and Tag say of a tagged VLAN which interface its frames are on, and with which VLAN
+	// ID; Tag 0: the frames are Name's own. Name is then the device that the kernel knows the VLAN
+	// by, as package vlan makes it; where that is no 802.1Q device the programs do the tags.
+	Parent string `json:"parent,omitempty"`
+	Tag    uint16 `json:"tag,omitempty"`
 	// Frontend is where the program sits; "" and "auto" leave the choice to what the interface
 	// can do.
 	Frontend Frontend `json:"frontend,omitempty"`

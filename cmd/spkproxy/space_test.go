@@ -17,6 +17,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/dataplane/vlan/vlantest"
 )
 
 func needRoot(t *testing.T) {
@@ -116,20 +118,18 @@ func cable(t *testing.T, a *space, nameA string, b *space, nameB string) {
 	b.up(t, nameB)
 }
 
-// vlan makes an 802.1Q subinterface and returns its name.
+// vlan makes a device for a tagged VLAN and returns its name.
 func (s *space) vlan(t *testing.T, parent string, tag int) string {
 	t.Helper()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.ParentIndex = fmt.Sprintf("%s.%d", parent, tag), s.link(t, parent).Attrs().Index
-	err := s.nl.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: tag, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q})
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		t.Skip("the kernel has no 802.1Q (CONFIG_VLAN_8021Q)")
-	}
+	var name string
+	err := s.enter(func() (err error) {
+		name, err = vlantest.Join(t, parent, tag)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.up(t, attrs.Name)
-	return attrs.Name
+	return name
 }
 
 // process is one of the test's roles inside a space.
@@ -159,24 +159,34 @@ func end(cmd *exec.Cmd, sig syscall.Signal) error {
 	return cmd.Wait()
 }
 
-// dial connects from inside the space. Its thread comes back and lives on: the end of a thread
-// would kill the processes that it started (Pdeathsig).
+// dial connects from inside the space.
 func (s *space) dial(addr string) (net.Conn, error) {
+	var conn net.Conn
+	err := s.enter(func() (err error) {
+		conn, err = net.DialTimeout("tcp", addr, 3*time.Second)
+		return err
+	})
+	return conn, err
+}
+
+// enter runs f inside the space. The thread comes back: discarding it would kill the processes
+// that it started (Pdeathsig).
+func (s *space) enter(f func() error) error {
 	runtime.LockOSThread()
 	home, err := netns.Get()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer home.Close()
 	if err := netns.Set(s.ns); err != nil {
-		return nil, err
+		return err
 	}
-	conn, err := net.DialTimeout("tcp", addr, 3*time.Second)
+	err = f()
 	if back := netns.Set(home); back != nil {
-		return nil, errors.Join(err, back) // the thread stays locked
+		return errors.Join(err, back) // the thread stays locked
 	}
 	runtime.UnlockOSThread()
-	return conn, err
+	return err
 }
 
 func eventually(t *testing.T, what string, f func() error) {

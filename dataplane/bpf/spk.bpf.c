@@ -154,6 +154,26 @@ int spk_neigh(spk_ctx *ctx)
 
 #endif
 
+#ifndef SPK_XDP
+
+#include "spk_vlan.h"
+
+/* On the interfaces that carry VLANs, beside their own program. */
+SEC("tc")
+int spk_tagged(spk_ctx *ctx)
+{
+	return tagged(ctx);
+}
+
+/* Where the devices of those VLANs send. */
+SEC("tc")
+int spk_tag(spk_ctx *ctx)
+{
+	return tag(ctx);
+}
+
+#endif
+
 /* For the types that Go has besides those of the maps. */
 const struct spk_event *spk_event_type __attribute__((unused));
 

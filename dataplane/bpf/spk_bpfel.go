@@ -362,7 +362,7 @@ type SpkSpkKey6 struct {
 type SpkSpkLayout uint32
 
 const (
-	SpkSpkLayoutSPK_LAYOUT SpkSpkLayout = 2
+	SpkSpkLayoutSPK_LAYOUT SpkSpkLayout = 3
 )
 
 type SpkSpkLoad struct {
@@ -454,7 +454,6 @@ const (
 	SpkSpkProgSPK_PROG_NEIGH  SpkSpkProg = 6
 	SpkSpkProgSPK_PROG_NAT64  SpkSpkProg = 7
 	SpkSpkProgSPK_PROG_NAT46  SpkSpkProg = 8
-	SpkSpkProgSPK_PROG_VLAN   SpkSpkProg = 9
 	SpkSpkProgSPK_PROGS       SpkSpkProg = 16
 )
 
@@ -522,7 +521,8 @@ type SpkSpkVlan struct {
 	_      structs.HostLayout
 	Device uint32
 	Side   SpkSpkSide
-	Pad    [3]uint8
+	Pad    uint8
+	Zone   uint16
 }
 
 type SpkSpkVlanDevice struct {
@@ -631,6 +631,8 @@ const (
 	SpkProgSpkReply6     = "spk_reply6"
 	SpkProgSpkSlow4      = "spk_slow4"
 	SpkProgSpkSlow6      = "spk_slow6"
+	SpkProgSpkTag        = "spk_tag"
+	SpkProgSpkTagged     = "spk_tagged"
 	SpkProgSpkZoned      = "spk_zoned"
 	SpkVarSpkEventType   = "spk_event_type"
 )
@@ -686,6 +688,8 @@ type SpkProgramSpecs struct {
 	SpkReply6   *ebpf.ProgramSpec `ebpf:"spk_reply6"`
 	SpkSlow4    *ebpf.ProgramSpec `ebpf:"spk_slow4"`
 	SpkSlow6    *ebpf.ProgramSpec `ebpf:"spk_slow6"`
+	SpkTag      *ebpf.ProgramSpec `ebpf:"spk_tag"`
+	SpkTagged   *ebpf.ProgramSpec `ebpf:"spk_tagged"`
 	SpkZoned    *ebpf.ProgramSpec `ebpf:"spk_zoned"`
 }
 
@@ -854,6 +858,8 @@ type SpkPrograms struct {
 	SpkReply6   *ebpf.Program `ebpf:"spk_reply6"`
 	SpkSlow4    *ebpf.Program `ebpf:"spk_slow4"`
 	SpkSlow6    *ebpf.Program `ebpf:"spk_slow6"`
+	SpkTag      *ebpf.Program `ebpf:"spk_tag"`
+	SpkTagged   *ebpf.Program `ebpf:"spk_tagged"`
 	SpkZoned    *ebpf.Program `ebpf:"spk_zoned"`
 }
 
@@ -868,6 +874,8 @@ func (p *SpkPrograms) Close() error {
 		p.SpkReply6,
 		p.SpkSlow4,
 		p.SpkSlow6,
+		p.SpkTag,
+		p.SpkTagged,
 		p.SpkZoned,
 	)
 }

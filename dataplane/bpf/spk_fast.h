@@ -6,6 +6,9 @@
 #include "spk_nexthop.h"
 #include "spk_rewrite.h"
 
+/* No verdict of any front end: the slow path has to look at the packet. */
+#define SPK_ACT_SLOW 256
+
 /* Hands the packet to the slow path. */
 static __always_inline int slow(spk_ctx *ctx, enum spk_prog prog, enum spk_side side, __u16 zone)
 {
@@ -40,13 +43,14 @@ static __always_inline __u32 frame_len(spk_ctx *ctx, __u32 l3_len)
 #endif
 }
 
-static __always_inline int fast4(spk_ctx *ctx, enum spk_side side, __u16 zone)
+/* A packet of a connection that needs no second look; SPK_ACT_SLOW for any other. */
+static __always_inline int known4(spk_ctx *ctx, enum spk_side side, __u16 zone)
 {
 	struct spk_headers4 h;
 	struct spk_ct4 *v;
 
 	if (!parse_fast4(ctx, &h) || opens(h.tcp_flags))
-		return slow(ctx, SPK_PROG_SLOW4, side, zone);
+		return SPK_ACT_SLOW;
 	struct spk_key4 key = {
 		.saddr = h.ip->saddr,
 		.daddr = h.ip->daddr,
@@ -59,7 +63,7 @@ static __always_inline int fast4(spk_ctx *ctx, enum spk_side side, __u16 zone)
 	v = bpf_map_lookup_elem(&spk_ct4, &key);
 	if (!v || !is_current(&v->ct) ||
 	    !fast_fits(ctx, h.l3_len, sizeof(*h.ip), key.proto, v->ct.mtu, h.doff))
-		return slow(ctx, SPK_PROG_SLOW4, side, zone);
+		return SPK_ACT_SLOW;
 	touch(&v->ct, h.tcp_flags);
 	account(&v->ct, frame_len(ctx, h.l3_len));
 	if (rewrite4(ctx, &h, v))
@@ -67,13 +71,13 @@ static __always_inline int fast4(spk_ctx *ctx, enum spk_side side, __u16 zone)
 	return leave(ctx, &v->ct);
 }
 
-static __always_inline int fast6(spk_ctx *ctx, enum spk_side side, __u16 zone)
+static __always_inline int known6(spk_ctx *ctx, enum spk_side side, __u16 zone)
 {
 	struct spk_headers6 h;
 	struct spk_ct6 *v;
 
 	if (!parse_fast6(ctx, &h) || opens(h.tcp_flags))
-		return slow(ctx, SPK_PROG_SLOW6, side, zone);
+		return SPK_ACT_SLOW;
 	struct spk_key6 key = {
 		.sport = h.l4->source,
 		.dport = h.l4->dest,
@@ -86,10 +90,24 @@ static __always_inline int fast6(spk_ctx *ctx, enum spk_side side, __u16 zone)
 	v = bpf_map_lookup_elem(&spk_ct6, &key);
 	if (!v || !is_current(&v->ct) ||
 	    !fast_fits(ctx, h.l3_len, sizeof(*h.ip), key.proto, v->ct.mtu, h.doff))
-		return slow(ctx, SPK_PROG_SLOW6, side, zone);
+		return SPK_ACT_SLOW;
 	touch(&v->ct, h.tcp_flags);
 	account(&v->ct, frame_len(ctx, h.l3_len));
 	if (rewrite6(ctx, &h, v))
 		return drop(ctx, SPK_DROP_REWRITE);
 	return leave(ctx, &v->ct);
+}
+
+static __always_inline int fast4(spk_ctx *ctx, enum spk_side side, __u16 zone)
+{
+	int verdict = known4(ctx, side, zone);
+
+	return verdict == SPK_ACT_SLOW ? slow(ctx, SPK_PROG_SLOW4, side, zone) : verdict;
+}
+
+static __always_inline int fast6(spk_ctx *ctx, enum spk_side side, __u16 zone)
+{
+	int verdict = known6(ctx, side, zone);
+
+	return verdict == SPK_ACT_SLOW ? slow(ctx, SPK_PROG_SLOW6, side, zone) : verdict;
 }

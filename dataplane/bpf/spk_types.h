@@ -11,7 +11,7 @@
 #define SPK_PACKED __attribute__((packed))
 
 enum spk_layout {
-	SPK_LAYOUT = 2,
+	SPK_LAYOUT = 3,
 };
 
 enum spk_limit {
@@ -111,7 +111,6 @@ enum spk_prog {
 	SPK_PROG_NEIGH = 6,  /* ARP and neighbour discovery */
 	SPK_PROG_NAT64 = 7,
 	SPK_PROG_NAT46 = 8,
-	SPK_PROG_VLAN = 9,   /* a tagged frame */
 	SPK_PROGS = 16,
 };
 
@@ -394,7 +393,8 @@ struct spk_vlan_key {
 struct spk_vlan {
 	__u32 device;
 	enum spk_side side;
-	__u8 pad[3];
+	__u8 pad;
+	__u16 zone;
 };
 
 /* By device: where its frames really leave. */

@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/dataplane/vlan"
 )
 
 // The TMM's routes stand in a table of their own, which is asked before the main one: the
@@ -40,18 +42,24 @@ func syncNetwork(n Network) error {
 	for name, link := range links {
 		errs = append(errs, syncAddresses(link, name, n.Addresses))
 	}
+	wanted := map[string]bool{}
+	for _, l := range n.Links {
+		wanted[l.Name] = true
+	}
+	errs = append(errs, vlan.Prune(wanted))
 	errs = append(errs, syncRules(n.Own))
 	errs = append(errs, syncRoutes(n.Routes, links))
 	return errors.Join(errs...)
 }
 
-// syncLink brings an interface up with its MTU; an 802.1Q subinterface is made.
+// syncLink brings an interface up with its MTU; the device of a tagged VLAN is made.
 func syncLink(l Link) (netlink.Link, error) {
-	link, err := netlink.LinkByName(l.Name)
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) && l.Parent != "" {
-		link, err = addVLAN(l)
+	if l.Parent != "" {
+		if err := addVLAN(l); err != nil {
+			return nil, err
+		}
 	}
+	link, err := netlink.LinkByName(l.Name)
 	if err != nil {
 		return nil, fmt.Errorf("find interface %s: %w", l.Name, err)
 	}
@@ -75,21 +83,29 @@ func syncLink(l Link) (netlink.Link, error) {
 	return link, errors.Join(errs...)
 }
 
-func addVLAN(l Link) (netlink.Link, error) {
+// addVLAN makes the device of a tagged VLAN where it is missing, and brings its parent up.
+func addVLAN(l Link) error {
 	parent, err := netlink.LinkByName(l.Parent)
 	if err != nil {
-		return nil, fmt.Errorf("its parent %s: %w", l.Parent, err)
+		return fmt.Errorf("find %s, the parent of %s: %w", l.Parent, l.Name, err)
 	}
-	if err := netlink.LinkSetUp(parent); err != nil {
-		return nil, fmt.Errorf("bring %s up: %w", l.Parent, err)
+	if parent.Attrs().Flags&net.FlagUp == 0 {
+		if err := netlink.LinkSetUp(parent); err != nil {
+			return fmt.Errorf("bring %s up: %w", l.Parent, err)
+		}
 	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.ParentIndex = l.Name, parent.Attrs().Index
-	v := &netlink.Vlan{LinkAttrs: attrs, VlanId: l.Tag, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}
-	if err := netlink.LinkAdd(v); err != nil {
-		return nil, fmt.Errorf("add VLAN %d on %s: %w", l.Tag, l.Parent, err)
+	link, err := netlink.LinkByName(l.Name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		if err := vlan.Add(parent, l.Name, l.Tag); err != nil {
+			return err
+		}
+		link, err = netlink.LinkByName(l.Name)
 	}
-	return netlink.LinkByName(l.Name)
+	if err != nil {
+		return fmt.Errorf("find interface %s: %w", l.Name, err)
+	}
+	return vlan.Follow(link, parent)
 }
 
 // setSysctl writes a value where another stands. A read-only /proc/sys, as pods have it, is

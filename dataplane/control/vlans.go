@@ -78,10 +78,14 @@ func (p *planner) place(ref string, v *api.F5SPKVlan, f Interface) {
 		link = Link{Name: on.link, Parent: f.Name, Tag: v.Spec.Tag, MTU: v.Spec.MTU}
 	}
 	p.out.Network.Links = append(p.out.Network.Links, link)
-	p.out.Interfaces = append(p.out.Interfaces, dataplane.Interface{
+	served := dataplane.Interface{
 		Number: on.number, Name: on.link, Internal: v.Spec.Internal, Zone: uint16(v.Spec.Tag),
 		Frontend: dataplane.Frontend(p.res.Values.Frontend(f.Number)),
-	})
+	}
+	if v.Spec.Tag != 0 {
+		served.Parent, served.Tag = f.Name, uint16(v.Spec.Tag)
+	}
+	p.out.Interfaces = append(p.out.Interfaces, served)
 	on.prefixes = slices.DeleteFunc(p.selfIPs(ref, &v.Spec), func(prefix netip.Prefix) bool { return p.taken(ref, prefix.Addr()) })
 	p.vlans = append(p.vlans, on)
 }

@@ -14,6 +14,7 @@ type Offload uint32
 const (
 	TxChecksum Offload = 0x17
 	TSO        Offload = 0x1f
+	TagsApart  Offload = 0x26 // VLAN tags beside the frames; only off, and with it all of ETHTOOL_SFLAGS
 	GSO        Offload = 0x24
 	GRO        Offload = 0x2c
 )
