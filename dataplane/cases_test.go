@@ -68,6 +68,7 @@ func packetTables() map[string][]packetCase {
 		"options":         optionsCases(),
 		"echo":            echoCases(),
 		"errors":          errorCases(),
+		"translated":      translatedCases(),
 		"sizes":           sizesCases(),
 		"SNAT pools":      snatPoolCases(),
 		"services":        servicesCases(),

@@ -192,3 +192,39 @@ func checkAdvertisement(t testing.TB, frame []byte, target, to, toMAC string, so
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestInvalidSolicitations: what RFC 4861 section 7.1.1 has dropped is not answered.
+func TestInvalidSolicitations(t *testing.T) {
+	r := newRig(t, nearState())
+	const vip, router, group, groupMAC = "2001:db8:51::80", "2001:db8:51::1", "ff02::1:ff00:80", "33:33:ff:00:00:80"
+	const icmp, option = 14 + 40, 14 + 40 + 24
+	good := func() []byte { return solicitation(t, router, group, vip, groupMAC, true, 255) }
+	spoiled := func(spoil func([]byte)) []byte {
+		b := good()
+		spoil(b)
+		return b
+	}
+	for _, tt := range []struct {
+		name     string
+		frame    []byte
+		answered bool
+	}{
+		{"none of it", good(), true},
+		{"wrong checksum", spoiled(func(b []byte) { b[icmp+3]++ }), false},
+		{"wrong code", spoiled(func(b []byte) { b[icmp+1]++; b[icmp+3]-- }), false},
+		{"empty option", spoiled(func(b []byte) { b[option+1]--; b[icmp+3]++ }), false},
+		{"option beyond the end", spoiled(func(b []byte) { b[option+1]++; b[icmp+3]-- }), false},
+		{"detection with a MAC", solicitation(t, "::", group, vip, groupMAC, true, 255), false},
+		{"detection to one host", solicitation(t, "::", vip, vip, macExternal, false, 255), false},
+		{"to other nodes", solicitation(t, router, "ff02::1:ff00:81", vip, "33:33:ff:00:00:81", true, 255), false},
+		{"to another host", solicitation(t, router, "2001:db8:51::81", vip, macExternal, true, 255), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := r.counted(t)
+			verdict, _ := r.from(t, bpf.External, tt.frame)
+			if answered := verdict == verdictRedirect; answered != tt.answered {
+				t.Errorf("verdict %d, counted %v", int32(verdict), grown(before, r.counted(t)))
+			}
+		})
+	}
+}

@@ -117,6 +117,8 @@ const (
 	ProgNAT64 = SpkSpkProgSPK_PROG_NAT64
 	ProgNAT46 = SpkSpkProgSPK_PROG_NAT46
 
+	ProgICMP4  = SpkSpkProgSPK_PROG_ICMP4
+	ProgICMP6  = SpkSpkProgSPK_PROG_ICMP6
 	ProgReply4 = SpkSpkProgSPK_PROG_REPLY4
 	ProgReply6 = SpkSpkProgSPK_PROG_REPLY6
 	ProgNeigh  = SpkSpkProgSPK_PROG_NEIGH

@@ -10,6 +10,7 @@
 #include "spk_fast.h"
 #include "spk_slow.h"
 #ifndef SPK_XDP
+#include "spk_icmp.h"
 #include "spk_nat64.h"
 #include "spk_neigh.h"
 #include "spk_reply.h"
@@ -130,6 +131,18 @@ SEC(SPK_SEC)
 int spk_4to6(spk_ctx *ctx)
 {
 	return other_family(ctx, SPK_AF_INET);
+}
+
+SEC(SPK_SEC)
+int spk_icmp4(spk_ctx *ctx)
+{
+	return pass_error(ctx, SPK_AF_INET);
+}
+
+SEC(SPK_SEC)
+int spk_icmp6(spk_ctx *ctx)
+{
+	return pass_error(ctx, SPK_AF_INET6);
 }
 
 SEC(SPK_SEC)

@@ -625,6 +625,8 @@ const (
 	SpkProgSpk4to6       = "spk_4to6"
 	SpkProgSpk6to4       = "spk_6to4"
 	SpkProgSpkExternal   = "spk_external"
+	SpkProgSpkIcmp4      = "spk_icmp4"
+	SpkProgSpkIcmp6      = "spk_icmp6"
 	SpkProgSpkInternal   = "spk_internal"
 	SpkProgSpkNeigh      = "spk_neigh"
 	SpkProgSpkReply4     = "spk_reply4"
@@ -682,6 +684,8 @@ type SpkProgramSpecs struct {
 	Spk4to6     *ebpf.ProgramSpec `ebpf:"spk_4to6"`
 	Spk6to4     *ebpf.ProgramSpec `ebpf:"spk_6to4"`
 	SpkExternal *ebpf.ProgramSpec `ebpf:"spk_external"`
+	SpkIcmp4    *ebpf.ProgramSpec `ebpf:"spk_icmp4"`
+	SpkIcmp6    *ebpf.ProgramSpec `ebpf:"spk_icmp6"`
 	SpkInternal *ebpf.ProgramSpec `ebpf:"spk_internal"`
 	SpkNeigh    *ebpf.ProgramSpec `ebpf:"spk_neigh"`
 	SpkReply4   *ebpf.ProgramSpec `ebpf:"spk_reply4"`
@@ -852,6 +856,8 @@ type SpkPrograms struct {
 	Spk4to6     *ebpf.Program `ebpf:"spk_4to6"`
 	Spk6to4     *ebpf.Program `ebpf:"spk_6to4"`
 	SpkExternal *ebpf.Program `ebpf:"spk_external"`
+	SpkIcmp4    *ebpf.Program `ebpf:"spk_icmp4"`
+	SpkIcmp6    *ebpf.Program `ebpf:"spk_icmp6"`
 	SpkInternal *ebpf.Program `ebpf:"spk_internal"`
 	SpkNeigh    *ebpf.Program `ebpf:"spk_neigh"`
 	SpkReply4   *ebpf.Program `ebpf:"spk_reply4"`
@@ -868,6 +874,8 @@ func (p *SpkPrograms) Close() error {
 		p.Spk4to6,
 		p.Spk6to4,
 		p.SpkExternal,
+		p.SpkIcmp4,
+		p.SpkIcmp6,
 		p.SpkInternal,
 		p.SpkNeigh,
 		p.SpkReply4,

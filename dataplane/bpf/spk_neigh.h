@@ -4,8 +4,8 @@
  * servers and SNAT pools inside a network that the TMM is connected to. At traffic control only. */
 #pragma once
 
+#include "spk_answer.h"
 #include "spk_classify.h"
-#include "spk_device.h"
 
 /* RFC 826, Ethernet and IPv4. */
 #define ARP_ETHERNET 1
@@ -15,7 +15,9 @@
 /* RFC 4861 sections 4.3, 4.4 and 4.6.1. */
 #define ND_SOLICITED 0x40000000
 #define ND_OVERRIDE 0x20000000
+#define ND_SOURCE_MAC 1
 #define ND_TARGET_MAC 2
+#define ND_MAX_OPTIONS 8
 #define ND_HOP_LIMIT 255
 
 struct spk_arp {
@@ -89,12 +91,53 @@ static __always_inline int answer_arp(spk_ctx *ctx)
 /* The checksum of ICMPv6 over nd (RFC 4443 section 2.3). */
 static __always_inline __sum16 nd_check(struct spk_nd *nd)
 {
-	__be32 rest[2] = {bpf_htonl(ND_PAYLOAD), bpf_htonl(IPPROTO_ICMPV6)};
-	__s64 sum = bpf_csum_diff(NULL, 0, (__be32 *)&nd->ip.saddr, 2 * sizeof(nd->ip.saddr), 0);
+	__u64 sum = bpf_csum_diff(NULL, 0, (__be32 *)&nd->type, ND_PAYLOAD, 0);
 
-	sum = bpf_csum_diff(NULL, 0, rest, sizeof(rest), sum);
-	sum = bpf_csum_diff(NULL, 0, (__be32 *)&nd->type, ND_PAYLOAD, sum);
-	return (__sum16)~csum_fold(sum);
+	sum += csum_pseudo(nd->ip.saddr.in6_u.u6_addr32, nd->ip.daddr.in6_u.u6_addr32,
+			   IPPROTO_ICMPV6, ND_PAYLOAD);
+	return (__sum16)~fold_sum(sum);
+}
+
+/* The address that those who may have target listen on (RFC 4291 section 2.7.1). */
+static __always_inline bool is_solicited_node(const __be32 *a, const __be32 *target)
+{
+	return a[0] == bpf_htonl(0xff020000) && !a[1] && a[2] == bpf_htonl(1) &&
+	       a[3] == (target[3] | bpf_htonl(0xff000000));
+}
+
+/* RFC 4861 section 7.1.1, the part about options: none is empty, and nobody without an address has
+ * one with its MAC. */
+static __noinline bool are_options_valid(spk_ctx *ctx, __u32 off, __u32 end, bool probe)
+{
+	__u8 option[2];
+
+	for (int i = 0; i < ND_MAX_OPTIONS && off < end; i++) {
+		if (ctx_load(ctx, off, option, sizeof(option)) || !option[1] ||
+		    (probe && option[0] == ND_SOURCE_MAC))
+			return false;
+		off += option[1] * 8;
+	}
+	return off == end;
+}
+
+/* RFC 4861 section 7.1.1; and it is sent to where the target listens. */
+static __always_inline bool is_valid(spk_ctx *ctx, const struct spk_nd *nd)
+{
+	const __be32 *from = nd->ip.saddr.in6_u.u6_addr32, *to = nd->ip.daddr.in6_u.u6_addr32;
+	__u32 l4 = ETH_HLEN + sizeof(nd->ip), len = bpf_ntohs(nd->ip.payload_len);
+	bool probe = !(from[0] | from[1] | from[2] | from[3]);
+
+	if (nd->ip.nexthdr != IPPROTO_ICMPV6 || nd->ip.hop_limit != ND_HOP_LIMIT ||
+	    nd->type != ICMP6_SOLICITATION || nd->code || l4 + len > ctx_len(ctx) ||
+	    len < ND_ASKED - sizeof(nd->ip) || len > SUM_CHUNK * SUM_CHUNKS)
+		return false;
+	if (!is_solicited_node(to, nd->target) &&
+	    (probe || __builtin_memcmp(to, nd->target, sizeof(nd->target))))
+		return false;
+	if (fold_sum((__u64)csum_pseudo(from, to, IPPROTO_ICMPV6, len) + sum_of(ctx, l4, len)) !=
+	    0xffff)
+		return false;
+	return are_options_valid(ctx, ETH_HLEN + ND_ASKED, l4 + len, probe);
 }
 
 /* Makes an advertisement of a solicitation. Who has no address yet asks whether one is taken
@@ -130,12 +173,9 @@ static __always_inline int answer_solicitation(spk_ctx *ctx)
 
 	if (!port || ctx_load(ctx, ETH_HLEN, &nd, ND_ASKED) || ctx_load(ctx, ETH_ALEN, to, ETH_ALEN))
 		return SPK_ACT_NEXT;
-	if (nd.ip.nexthdr != IPPROTO_ICMPV6 || nd.ip.hop_limit != ND_HOP_LIMIT ||
-	    nd.type != ICMP6_SOLICITATION || nd.code)
-		return SPK_ACT_NEXT;
 	__builtin_memcpy(target.addr, nd.target, sizeof(target.addr));
 	local = bpf_map_lookup_elem(&spk_local6, &target);
-	if (!local || !(local->kinds & SPK_LOCAL_ARP))
+	if (!local || !(local->kinds & SPK_LOCAL_ARP) || !is_valid(ctx, &nd))
 		return SPK_ACT_NEXT;
 	advertise(&nd, port);
 	if (bpf_skb_change_tail(ctx, ETH_HLEN + sizeof(nd), 0) ||

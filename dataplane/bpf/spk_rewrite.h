@@ -242,13 +242,13 @@ static __always_inline long rewrite_transport(spk_ctx *ctx, const struct spk_flo
 		       true);
 }
 
-/* Rewrites a packet of any kind. */
+/* Rewrites a packet of any kind; the transport first, which may refuse. */
 static __always_inline long rewrite_slow4(spk_ctx *ctx, const struct spk_flow *f,
 					  const struct spk_ct4 *v)
 {
 	struct iphdr ip;
 
-	if (ctx_load(ctx, ETH_HLEN, &ip, sizeof(ip)))
+	if (ctx_load(ctx, ETH_HLEN, &ip, sizeof(ip)) || rewrite_transport(ctx, f, &v->ct) < 0)
 		return -1;
 	ip.saddr = v->saddr;
 	ip.daddr = v->daddr;
@@ -256,18 +256,15 @@ static __always_inline long rewrite_slow4(spk_ctx *ctx, const struct spk_flow *f
 	ip.check = csum_apply(ip.check, v->ct.addr_delta + TTL_STEP);
 	if (ctx_store(ctx, ETH_HLEN, &ip, sizeof(ip)))
 		return -1;
-	if (ctx_store(ctx, 0, v->ct.dmac, ETH_ADDRS))
-		return -1;
-	return rewrite_transport(ctx, f, &v->ct) < 0 ? -1 : 0;
+	return ctx_store(ctx, 0, v->ct.dmac, ETH_ADDRS);
 }
 
 static __always_inline long rewrite_slow6(spk_ctx *ctx, const struct spk_flow *f,
 					  const struct spk_ct6 *v)
 {
 	struct ipv6hdr ip;
-	long rc;
 
-	if (ctx_load(ctx, ETH_HLEN, &ip, sizeof(ip)))
+	if (ctx_load(ctx, ETH_HLEN, &ip, sizeof(ip)) || rewrite_transport(ctx, f, &v->ct) < 0)
 		return -1;
 	__builtin_memcpy(&ip.saddr, v->saddr, sizeof(v->saddr));
 	__builtin_memcpy(&ip.daddr, v->daddr, sizeof(v->daddr));
@@ -275,9 +272,6 @@ static __always_inline long rewrite_slow6(spk_ctx *ctx, const struct spk_flow *f
 	if (ctx_store(ctx, ETH_HLEN, &ip, sizeof(ip)))
 		return -1;
 	if (ctx_store(ctx, 0, v->ct.dmac, ETH_ADDRS))
-		return -1;
-	rc = rewrite_transport(ctx, f, &v->ct);
-	if (rc < 0)
 		return -1;
 	/* Where no sum follows the addresses, a device's sum must follow them: the same delta
 	 * as the helper's, for another reason. */
