@@ -45,6 +45,7 @@ func sections() []section {
 	return []section{
 		{"testrun", runTestRuns},
 		{"alone", runAlone},
+		{"ends", runEnds},
 	}
 }
 

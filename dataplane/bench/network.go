@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -26,6 +27,8 @@ const (
 	netBackends = 4
 	netFar      = "10.1.0.0/16" // sources of injected packets, behind the client
 
+	netConnections = 1 << 18 // room for those that are over and not aged out
+
 	requestPort = 7000
 	packetPort  = 7001
 	streamPort  = 5201
@@ -39,6 +42,7 @@ type network struct {
 	plane           *dataplane.Dataplane
 	ends            ends
 	programs        []*exec.Cmd
+	stop            func() error // ends what run began
 }
 
 // mode is what the load balancer does with packets. Its name stands in the figures.
@@ -245,15 +249,29 @@ func (n *network) startProxy(at dataplane.Frontend) error {
 			return err
 		}
 		var err error
-		n.plane, err = dataplane.Open(dataplane.Config{Interfaces: []dataplane.Interface{
+		n.plane, err = dataplane.Open(dataplane.Config{MaxConnections: netConnections, Interfaces: []dataplane.Interface{
 			{Number: "1.1", Name: "int", Internal: true, Frontend: at}, {Number: "1.2", Name: "ext", Frontend: at},
 		}})
 		if err != nil {
 			return err
 		}
-		_, err = n.plane.Apply(s)
-		return err
+		if _, err = n.plane.Apply(s); err != nil {
+			return err
+		}
+		n.run()
+		return nil
 	})
+}
+
+// run has the proxy age its connections and follow the kernel's routes until close.
+func (n *network) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	n.stop = func() error {
+		cancel()
+		return <-done
+	}
+	go func() { done <- n.lb.Do(func() error { return n.plane.Run(ctx) }) }()
 }
 
 // startNft translates with nftables: destination and source, as the proxy does.
@@ -306,6 +324,9 @@ func (n *network) close() error {
 			errs = append(errs, fmt.Errorf("end %s: %w", cmd.Path, err))
 		}
 		_ = cmd.Wait() // was killed
+	}
+	if n.stop != nil {
+		errs = append(errs, n.stop())
 	}
 	if n.plane != nil {
 		errs = append(errs, n.plane.Remove())

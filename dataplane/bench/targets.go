@@ -6,6 +6,22 @@ import "fmt"
 func (r *Report) setTargets() {
 	r.testRunTargets()
 	r.aloneTargets()
+	r.endTargets()
+}
+
+// endTargets: real connections through the proxy at traffic control.
+func (r *Report) endTargets() {
+	for _, t := range []struct {
+		what, to, rule string
+		want           float64
+	}{
+		{connRate, "plain", ">=", 0.95}, {reqRate, "plain", ">=", 0.95}, {streamRate, "plain", ">=", 0.95},
+		{connRate, "haproxy", ">=", 2}, {reqRate, "haproxy", ">=", 2}, {streamRate, "haproxy", ">=", 2},
+		{connP99, "plain", "<=", 1.15}, {reqP99, "plain", "<=", 1.15},
+	} {
+		what := fmt.Sprintf("end to end, tcx, %s / %s", t.what, t.to)
+		r.target(what, sectionEnds, endName("tcx", t.what), endName(t.to, t.what), t.rule, t.want)
+	}
 }
 
 // aloneTargets: the proxy beside what the kernel does by itself.
