@@ -77,6 +77,7 @@ func packetTables() map[string][]packetCase {
 		"ping":            pingCases(),
 		"nat64":           nat64Cases(),
 		"sctp":            sctpCases(),
+		"down actions":    downCases(),
 	}
 }
 

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -179,4 +180,48 @@ func TestReopenKeepsFlows(t *testing.T) {
 			r.checkPairs(t)
 		})
 	}
+}
+
+// TestHalfEvicted: a half-open flow whose way back was pushed out, and whose port then went to
+// another client, does not take the other one's answers with it when its sender comes back.
+func TestHalfEvicted(t *testing.T) {
+	state := tableState()
+	state.SNATPools[0].PortMin, state.SNATPools[0].PortMax = 20000, 20000
+	state.SNATPools[0].Addrs = []netip.Addr{tableHosts("4")["snat1"], tableHosts("6")["snat1"]}
+	for _, front := range frontEnds() {
+		r := newRigAt(t, state, front)
+		for _, family := range []string{"4", "6"} {
+			t.Run(front.name+"/ipv"+family, func(t *testing.T) {
+				r.reset(t, state)
+				p := &player{r: r, state: state, hosts: tableHosts(family), bound: map[string]string{}}
+				play := func(script string) {
+					t.Helper()
+					for _, step := range steps(script) {
+						p.step(t, step)
+					}
+				}
+				play(`client> tcp client:1 > pool:80 S; pod< tcp snat1:20000 > pod:8080 S`)
+				must(t, dropReverse(r.d.table4()))
+				must(t, dropReverse(r.d.table6()))
+				play(`client> tcp client2:2 > pool:80 S; pod< tcp snat1:20000 > pod:8080 S
+					client> tcp client:1 > pool:80 A; drop conflict
+					pod> tcp pod:8080 > snat1:20000 SA; client< tcp pool:80 > client2:2 SA
+					client> tcp client2:2 > pool:80 A; pod< tcp snat1:20000 > pod:8080 A; conns 1
+					client> tcp client:1 > pool:80 A; drop no_flow
+					pod> tcp pod:8080 > snat1:20000 A; client< tcp pool:80 > client2:2 A`)
+				r.checkPairs(t)
+			})
+		}
+	}
+}
+
+// dropReverse deletes the ways back of half-open flows, as the table's own eviction may.
+func dropReverse[K, V comparable](t table[K, V]) error {
+	entries, err := readAll[K, V](t.half)
+	for k, v := range entries {
+		if t.ct(&v).Flags&bpf.CtForward == 0 {
+			err = errors.Join(err, t.half.Delete(k))
+		}
+	}
+	return err
 }
