@@ -112,6 +112,28 @@ static __noinline bool read_half(const struct spk_tuple *t, union spk_ct_any *v)
 	return half;
 }
 
+/* Does v turn the answers to t back? */
+static __noinline bool answers(const union spk_ct_any *v, const struct spk_tuple *t)
+{
+	if (v->ct.sport != t->dport || v->ct.dport != t->sport)
+		return false;
+	if (t->family == SPK_AF_INET)
+		return v->v4.saddr == t->daddr[0] && v->v4.daddr == t->saddr[0];
+	return !__builtin_memcmp(v->v6.saddr, t->daddr, sizeof(t->daddr)) &&
+	       !__builtin_memcmp(v->v6.daddr, t->saddr, sizeof(t->saddr));
+}
+
+/* The flow's way back belongs to another one, which took it after the half-open table had pushed
+ * it out, unless another CPU has moved the flow meanwhile. Answers an enum spk_counter. */
+static __noinline int not_alone(const struct spk_tuple *t)
+{
+	if (t->family == SPK_AF_INET ? (bool)ct_lookup(t, SPK_AF_INET)
+				     : (bool)ct_lookup(t, SPK_AF_INET6))
+		return SPK_OK;
+	ct_delete(t, true);
+	return SPK_DROP_CONFLICT;
+}
+
 /* Moves a half-open flow to conntrack: the entry of the packet's direction, and from it that of
  * the other one. Answers an enum spk_counter. A global function, for the verifier. */
 __noinline int promote(struct spk_flow *f)
@@ -129,9 +151,11 @@ __noinline int promote(struct spk_flow *f)
 	reverse_tuple(&f->xlat, peer_side(&v.ct), v.ct.peer_zone, &rev);
 	if (!read_half(&rev, &peer))
 		opposite_entry(&v.ct, &f->orig, &peer);
+	else if (!answers(&peer, &f->orig))
+		return not_alone(&f->orig);
 	err = ct_insert(&rev, &peer, false);
 	if (err)
-		return err == -EEXIST ? SPK_DROP_CONFLICT : SPK_DROP_TABLE_FULL;
+		return err == -EEXIST ? not_alone(&f->orig) : SPK_DROP_TABLE_FULL;
 	err = ct_insert(&f->orig, &v, false);
 	if (err && err != -EEXIST) {
 		ct_delete(&rev, false);
