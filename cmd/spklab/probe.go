@@ -6,11 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/rlimit"
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -43,11 +40,11 @@ func kernelFeatures() []finding {
 func tryFeatures() []finding {
 	attrs := func() netlink.LinkAttrs { a := netlink.NewLinkAttrs(); a.Name = "probe"; return a }
 	veth := &netlink.Veth{LinkAttrs: attrs(), PeerName: "peer"}
-	out := []finding{
+	out := slices.Concat([]finding{
 		tryLink("veth", true, "cables", veth),
 		tryLink("bridge", true, "segments", &netlink.Bridge{LinkAttrs: attrs()}),
 		tryMacvlan(),
-		tryTCX(),
+	}, tryFrontends(), []finding{
 		{Name: "BTF", Required: true, OK: exists("/sys/kernel/btf/vmlinux"), Detail: "eBPF programs that fit any kernel"},
 		tryBPFFS(),
 		tryNFTables(),
@@ -59,7 +56,7 @@ func tryFeatures() []finding {
 			a.ParentIndex = parent
 			return &netlink.Vlan{LinkAttrs: a, VlanId: 7}
 		}),
-	}
+	})
 	return out
 }
 
@@ -99,32 +96,6 @@ func tryMacvlan() finding {
 		return &netlink.Macvlan{LinkAttrs: a, Mode: netlink.MACVLAN_MODE_BRIDGE}
 	})
 	f.Required = true
-	return f
-}
-
-// tryTCX attaches a program that does nothing to the loopback of the throw-away namespace.
-func tryTCX() finding {
-	f := finding{Name: "tcx", Required: true, Detail: "where the proxy attaches (Linux 6.6)"}
-	fail := func(err error) finding { f.Detail = fmt.Sprintf("%s: %v", f.Detail, err); return f }
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return fail(err)
-	}
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type: ebpf.SchedCLS, License: "Dual BSD/GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()},
-	})
-	if err != nil {
-		return fail(err)
-	}
-	defer prog.Close()
-	l, err := link.AttachTCX(link.TCXOptions{Interface: 1, Program: prog, Attach: ebpf.AttachTCXIngress})
-	if err != nil {
-		return fail(err)
-	}
-	if err := l.Close(); err != nil {
-		return fail(err)
-	}
-	f.OK = true
 	return f
 }
 
