@@ -52,15 +52,11 @@ func stateOf(forward, reverse bpf.CtState) ConnState {
 
 // Connections returns every tracked connection, in no order.
 func (d *Dataplane) Connections() ([]Conn, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return nil, ErrClosed
-	}
-	k, err := d.readKernel()
+	k, done, err := d.borrow()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	now, err := nowTicks()
 	if err != nil {
 		return nil, err

@@ -130,9 +130,9 @@ func (d *Dataplane) tell(e *bpf.Event) {
 }
 
 // tellEnded logs that a connection is forgotten.
-func (d *Dataplane) tellEnded(c Conn, owner uint32) {
+func (d *Dataplane) tellEnded(c Conn, name string) {
 	d.report(&d.told.flows, "flow-ended", connText(c.Protocol, c.Source, c.Destination), func() string {
-		return "idle, for " + d.nameOf(owner)
+		return "idle, for " + name
 	})
 }
 

@@ -21,16 +21,12 @@ type ConnPage struct {
 // sees the protocol and the addresses only. Its memory is bounded by limit, not by what is
 // tracked.
 func (d *Dataplane) FindConnections(match func(*Conn) bool, limit int) (ConnPage, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	page := ConnPage{Conns: []Conn{}}
-	if d.closed {
-		return page, ErrClosed
-	}
-	k, err := d.readKernel()
+	k, done, err := d.borrow()
 	if err != nil {
 		return page, err
 	}
+	defer done()
 	now, err := nowTicks()
 	if err != nil {
 		return page, err
@@ -38,7 +34,21 @@ func (d *Dataplane) FindConnections(match func(*Conn) bool, limit int) (ConnPage
 	if err := find(d.table4(), k, now, match, limit, &page); err != nil {
 		return page, err
 	}
-	err = find(d.table6(), k, now, match, limit, &page)
+	if err := find(d.table6(), k, now, match, limit, &page); err != nil {
+		return page, err
+	}
+	others, err := d.families()
+	for _, f := range others {
+		c := f.describe(k, now)
+		page.Total++
+		if !match(&c) {
+			continue
+		}
+		page.Matched++
+		if len(page.Conns) < limit {
+			page.Conns = append(page.Conns, c)
+		}
+	}
 	slices.SortStableFunc(page.Conns, compareConn)
 	return page, err
 }
@@ -57,8 +67,8 @@ func find[K, V comparable](t table[K, V], k *kernel, now uint32, match func(*Con
 	found := map[K]V{}
 	for _, m := range []*ebpf.Map{t.m, t.half} {
 		err := scan(m, func(key K, v *V) {
-			if t.ct(v).Flags&bpf.CtForward == 0 {
-				return
+			if flags := t.ct(v).Flags; flags&bpf.CtForward == 0 || flags&bpf.CtFamily != 0 {
+				return // families has the flows that change family
 			}
 			page.Total++
 			if c := t.conn(&key, v); !match(&c) {

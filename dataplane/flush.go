@@ -96,19 +96,27 @@ func resolveGateway(gateway string) ([]net.HardwareAddr, error) {
 	return out, nil
 }
 
-func (d *Dataplane) flush(s selection) (int, error) {
+// borrow reads what was programmed and keeps the maps open until done is called, for who reads
+// for long and must not hold up Apply. done comes before anything that takes mu.
+func (d *Dataplane) borrow() (k *kernel, done func(), err error) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.closed {
-		d.mu.Unlock()
-		return 0, ErrClosed
+		return nil, nil, ErrClosed
 	}
-	k, err := d.readKernel()
+	if k, err = d.readKernel(); err != nil {
+		return nil, nil, err
+	}
 	d.inUse.RLock()
-	defer d.inUse.RUnlock()
-	d.mu.Unlock()
+	return k, d.inUse.RUnlock, nil
+}
+
+func (d *Dataplane) flush(s selection) (int, error) {
+	k, done, err := d.borrow()
 	if err != nil {
 		return 0, err
 	}
+	defer done()
 	now, err := nowTicks()
 	if err != nil {
 		return 0, err

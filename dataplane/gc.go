@@ -47,8 +47,8 @@ func (d *Dataplane) beginPass(now uint32) (*pass, error) {
 	}
 	d.inUse.RLock()
 	p := &pass{now: now, limits: timeouts{d.idle}, removed: maps.Clone(d.removed), swaps: d.swaps, flows: map[uint32]int{}}
-	if d.flowEvents {
-		p.tell = d.tellEnded
+	if names := d.names; d.flowEvents {
+		p.tell = func(c Conn, owner uint32) { d.tellEnded(c, names[owner]) }
 	}
 	return p, nil
 }
@@ -76,7 +76,7 @@ func (d *Dataplane) pass(p *pass) (int, error) {
 	if err != nil {
 		return n4 + n6, err
 	}
-	other, err := d.collectFamilies(p.limits, p.now, p.flows)
+	other, err := d.collectFamilies(p)
 	return n4 + n6 + other, err
 }
 

@@ -119,11 +119,11 @@ type TableStats struct {
 // Tables returns how full conntrack is, IPv4 and IPv6. A connection is counted with its client's
 // family.
 func (d *Dataplane) Tables() (v4, v6 TableStats, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return v4, v6, ErrClosed
+	_, done, err := d.borrow()
+	if err != nil {
+		return v4, v6, err
 	}
+	defer done()
 	if v4, err = tableStats(d.table4()); err != nil {
 		return v4, v6, err
 	}

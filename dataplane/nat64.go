@@ -168,13 +168,16 @@ func (d *Dataplane) endFamilies(match func(*family) bool) (int, error) {
 
 // collectFamilies forgets the flows that change family and have been idle for too long. It
 // counts the remaining ones by owner.
-func (d *Dataplane) collectFamilies(limits timeouts, now uint32, flows map[uint32]int) (int, error) {
+func (d *Dataplane) collectFamilies(p *pass) (int, error) {
 	return d.endFamilies(func(f *family) bool {
-		if age(now, f.seen()) >= limits.of(f.owner(), Protocol(f.k4.Proto), f.state()) {
-			return true
+		if age(p.now, f.seen()) < p.limits.of(f.owner(), Protocol(f.k4.Proto), f.state()) {
+			p.flows[f.owner()]++
+			return false
 		}
-		flows[f.owner()]++
-		return false
+		if p.tell != nil {
+			p.tell(f.describe(&kernel{}, p.now), f.owner())
+		}
+		return true
 	})
 }
 

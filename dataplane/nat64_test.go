@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
@@ -59,6 +61,11 @@ func TestNAT64(t *testing.T) {
 			c := r.onlyConn(t, ap(tt.src))
 			if c.State != Established || c.Egress != "spk-apps/egress" || c.Destination != ap(tt.dst) || c.TranslatedDestination != ap(tt.wantDst) {
 				t.Errorf("connection %+v", c)
+			}
+			page, err := r.d.FindConnections(func(c *Conn) bool { return c.Source == ap(tt.src) }, 10)
+			must(t, err)
+			if diff := cmp.Diff(ConnPage{Conns: []Conn{c}, Matched: 1, Total: 1}, page, equateNetip, cmpopts.IgnoreFields(Conn{}, "Idle")); diff != "" {
+				t.Errorf("page (-want +got):\n%s", diff)
 			}
 			now, err := nowTicks()
 			must(t, err)
