@@ -317,6 +317,9 @@ static __always_inline int new_flow(spk_ctx *ctx, struct spk_flow *f, enum spk_c
 		vs = find_vs(&f->orig, family);
 	if (!vs && (kinds & SPK_LOCAL_SELF))
 		return for_the_tmm(ctx, f);
+	if (fault == SPK_DROP_TTL_EXPIRED && kinds & SPK_LOCAL_ECHO && is_icmp(f->orig.proto) &&
+	    is_echo_request(f))
+		return answer(f, SPK_REPLY_ECHO); /* it has arrived: RFC 1122 section 3.2.1.7 */
 	if (fault == SPK_DROP_TTL_EXPIRED)
 		return answer(f, SPK_REPLY_TTL);
 	if (fault == SPK_DROP_ICMP && kinds & SPK_LOCAL_ARP && is_solicitation(f))

@@ -20,6 +20,7 @@ func testEcho(t *testing.T, n *network) {
 				t.Run("virtual server "+s.String(), func(t *testing.T) {
 					n.client.ping(t, f, f.client, f.web(s), 56)
 					n.client.ping(t, f, f.client, f.web(s), 1400)
+					n.client.ping(t, f, f.client, f.web(s), 56, "-t", "2") // 1 at the TMM, where it ends
 				})
 				t.Run("egress "+s.String(), func(t *testing.T) {
 					for _, size := range []int{0, 56, 1400, 4000} {

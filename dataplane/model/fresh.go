@@ -44,6 +44,8 @@ func (m *Model) fresh(r *packet, chosen Choice) (Decision, error) {
 			return dropped("not_allowed"), nil
 		}
 		return Decision{Verdict: Kernel}, nil
+	case r.fault == faultTTL && vip != nil && m.ofVIP(r, vip).Answer == ReplyEcho:
+		return m.ofVIP(r, vip), nil // it has arrived
 	case r.fault == faultTTL:
 		return Decision{Verdict: Answer, Answer: ReplyTTL}, nil
 	case r.fault != "":
