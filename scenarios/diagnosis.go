@@ -29,6 +29,10 @@ func diagnosis() []spec {
 		name:   "fewer self-IPs than TMMs: the TMM without one attracts nothing, and the reason is said",
 		labels: []string{"diagnosis", "self-ip", "scale"}, needs: []Capability{SimOVN, BGP},
 		body: func(s *scene) { s.tooFewSelfIPs() },
+	}, {
+		name:   "fewer lists in a SNAT pool than TMMs: the TMM without one lets nobody out, and the reason is said",
+		labels: []string{"diagnosis", "snat-pool"}, needs: []Capability{SimOVN, Macvlan, BGP},
+		body: func(s *scene) { s.tooFewLists() },
 	}}
 }
 

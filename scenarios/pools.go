@@ -11,6 +11,9 @@ import (
 	"github.com/onsi/gomega"
 
 	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/dataplane/control"
+	"github.com/spklab/spklab/scenarios/report"
+	"github.com/spklab/spklab/traffic"
 )
 
 // poolName is spec.name of the SNAT pool that scenarios make; metadata.name is another one on
@@ -78,10 +81,44 @@ func (s *scene) poolPath(proto string, f family) {
 	s.egressPath(w, proto, f, func(t tmm) netip.Addr { return poolOf(f, t.status.Index) })
 }
 
+// tooFewLists gives all TMMs but the last an address. OVN goes on sending pods' connections to
+// each TMM in turn.
+func (s *scene) tooFewLists() {
+	w := s.world()
+	n := len(w.tmms) - 1
+	gomega.Expect(n).To(gomega.BeNumerically(">", 0), "TMMs beside one")
+	s.hints(s.usePool(n), api.KindSnatpool+" default/scenario-snatpool")
+	s.eventually("the TMM without an address says why", func() error {
+		return s.everyTMM(func(st control.Status) error {
+			err := condition(st, control.ReasonNoSNATAddress, "")
+			if (err == nil) != (st.Index == n) {
+				return fmt.Errorf("%s, number %d: %v", st.Pod, st.Index+1, st.Conditions)
+			}
+			return nil
+		})
+	})
+	p, server := w.served(s, v4), s.serve(w.client(), "tcp", v4)
+	d := traffic.Dialer{Netns: s.netns(p.name), Timeout: silence}
+	out := 0
+	for range 5 * len(w.tmms) {
+		conn, err := d.TCP(s.ctx, netip.AddrPort{}, server)
+		if err != nil {
+			continue
+		}
+		out++
+		from := conn.Greeting.Remote.Addr()
+		gomega.Expect(slices.ContainsFunc(w.tmms[:n], func(t tmm) bool { return poolOf(v4, t.status.Index) == from })).To(gomega.BeTrue(), "%s is an address of the pool", from)
+		check(conn.Close(), "close")
+	}
+	s.figure(report.Figure{Name: "connections that left", Value: float64(out), Note: fmt.Sprintf("of %d", 5*len(w.tmms))})
+	gomega.Expect(out).To(gomega.Equal(5*n), "connections that left, each by a TMM that has an address")
+	s.eventually("the others are counted", func() error { return s.counted("drop_no_snat_pool") })
+}
+
 // usePool makes a pool for n TMMs and has the egress translate by it until the scenario ends.
-func (s *scene) usePool(n int) {
+func (s *scene) usePool(n int) []api.Finding {
 	ginkgo.GinkgoHelper()
-	s.apply(poolManifest(n))
+	findings := s.apply(poolManifest(n))
 	res := must(s.lab.Resources())
 	gomega.Expect(res.Egresses).NotTo(gomega.BeEmpty(), "an F5SPKEgress")
 	e := &res.Egresses[0]
@@ -90,4 +127,5 @@ func (s *scene) usePool(n int) {
 		spec["snatType"], spec["egressSnatpool"] = api.SNATPool, poolName
 	})
 	check(s.ready(s.ctx), "every TMM has the pool")
+	return findings
 }

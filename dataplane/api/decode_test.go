@@ -184,6 +184,8 @@ func TestMistakes(t *testing.T) {
 			`f.yaml:5:65: "64": a prefix length without an address; write ipv6destinationAddress`},
 		{"multicast", ingress("{destinationAddress: 224.0.0.1}"), `f.yaml:5:28: "224.0.0.1": no address that clients reach; write a unicast one`},
 		{"egress snatType", egress("{snatType: AUTO}"), `f.yaml:4:18: "AUTO": unknown source translation; write SRC_TRANS_NONE, SRC_TRANS_AUTOMAP or SRC_TRANS_SNATPOOL`},
+		{"egress of a pool with a long name", egress("{egressSnatpool: " + strings.Repeat("p", 254) + "}"),
+			`f.yaml:4:24: "` + strings.Repeat("p", 60) + `": a name of 254 bytes; pools have at most 253`},
 		{"egress without its pool", egress("{snatType: SRC_TRANS_SNATPOOL}"),
 			`f.yaml:4:18: "SRC_TRANS_SNATPOOL": a pool without a name; write egressSnatpool: and the spec.name of a F5SPKSnatpool`},
 		{"nat64 /64", egress("{nat64Enabled: true, nat64Ipv6Subnet: '64:ff9b::/64'}"), `f.yaml:4:45: "64:ff9b::/64": prefix length is not 96; write one like 64:ff9b::/96`},

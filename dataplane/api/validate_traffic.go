@@ -75,6 +75,8 @@ func (f *fitter) translation(spec *node, field, poolField, snat, pool string) {
 	}
 	kind, name := translation(snat, pool)
 	switch {
+	case len(pool) > maxPoolName:
+		f.fail(spec.at(poolField), "a name of %d bytes; pools have at most %d", len(pool), maxPoolName)
 	case kind == SNATPool && name == "":
 		f.fail(spec.at(field), "a pool without a name; write %s: and the spec.name of a F5SPKSnatpool", poolField)
 	case kind != SNATPool && pool != "":

@@ -206,6 +206,7 @@ func TestComputeGolden(t *testing.T) {
 		{name: "tagged", self: twoInterfaces(), replace: []string{`interfaces: ["1.2"]`, "interfaces: [\"1.2\"]\n  tag: 100"}},
 		{name: "virtual-servers", self: twoInterfaces(), more: virtualServers},
 		{name: "snat-pools", self: twoInterfaces(), more: pools, replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", usePool}},
+		{name: "snat-pools-short", self: twoInterfaces(), more: strings.ReplaceAll(pools, `, [198.51.100.112, 192.0.2.102, "2001:db8:2::102"]`, ""), replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", usePool}},
 		{name: "snat-pools-shared", self: twoInterfaces(), more: pools, replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", "snatType: SRC_TRANS_SNATPOOL, egressSnatpool: all"}},
 		{name: "nat64", self: twoInterfaces(), replace: []string{"dualStackEnabled: true", "dualStackEnabled: true, nat64Enabled: true, dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0/24, vlans: {vlanList: [external], disableListedVlans: true}"}},
 		{name: "egress-namespaces", self: twoInterfaces(), more: sharedAddress},

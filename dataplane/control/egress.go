@@ -37,7 +37,7 @@ func (p *planner) egresses() {
 			owners[namespace] = out.Name
 			out.Sources = append(out.Sources, p.networks(namespace, e.Spec.DualStackEnabled || out.NAT64.IsValid())...)
 		}
-		out.Sources = p.translatable(ref, &out, e.Spec.DualStackEnabled)
+		p.needsPool(ref, &out, e.Spec.DualStackEnabled)
 		if len(out.Sources) > 0 {
 			p.out.State.Egresses = append(p.out.State.Egresses, out)
 		}
@@ -96,20 +96,18 @@ func (p *planner) warnOfIPv6(ref string, e *dataplane.Egress, dual bool) {
 	}
 }
 
-// translatable are the sources that this TMM has an address for, where they need one of a pool.
-func (p *planner) translatable(ref string, e *dataplane.Egress, dual bool) []netip.Prefix {
+// needsPool puts the pool of an egress into the state, even one without an address of a family:
+// packets of its sources are dropped then, and neither leave as they are nor by the egress of a
+// larger network.
+func (p *planner) needsPool(ref string, e *dataplane.Egress, dual bool) {
 	if e.SNAT != dataplane.SNATPool || len(e.Sources) == 0 {
-		return e.Sources
+		return
 	}
 	var wanted poolFamilies
 	for _, s := range e.Sources {
 		wanted.v4, wanted.v6 = wanted.v4 || s.Addr().Is4(), wanted.v6 || s.Addr().Is6() && dual
 	}
-	has := p.pool(ref, e.SNATPool, "the egress", wanted)
-	return slices.DeleteFunc(e.Sources, func(s netip.Prefix) bool {
-		v4 := s.Addr().Is4()
-		return !has.has(v4) && !(v4 && e.NAT46.IsValid()) && !(!v4 && e.NAT64.IsValid())
-	})
+	p.pool(ref, e.SNATPool, "the egress", wanted)
 }
 
 // listens are the numbers of the internal VLANs that the egress takes packets from, none for all

@@ -26,6 +26,7 @@ func (p *planner) pool(ref, name, what string, wanted poolFamilies) poolFamilies
 	pool := p.res.Snatpool(name)
 	if pool == nil {
 		p.fail(ReasonInput, ref, fmt.Sprintf("%q is no spec.name of a F5SPKSnatpool: %s is off; %s", name, what, p.poolHint(name)))
+		p.placeEmpty(name)
 		return poolFamilies{}
 	}
 	families, placed := p.pools[name]
@@ -41,6 +42,14 @@ func (p *planner) pool(ref, name, what string, wanted poolFamilies) poolFamilies
 	return families
 }
 
+// placeEmpty puts a pool that does not exist into the state, as one without addresses.
+func (p *planner) placeEmpty(name string) {
+	if _, placed := p.pools[name]; !placed {
+		p.pools[name] = poolFamilies{}
+		p.out.State.SNATPools = append(p.out.State.SNATPools, dataplane.SNATAddresses{Name: name})
+	}
+}
+
 // poolHint is what would be right where no pool is called so.
 func (p *planner) poolHint(name string) string {
 	for i := range p.res.Snatpools {
@@ -51,7 +60,7 @@ func (p *planner) poolHint(name string) string {
 	return "create it"
 }
 
-// placePool puts this TMM's part of a pool into the state.
+// placePool puts this TMM's part of a pool into the state, which may be empty.
 func (p *planner) placePool(pool *api.F5SPKSnatpool) poolFamilies {
 	ref := api.Ref(api.KindSnatpool, pool)
 	if n := len(pool.Spec.AddressList); n <= p.out.Index && !pool.Spec.SharedSnatAddressEnabled {
@@ -66,10 +75,7 @@ func (p *planner) placePool(pool *api.F5SPKSnatpool) poolFamilies {
 		out.Addrs = append(out.Addrs, a)
 		families.v4, families.v6 = families.v4 || a.Is4(), families.v6 || a.Is6()
 	}
-	if len(out.Addrs) == 0 {
-		return families
-	}
-	if pool.Spec.SharedSnatAddressEnabled {
+	if pool.Spec.SharedSnatAddressEnabled && len(out.Addrs) > 0 {
 		out.PortMin, out.PortMax = p.portBlock(ref)
 	}
 	p.out.State.SNATPools = append(p.out.State.SNATPools, out)
