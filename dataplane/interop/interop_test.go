@@ -9,7 +9,7 @@ import (
 
 // TestPrograms runs everything that leaves the network as it was, behind every front end.
 func TestPrograms(t *testing.T) {
-	nstest.Programs(t, "nginx", "curl", "wrk", "iperf3", "ss", "ping")
+	nstest.Programs(t, "nginx", "curl", "wrk", "iperf3", "ss", "ping", "traceroute", "tracepath")
 	t.Parallel()
 	for _, frontend := range []dataplane.Frontend{
 		dataplane.FrontendTCX, dataplane.FrontendClsact, dataplane.FrontendXDP, dataplane.FrontendXDPGeneric,
@@ -24,6 +24,8 @@ func TestPrograms(t *testing.T) {
 			t.Run("headers", func(t *testing.T) { testHeaders(t, n) })
 			t.Run("fragments", func(t *testing.T) { testFragments(t, n) })
 			t.Run("echo", func(t *testing.T) { testEcho(t, n) })
+			t.Run("unreachable", func(t *testing.T) { testUnreachable(t, n) })
+			t.Run("traces", func(t *testing.T) { testTraces(t, n) })
 		})
 	}
 }

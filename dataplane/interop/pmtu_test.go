@@ -10,18 +10,33 @@ import (
 	"testing"
 
 	"github.com/spklab/spklab/dataplane"
+	"github.com/spklab/spklab/dataplane/internal/nstest"
 )
 
 const smallMTU = 1400
 
-// TestPathMTU: the stacks of clients and servers find out that the MTU is 1400 in the middle.
+// TestPathMTU: the stacks of clients and servers find out that the MTU is 1400 in the middle,
+// where a router beyond the TMM says so (its error has to be translated) and where the TMM
+// itself has to.
 func TestPathMTU(t *testing.T) {
+	nstest.Programs(t, "tracepath")
 	t.Parallel()
 	tests := []struct {
 		name    string
 		counter string // of what the TMM does about it
 		narrow  func(*testing.T, *network)
 	}{
+		{"beyond the TMM", "icmp_translated", func(t *testing.T, n *network) {
+			for _, f := range families() {
+				n.router.ip(t, "route add %s dev clients mtu lock %d\n", f.client, smallMTU)
+				for i := range n.pods {
+					n.node.ip(t, "route add %s dev pods mtu lock %d\n", f.pod(i), smallMTU)
+					for _, s := range []dataplane.SNAT{dataplane.SNATNone, dataplane.SNATPool} {
+						n.node.ip(t, "route replace %s via %s mtu lock %d\n", f.podFrom(s, i), f.pod(i), smallMTU)
+					}
+				}
+			}
+		}},
 		{"the TMM's internal link", "icmp_sent", func(t *testing.T, n *network) {
 			n.tmm.ip(t, "link set net1 mtu %d\n", smallMTU)
 			n.node.ip(t, "link set tmms mtu %d\n", smallMTU)
@@ -77,6 +92,13 @@ func (w way) findMTU(t *testing.T, n *network) {
 		})
 	}
 	t.Run("datagrams", func(t *testing.T) { w.echo(t, 1450) })
+	t.Run("tracepath", func(t *testing.T) {
+		n.forgetMTUs(t)
+		out := w.from.output(t, "tracepath", w.family.flag, "-n", "-m", "6", w.to)
+		if !strings.Contains(out, fmt.Sprintf("Resume: pmtu %d hops 4", smallMTU)) {
+			t.Errorf("not %d bytes over four hops:\n%s", smallMTU, out)
+		}
+	})
 }
 
 // forgetMTUs empties the route caches: what a host has learned also shows in the segment size
