@@ -190,8 +190,14 @@ func (a *applier) addLocals(want map[netip.Addr]bpf.Local) error {
 			return err
 		}
 		a.k.locals[addr] = l
-		if l.Kinds&bpf.LocalSelf == 0 || old.Kinds&bpf.LocalSelf != 0 && old.Interface == l.Interface {
-			continue // the address of a virtual server: said with the virtual server
+		if l.Kinds&bpf.LocalSelf == 0 {
+			if old.Kinds&bpf.LocalSelf != 0 { // it stays the address of something else
+				a.changes.Removed = append(a.changes.Removed, "self-IP "+addr.String()+" of "+cstring(old.Interface[:]))
+			}
+			continue // said with its virtual server or SNAT pool
+		}
+		if old.Kinds&bpf.LocalSelf != 0 && old.Interface == l.Interface {
+			continue
 		}
 		line := "self-IP " + addr.String() + " of " + cstring(l.Interface[:])
 		if old.Kinds&bpf.LocalSelf != 0 {

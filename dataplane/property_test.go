@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -277,4 +278,43 @@ func TestPortBits(t *testing.T) {
 	if _, err = portBits(append(indexes, 1), full); err == nil {
 		t.Error("one interface too many")
 	}
+}
+
+// TestSelfIPBecomesSNATAddress: what goes is said although its address stays.
+func TestSelfIPBecomesSNATAddress(t *testing.T) {
+	r := newRig(t, State{SelfIPs: labSelfIPs()})
+	s := State{SelfIPs: labSelfIPs()[:3], SNATPools: []SNATAddresses{{Name: "p", Addrs: []netip.Addr{labSelfIPs()[3].Addr}}}}
+	want := Changes{Added: []string{"SNAT pool p"}, Removed: []string{"self-IP 2001:db8:51::16 of 1.2"}}
+	if diff := cmp.Diff(want, applied(t, r.d, s)); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+}
+
+// TestGuardStays: an interface that comes back, and a new process before its first Apply, are as
+// guarded as they were.
+func TestGuardStays(t *testing.T) {
+	n := newNetwork(t)
+	n.config.PinDir = filepath.Join(bpffs(t), "tmm")
+	interfaces := n.config.Interfaces
+	guarded := func(d *Dataplane, what string, want ...Services) {
+		t.Helper()
+		got, err := d.Read()
+		must(t, err)
+		if diff := cmp.Diff(want, got.Services); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	services := Services{Interface: interfaces[1].Number, Allowed: []Service{{TCP, 179}}}
+	s := labState()
+	s.Services = []Services{services}
+	d := n.open(t)
+	applied(t, d, s)
+	n.tmm.do(t, func() error { return d.SetInterfaces(interfaces[:1]) })
+	guarded(d, "detached")
+	n.tmm.do(t, func() error { return d.SetInterfaces(interfaces) })
+	guarded(d, "attached again", services)
+	must(t, d.Close())
+	d = n.open(t)
+	guarded(d, "a new process", services)
+	must(t, d.Remove())
 }
