@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -153,21 +154,34 @@ func TestPins(t *testing.T) {
 
 // TestPinsOfGoneInterface: the attachment to an interface that is no more is let go.
 func TestPinsOfGoneInterface(t *testing.T) {
-	n := newNetwork(t)
-	n.config.PinDir = filepath.Join(bpffs(t), "tmm")
-	d := n.open(t)
-	must(t, d.Close())
-	must(t, n.tmm.links.LinkDel(n.tmm.link(t, "net2")))
-	n.config.Interfaces = n.config.Interfaces[:1]
-	d = n.open(t)
-	links, err := d.pins.attachments()
-	must(t, err)
-	if len(links) != 1 {
-		t.Errorf("links %v", links)
+	for _, at := range []Frontend{FrontendTCX, FrontendClsact} {
+		for _, known := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, told of the others %v", at, known), func(t *testing.T) {
+				n := newNetwork(t)
+				n.config.PinDir = filepath.Join(bpffs(t), "tmm")
+				for i := range n.config.Interfaces {
+					n.config.Interfaces[i].Frontend = at
+				}
+				d := n.open(t)
+				must(t, d.Close())
+				must(t, n.tmm.links.LinkDel(n.tmm.link(t, "net2")))
+				n.config.Interfaces = n.config.Interfaces[:1]
+				if !known {
+					n.config.Interfaces = nil
+				}
+				d = n.open(t)
+				left, err := d.pins.attachments()
+				must(t, err)
+				if len(left) != 1 {
+					t.Errorf("attachments %v", left)
+				}
+				n.tmm.do(t, d.Close)
+				n.tmm.do(t, d.Remove) // also after Close
+				mustBeEmpty(t, n.config.PinDir)
+				n.nothingOn(t, "net1")
+			})
+		}
 	}
-	must(t, d.Close())
-	must(t, d.Remove()) // also after Close
-	mustBeEmpty(t, n.config.PinDir)
 }
 
 // TestPinsElsewhere: a directory that cannot hold pins is refused, and nothing is left there.

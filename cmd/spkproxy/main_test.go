@@ -168,21 +168,37 @@ func TestSwapped(t *testing.T) {
 	b.learned(t, route4, route6)
 }
 
-// TestTagged has the external VLAN on a tag.
+// TestTagged has the external VLAN on a tag, and the proxy killed and started again meanwhile.
 func TestTagged(t *testing.T) {
 	b := newBedOn(t, 100)
 	b.manifests(t, `interfaces: ["1.2"]`, "interfaces: [\"1.2\"]\n  tag: 100")
 	b.start(t)
 	b.learned(t, route4, route6)
+	var conns []net.Conn
 	for _, vip := range []string{"192.0.2.10:80", "[2001:db8:2::10]:80"} {
 		c, err := b.router.dial(vip)
 		if err != nil {
 			t.Fatalf("%v\n%v", err, b.status(t).Counters)
 		}
+		defer c.Close()
 		if err := talk(c, "through the tagged segment"); err != nil {
 			t.Errorf("%s: %v", vip, err)
 		}
-		_ = c.Close()
+		conns = append(conns, c)
+	}
+	_ = end(b.proxy, syscall.SIGKILL)
+	b.start(t)
+	b.learned(t, route4, route6)
+	for _, c := range conns {
+		if err := talk(c, "after"); err != nil {
+			t.Errorf("%s: %v", c.RemoteAddr(), err)
+		}
+	}
+	if err := end(b.proxy, syscall.SIGTERM); err != nil {
+		t.Errorf("exit: %v", err)
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/root%s", b.tmm.pid, b.pins)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("pins are left: %v", err)
 	}
 }
 
