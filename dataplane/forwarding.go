@@ -9,15 +9,32 @@ import (
 	"strings"
 )
 
-// forwarding is the switch that lets the programs look up routes as if the TMM itself sent the
+// forwarding are the switches that let the programs look up routes as if the TMM itself sent the
 // packet: the kernel asks for forwarding to be on for the interface a lookup starts from, and
-// loopback is the one from where that lets nothing through. The files stay open: they belong to
-// the network namespace that they were opened in. The zero value has switched nothing.
+// loopback is the one from where that lets nothing through. What is too big the programs give to
+// the kernel there, to be cut; it may come from an address of the TMM's own, which is a switch too.
+// The files stay open: they belong to the network namespace that they were opened in. The zero
+// value has switched nothing.
 type forwarding struct {
-	files map[string]*os.File // by family
+	files map[string]*os.File // by switch
 }
 
-// families of /proc/sys/net that have the switch.
+// acceptLocal is the switch besides those of the families.
+const acceptLocal = "accept_local"
+
+// switches are the names of all.
+func switches() []string { return append(forwardingFamilies(), acceptLocal) }
+
+// switchPath is where the kernel has a switch.
+func switchPath(name string) string {
+	if name == acceptLocal {
+		return "/proc/sys/net/ipv4/conf/lo/accept_local"
+	}
+	return "/proc/sys/net/" + name + "/conf/lo/forwarding"
+}
+
+// forwardingFamilies are those of /proc/sys/net that have the switch of forwarding, which is named
+// as they are.
 func forwardingFamilies() []string { return []string{"ipv4", "ipv6"} }
 
 // open takes hold of the switches; a kernel without a family has none for it.
@@ -26,22 +43,22 @@ func (f *forwarding) open() error {
 		return nil
 	}
 	f.files = map[string]*os.File{}
-	for _, family := range forwardingFamilies() {
-		file, err := os.OpenFile("/proc/sys/net/"+family+"/conf/lo/forwarding", os.O_RDWR, 0)
+	for _, name := range switches() {
+		file, err := os.OpenFile(switchPath(name), os.O_RDWR, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("allow route lookups: %w", err)
 		}
-		f.files[family] = file
+		f.files[name] = file
 	}
 	return nil
 }
 
 // set turns a switch on or off and reports whether it was different before.
-func (f *forwarding) set(family, value string) (changed bool, err error) {
-	file, ok := f.files[family]
+func (f *forwarding) set(name, value string) (changed bool, err error) {
+	file, ok := f.files[name]
 	if !ok {
 		return false, nil
 	}
@@ -78,13 +95,13 @@ func (d *Dataplane) enableLookupsLocked() error {
 		return err
 	}
 	d.switched = append(d.switched, noted...)
-	for _, family := range forwardingFamilies() {
-		changed, err := d.forwarding.set(family, "1")
+	for _, name := range switches() {
+		changed, err := d.forwarding.set(name, "1")
 		if err != nil {
 			return err
 		}
 		if changed {
-			d.switched = append(d.switched, family)
+			d.switched = append(d.switched, name)
 		}
 	}
 	slices.Sort(d.switched)
@@ -98,8 +115,8 @@ func (d *Dataplane) enableLookupsLocked() error {
 // restoreForwardingLocked turns the switches off that were off before.
 func (d *Dataplane) restoreForwardingLocked() error {
 	var errs []error
-	for _, family := range d.switched {
-		_, err := d.forwarding.set(family, "0")
+	for _, name := range d.switched {
+		_, err := d.forwarding.set(name, "0")
 		errs = append(errs, err)
 	}
 	d.switched = nil

@@ -300,7 +300,8 @@ static __always_inline enum spk_counter read_packet4(spk_ctx *ctx, struct spk_fl
 	if (!set_length(ctx, f, bpf_ntohs(ip.tot_len)))
 		return SPK_DROP_MALFORMED;
 	offset = bpf_ntohs(ip.frag_off);
-	f->frag = (offset & IP4_OFFSET_MASK) | (offset & IP4_MF ? SPK_MORE : 0);
+	f->frag = (offset & IP4_OFFSET_MASK) | (offset & IP4_MF ? SPK_MORE : 0) |
+		  (offset & IP4_DF ? SPK_DF : 0);
 	f->part = offset & IP4_OFFSET_MASK ? SPK_LATER_FRAGMENT
 		  : offset & IP4_FRAGMENT_MASK ? SPK_FIRST_FRAGMENT
 					       : SPK_WHOLE;

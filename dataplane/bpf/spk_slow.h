@@ -372,6 +372,28 @@ static __always_inline bool fits(spk_ctx *ctx, const struct spk_flow *f)
 	return len <= f->hop.mtu;
 }
 
+/* May a router cut the packet (RFC 791)? */
+static __always_inline bool may_be_cut(const struct spk_flow *f)
+{
+	return f->orig.family == SPK_AF_INET && !(f->frag & SPK_DF);
+}
+
+/* Has the kernel cut what was rewritten, as a packet that comes in on loopback, where it may forward;
+ * it takes one off the TTL for that. XDP leaves such a packet to traffic control. */
+static __always_inline int cut_by_kernel(spk_ctx *ctx)
+{
+	__u8 to[ETH_ALEN] = {};
+	struct iphdr ip;
+
+	if (ctx_load(ctx, ETH_HLEN, &ip, sizeof(ip)))
+		return drop(ctx, SPK_DROP_REWRITE);
+	ip.ttl++;
+	ip.check = csum_apply(ip.check, bpf_htons(0x0100));
+	if (ctx_store(ctx, ETH_HLEN, &ip, sizeof(ip)) || ctx_store(ctx, 0, to, sizeof(to)))
+		return drop(ctx, SPK_DROP_REWRITE);
+	return bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
+}
+
 /* Decides on the packet and fills in f. */
 static __always_inline int decide(spk_ctx *ctx, struct spk_flow *f, const __u8 family)
 {
@@ -400,12 +422,12 @@ static __always_inline int decide(spk_ctx *ctx, struct spk_flow *f, const __u8 f
 /* Refuses what is known where to send but cannot be sent there. */
 static __always_inline int check_way(spk_ctx *ctx, struct spk_flow *f)
 {
-	if (!fits(ctx, f)) {
+	if (!fits(ctx, f) && !may_be_cut(f)) {
 		f->mtu = f->hop.mtu;
 		return answer(f, SPK_REPLY_TOO_BIG);
 	}
 #ifdef SPK_XDP
-	if (!f->hop.resolved || f->hop.vlan)
+	if (!f->hop.resolved || f->hop.vlan || !fits(ctx, f))
 		return SPK_LEAVE_TO_TC; /* who can ask for the neighbour, and push the tag */
 #endif
 	return SPK_FORWARD;
@@ -453,6 +475,7 @@ static __always_inline int deliver(spk_ctx *ctx, const struct spk_flow *f, const
 static __always_inline int forward4(spk_ctx *ctx, struct spk_flow *f)
 {
 	struct spk_ct *ct = find_entry(&f->orig, SPK_AF_INET).ct;
+	bool whole = fits(ctx, f);
 
 	if (!ct)
 		return drop(ctx, SPK_DROP_NO_FLOW);
@@ -460,7 +483,7 @@ static __always_inline int forward4(spk_ctx *ctx, struct spk_flow *f)
 	account(ct, ctx_len(ctx));
 	if (rewrite_slow4(ctx, f, (const struct spk_ct4 *)ct))
 		return drop(ctx, SPK_DROP_REWRITE);
-	return deliver(ctx, f, ct);
+	return whole ? deliver(ctx, f, ct) : cut_by_kernel(ctx);
 }
 
 static __always_inline int forward6(spk_ctx *ctx, struct spk_flow *f)

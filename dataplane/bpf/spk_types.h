@@ -452,8 +452,9 @@ enum spk_part {
 	SPK_LATER_FRAGMENT = 2, /* without */
 } SPK_PACKED;
 
-/* spk_flow.frag: more fragments follow. */
+/* spk_flow.frag: more fragments follow; may not be cut (IPv4). */
 #define SPK_MORE 0x8000
+#define SPK_DF 0x4000
 
 /* What the slow programs know of the packet at hand; they share it over tail calls. Offsets are
  * from the start of the frame. */

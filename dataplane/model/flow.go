@@ -76,12 +76,16 @@ func (m *Model) known(r *packet, e *entry) (d Decision, again string) {
 
 // forward lets a packet go the way of an entry.
 func (m *Model) forward(r *packet, e *entry, counted []string) Decision {
-	if e.mtu > 0 && r.length > e.mtu {
+	long := e.mtu > 0 && r.length > e.mtu
+	if long && (r.DF || r.Src.Addr().Is6()) {
 		return Decision{Verdict: Answer, Answer: ReplyTooBig, Counted: counted}
 	}
 	e.seen = e.seen || !r.opens()
 	e.fin = e.fin || r.has('F')
 	e.rst = r.has('R') // a packet after a reset shows that that was forged (RFC 5961)
+	if long {
+		return Decision{Verdict: Cut, Side: e.side, Counted: counted}
+	}
 	out := r.Packet
 	out.Src, out.Dst = e.src, e.dst
 	out.TTL--

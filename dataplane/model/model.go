@@ -42,6 +42,7 @@ const (
 	Forward   Verdict = "forward"   // as Decision.Out
 	Drop      Verdict = "drop"      // counted as Decision.Counter
 	Kernel    Verdict = "kernel"    // as it came
+	Cut       Verdict = "cut"       // the kernel cuts it in pieces and sends it on
 	Answer    Verdict = "answer"    // the TMM answers it itself, as Decision.Answer says
 	Translate Verdict = "translate" // an ICMP error, about a packet of a connection or not
 )
