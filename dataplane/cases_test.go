@@ -42,6 +42,7 @@ type packetCase struct {
 	script string
 	only   string       // "4", "6"
 	cut    bool         // packets are cut: see rig.noSums
+	robs   bool         // a half-open flow loses its way back to another one
 	front  string       // "tc": for that front end alone
 	state  func(*State) // what differs from tableState
 	change func(*State) // what "change" changes
@@ -121,7 +122,9 @@ func (c packetCase) run(t *testing.T, r *rig, family string) {
 	if p.pending != "" {
 		t.Errorf("%s: nothing is said of what becomes of it", p.pending)
 	}
-	r.checkPairs(t)
+	if !c.robs {
+		r.checkPairs(t)
+	}
 }
 
 // steps takes a script apart.

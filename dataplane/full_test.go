@@ -13,6 +13,7 @@ import (
 type crowd struct {
 	r      *rig
 	family string
+	server string
 }
 
 // open sends the first packet of the nth connection and then one that proves its sender, and
@@ -34,7 +35,7 @@ func (s crowd) packet(t *testing.T, n uint32, flags string) outcome {
 	}
 	p := frame.Packet{
 		Kind: frame.TCP, Flags: flags, SrcMAC: mac(t, macRouter), DstMAC: mac(t, macExternal),
-		Src: netip.AddrPortFrom(src, uint16(1024+n%(1<<14))), Dst: netip.AddrPortFrom(h["nosnat"], 80),
+		Src: netip.AddrPortFrom(src, uint16(1024+n%(1<<14))), Dst: netip.AddrPortFrom(h[s.server], 80),
 	}
 	b, err := p.Bytes()
 	must(t, err)
@@ -49,7 +50,7 @@ func forEach(t *testing.T, f func(t *testing.T, s crowd)) {
 			for _, family := range []string{"4", "6"} {
 				t.Run("ipv"+family, func(t *testing.T) {
 					r.reset(t, tableState())
-					f(t, crowd{r, family})
+					f(t, crowd{r, family, "nosnat"})
 				})
 			}
 		})
@@ -130,7 +131,9 @@ func TestRefusedIsSaid(t *testing.T) {
 	s.SNATPools[0].PortMin, s.SNATPools[0].PortMax = 20000, 20000 // of two addresses
 	r := newRig(t, s)
 	for i := range 5 {
-		r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:"+itoa(1000+i), "192.0.2.12:80", "S").build(t))
+		for _, flags := range []string{"S", "A"} {
+			r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:"+itoa(1000+i), "192.0.2.12:80", flags).build(t))
+		}
 	}
 	stats, err := r.d.MemberStats()
 	must(t, err)
@@ -179,6 +182,42 @@ func TestReopenKeepsFlows(t *testing.T) {
 			}
 			r.checkPairs(t)
 		})
+	}
+}
+
+// TestFloodOfPorts: first packets alone hold no source ports against clients that answer.
+func TestFloodOfPorts(t *testing.T) {
+	state := tableState()
+	state.SNATPools[0].PortMin, state.SNATPools[0].PortMax = 20000, 20063
+	const packets, every = 1000, 100
+	for _, front := range frontEnds() {
+		r := newRigAt(t, state, front)
+		for _, family := range []string{"4", "6"} {
+			t.Run(front.name+"/ipv"+family, func(t *testing.T) {
+				r.reset(t, state)
+				s := crowd{r, family, "pool"}
+				honest := uint32(0)
+				for n := range uint32(packets) {
+					if out := s.packet(t, 1<<24+n, "S"); out.verdict != forwarded {
+						t.Fatalf("packet %d of the flood: %s, counters %v", n, out.verdict, r.counted(t))
+					}
+					if n%every == 0 {
+						if first, second := s.open(t, honest); first.verdict != forwarded || second.verdict != forwarded {
+							t.Fatalf("honest connection %d: %s, %s", honest, first.verdict, second.verdict)
+						}
+						honest++
+					}
+				}
+				for n := range honest {
+					if out := s.packet(t, n, "A"); out.verdict != forwarded {
+						t.Errorf("connection %d was lost: %s", n, out.verdict)
+					}
+				}
+				if n := r.established(t); n != int(honest) {
+					t.Errorf("%d connections, want %d", n, honest)
+				}
+			})
+		}
 	}
 }
 

@@ -207,8 +207,9 @@ func TestPortsExhausted(t *testing.T) {
 	ports := map[uint16]bool{}
 	for i := range 5 {
 		v, frame := r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:"+itoa(1000+i), "192.0.2.10:80", "S").build(t))
-		if i < 4 {
+		if i < 4 { // and established, for one that has only begun holds no port against others
 			ports[sourcePort(t, frame)] = true
+			r.from(t, bpf.External, fromClient(TCP, "203.0.113.10:"+itoa(1000+i), "192.0.2.10:80", "A").build(t))
 		} else if v != verdictDrop {
 			t.Errorf("fifth: verdict %d", v)
 		}

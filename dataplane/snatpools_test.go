@@ -7,9 +7,13 @@ func twoPorts(s *State) { s.SNATPools[0].PortMin, s.SNATPools[0].PortMax = 20000
 func snatPoolCases() []packetCase {
 	const taken = `
 		pod> udp pooled:50001 > client:53; client< udp @s1:$q1 > client:53
+		pod> udp pooled:50001 > client:53; client< udp @s1:$q1 > client:53
+		pod> udp pooled:50002 > client:53; client< udp @s2:$q2 > client:53
 		pod> udp pooled:50002 > client:53; client< udp @s2:$q2 > client:53
 		pod> udp pooled:50003 > client:53; client< udp @s3:$q3 > client:53
-		pod> udp pooled:50004 > client:53; client< udp @s4:$q4 > client:53;`
+		pod> udp pooled:50003 > client:53; client< udp @s3:$q3 > client:53
+		pod> udp pooled:50004 > client:53; client< udp @s4:$q4 > client:53
+		pod> udp pooled:50004 > client:53; client< udp @s4:$q4 > client:53; conns 4;`
 	return []packetCase{
 		{name: "tcp to a virtual server", script: `
 			client> tcp client:40001 > pool:80 S; pod< tcp @s:$p > pod:8080 S
@@ -40,9 +44,15 @@ func snatPoolCases() []packetCase {
 		{name: "every port of every address is taken", state: twoPorts, script: taken + `
 			pod> udp pooled:50005 > client:53; drop ports_exhausted
 			pod> udp pooled:50001 > client:53; client< udp @s1:$q1 > client:53`},
+		{name: "a flow that has only begun holds no port against others", state: twoPorts, script: taken + `
+			client> udp client:53 > @s1:$q1; pod< udp client:53 > pooled:50001
+			pod> udp pooled:50001 > client2:53; client< udp @s5:$q5 > client2:53; pod> udp pooled:50002 > client2:53; client< udp @s6:$q6 > client2:53
+			pod> udp pooled:50003 > client2:53; client< udp @s7:$q7 > client2:53; pod> udp pooled:50004 > client2:53; client< udp @s8:$q8 > client2:53
+			pod> udp pooled:50005 > client2:53; client< udp @s9:$q9 > client2:53; conns 4
+			client> udp client2:53 > @s9:$q9; pod< udp client2:53 > pooled:50005; conns 5`, robs: true},
 		{name: "taken for one server only", state: twoPorts, script: taken + `
 			pod> udp pooled:50005 > client2:53; client< udp @s5:$q5 > client2:53`},
-		{name: "free again after a while", state: twoPorts, script: taken + `after 32s
+		{name: "free again after a while", state: twoPorts, script: taken + `after 63s
 			pod> udp pooled:50005 > client:53; client< udp @s5:$q5 > client:53`},
 		{name: "taken by another protocol", state: twoPorts, script: taken + `
 			pod> tcp pooled:50005 > client:53 S; client< tcp @s5:$q5 > client:53 S`},

@@ -54,6 +54,11 @@ static __always_inline void copy_addr(__be32 *to, const __be32 *from)
 	to[3] = from[3];
 }
 
+static __always_inline bool same_addr(const __be32 *a, const __be32 *b)
+{
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+}
+
 static __always_inline struct spk_key4 key4_of(const struct spk_tuple *t)
 {
 	return (struct spk_key4){
@@ -127,6 +132,19 @@ static __noinline long ct_insert(const struct spk_tuple *t, union spk_ct_any *v,
 
 	return half ? bpf_map_update_elem(&spk_half6, &k, &v->v6, BPF_NOEXIST)
 		    : bpf_map_update_elem(&spk_ct6, &k, &v->v6, BPF_NOEXIST);
+}
+
+/* Stores a half-open entry in place of the one that t may have. */
+static __noinline long half_replace(const struct spk_tuple *t, union spk_ct_any *v)
+{
+	if (t->family == SPK_AF_INET) {
+		struct spk_key4 k = key4_of(t);
+
+		return bpf_map_update_elem(&spk_half4, &k, &v->v4, BPF_ANY);
+	}
+	struct spk_key6 k = key6_of(t);
+
+	return bpf_map_update_elem(&spk_half6, &k, &v->v6, BPF_ANY);
 }
 
 static __noinline int ct_delete(const struct spk_tuple *t, bool half)

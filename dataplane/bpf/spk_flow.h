@@ -126,8 +126,9 @@ static __noinline int forward_entry(const struct spk_flow *f, const struct spk_t
 	return 0;
 }
 
-/* Takes the key of the answers for what f->xlat is now: -EEXIST when another flow has it. */
-static __noinline long claim(struct spk_flow *f)
+/* Takes the key of the answers for what f->xlat is now: -EEXIST when another flow has it. rob: one
+ * that has only begun does not count. */
+static __noinline long claim(struct spk_flow *f, bool rob)
 {
 	struct spk_tuple *rev = &f->rev;
 	union spk_ct_any forward, v;
@@ -137,7 +138,7 @@ static __noinline long claim(struct spk_flow *f)
 		return -EEXIST;
 	forward_entry(f, rev, &forward);
 	opposite_entry(&forward.ct, &f->orig, &v);
-	return ct_insert(rev, &v, true);
+	return rob ? half_replace(rev, &v) : ct_insert(rev, &v, true);
 }
 
 /* Takes the key of the packet itself, after claim; the flow may be another CPU's already. */
@@ -166,6 +167,7 @@ struct spk_search {
 	enum spk_side side; /* where the answers come in */
 	__u16 zone;
 	bool other; /* they are of the other family */
+	bool rob;   /* flows that have only begun: those of a flood hold no port against others */
 	long err;
 };
 
@@ -190,7 +192,7 @@ static long try_source(__u32 i, struct spk_search *s)
 	if (f->snat != SPK_SNAT_NONE)
 		f->xlat.sport = bpf_htons(s->from.range.port_min + s->offset);
 	reverse_tuple(&f->xlat, s->side, s->zone, &f->rev);
-	s->err = s->other ? claim_other(f) : claim(f);
+	s->err = s->other ? claim_other(f) : claim(f, s->rob);
 	s->offset = (s->offset + PORT_STRIDE) % (s->range ?: 1);
 	return s->err != -EEXIST || f->snat == SPK_SNAT_NONE;
 }
@@ -208,6 +210,10 @@ static __always_inline enum spk_counter find_source(struct spk_flow *f, enum spk
 	s.range = (__u32)s.from.range.port_max - s.from.range.port_min + 1;
 	s.offset = bpf_get_prandom_u32() % s.range;
 	bpf_loop(SPK_PORT_TRIES * SPK_ADDR_TRIES, try_source, &s, 0);
+	if (s.err == -EEXIST && f->snat != SPK_SNAT_NONE && !other) {
+		s.rob = true;
+		bpf_loop(SPK_PORT_TRIES * SPK_ADDR_TRIES, try_source, &s, 0);
+	}
 	if (!s.err)
 		return SPK_OK;
 	if (s.err != -EEXIST)

@@ -84,11 +84,6 @@ static __always_inline bool read_quoted_ports(spk_ctx *ctx, struct spk_flow *f,
 	return q->proto == IPPROTO_TCP || q->proto == IPPROTO_UDP || q->proto == IPPROTO_SCTP_;
 }
 
-static __always_inline bool same_addr(const __be32 *a, const __be32 *b)
-{
-	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
-}
-
 /* Fills in f->rev with the key of answers to the packet that the error is about. An error goes to
  * who sent that packet, or it is not honest. */
 static __always_inline bool read_quote(spk_ctx *ctx, struct spk_flow *f, struct spk_quote *q,

@@ -46,10 +46,37 @@ static __always_inline struct spk_found find_entry(const struct spk_tuple *t, co
 	return e;
 }
 
+/* Does the entry of either family turn the answers to t back? */
+static __always_inline bool answers(const void *entry, const struct spk_tuple *t,
+				    const __u8 family)
+{
+	const struct spk_ct4 *v4 = entry;
+	const struct spk_ct6 *v6 = entry;
+
+	if (v4->ct.sport != t->dport || v4->ct.dport != t->sport)
+		return false;
+	if (family == SPK_AF_INET)
+		return v4->saddr == t->daddr[0] && v4->daddr == t->saddr[0];
+	return same_addr(v6->saddr, t->daddr) && same_addr(v6->daddr, t->saddr);
+}
+
+/* Is the half-open entry of rev, if there is one, the way back of t's flow? */
+static __noinline bool owns_half(const struct spk_tuple *rev, const struct spk_tuple *t)
+{
+	const void *peer;
+
+	if (rev->family == SPK_AF_INET) {
+		peer = half_lookup(rev, SPK_AF_INET);
+		return peer && answers(peer, t, SPK_AF_INET);
+	}
+	peer = half_lookup(rev, SPK_AF_INET6);
+	return peer && answers(peer, t, SPK_AF_INET6);
+}
+
 /* A SYN on an entry says that its sender's connection is over when it has closed its end, when
- * either end was reset, or when the entry leads to a member that is no more. */
-static __noinline bool is_over(const struct spk_ct *ct, const struct spk_tuple *to,
-			       bool half)
+ * either end was reset, when the entry leads to a member that is no more, or when another flow has
+ * taken its way back. */
+static __noinline bool is_over(const struct spk_ct *ct, const struct spk_flow *f, bool half)
 {
 	struct spk_owner *owner = bpf_map_lookup_elem(&spk_owners, &ct->owner);
 	struct spk_tuple rev;
@@ -59,12 +86,12 @@ static __noinline bool is_over(const struct spk_ct *ct, const struct spk_tuple *
 		return true;
 	if (!owner || !(owner->flags & SPK_OWNER_USED) || (owner->flags & SPK_OWNER_REMOVED))
 		return true;
-	reverse_tuple(to, peer_side(ct), ct->peer_zone, &rev);
-	if (to->family == SPK_AF_INET)
+	reverse_tuple(&f->xlat, peer_side(ct), ct->peer_zone, &rev);
+	if (rev.family == SPK_AF_INET)
 		peer = half ? half_lookup(&rev, SPK_AF_INET) : ct_lookup(&rev, SPK_AF_INET);
 	else
 		peer = half ? half_lookup(&rev, SPK_AF_INET6) : ct_lookup(&rev, SPK_AF_INET6);
-	return !peer || (peer->state & SPK_ST_RST);
+	return !peer || (peer->state & SPK_ST_RST) || (half && !owns_half(&rev, &f->orig));
 }
 
 /* Whoever deletes the entry of the first packet's direction counts the connection as ended: a
@@ -74,10 +101,11 @@ static __noinline int remove_pair(const struct spk_ct *ct, const struct spk_flow
 	struct spk_tuple rev;
 	__u32 owner = ct->owner;
 	bool forward = ct->flags & SPK_CT_FORWARD;
-	bool first, second;
+	bool first = false, second;
 
 	reverse_tuple(&f->xlat, peer_side(ct), ct->peer_zone, &rev);
-	first = !ct_delete(&rev, half);
+	if (!half || owns_half(&rev, &f->orig))
+		first = !ct_delete(&rev, half);
 	second = !ct_delete(&f->orig, half);
 	if (!half && (forward ? second : first))
 		load_add(owner, true);
@@ -112,17 +140,6 @@ static __noinline bool read_half(const struct spk_tuple *t, union spk_ct_any *v)
 	return half;
 }
 
-/* Does v turn the answers to t back? */
-static __noinline bool answers(const union spk_ct_any *v, const struct spk_tuple *t)
-{
-	if (v->ct.sport != t->dport || v->ct.dport != t->sport)
-		return false;
-	if (t->family == SPK_AF_INET)
-		return v->v4.saddr == t->daddr[0] && v->v4.daddr == t->saddr[0];
-	return !__builtin_memcmp(v->v6.saddr, t->daddr, sizeof(t->daddr)) &&
-	       !__builtin_memcmp(v->v6.daddr, t->saddr, sizeof(t->saddr));
-}
-
 /* The flow's way back belongs to another one, which took it after the half-open table had pushed
  * it out, unless another CPU has moved the flow meanwhile. Answers an enum spk_counter. */
 static __noinline int not_alone(const struct spk_tuple *t)
@@ -151,7 +168,7 @@ __noinline int promote(struct spk_flow *f)
 	reverse_tuple(&f->xlat, peer_side(&v.ct), v.ct.peer_zone, &rev);
 	if (!read_half(&rev, &peer))
 		opposite_entry(&v.ct, &f->orig, &peer);
-	else if (!answers(&peer, &f->orig))
+	else if (!owns_half(&rev, &f->orig))
 		return not_alone(&f->orig);
 	err = ct_insert(&rev, &peer, false);
 	if (err)
@@ -231,7 +248,7 @@ static __noinline bool starts_anew(struct spk_flow *f, const struct spk_found *e
 	    e->ct->flags & SPK_CT_FORWARD) {
 		f->reselect = 1;
 		count(SPK_FLOWS_RESELECTED);
-	} else if (!is_first(f, e) || !is_over(e->ct, &f->xlat, e->half)) {
+	} else if (!is_first(f, e) || !is_over(e->ct, f, e->half)) {
 		return false;
 	} else {
 		count(SPK_FLOWS_REPLACED);

@@ -53,7 +53,7 @@ func (m *Model) known(r *packet, e *entry) (d Decision, again string) {
 	if r.hasHandshake() {
 		first = r.opens()
 	}
-	if first && (e.fin || e.rst || f.owner.removed || e.peer().rst) {
+	if first && (e.fin || e.rst || f.owner.removed || e.peer().rst || m.robbed(f)) {
 		m.forget(f)
 		return d, "flows_replaced"
 	}
@@ -67,6 +67,10 @@ func (m *Model) known(r *packet, e *entry) (d Decision, again string) {
 		}
 	}
 	proof := !r.hasHandshake() || e == f.forward && !r.has('S') && !r.has('R')
+	if f.half && proof && m.robbed(f) {
+		m.forget(f)
+		return dropped("conflict"), ""
+	}
 	if f.half && proof {
 		f.half = false
 		d.Counted = append(d.Counted, "flows_established")
@@ -110,10 +114,17 @@ func (m *Model) start(r *packet, src, dst netip.AddrPort, route Route, o *owner)
 	return f.forward
 }
 
+// forget ends a connection; a way back that another one has taken is left to that.
 func (m *Model) forget(f *flow) {
-	delete(m.entries, f.forward.key)
-	delete(m.entries, f.reverse.key)
+	for _, e := range []*entry{f.forward, f.reverse} {
+		if m.entries[e.key] == e {
+			delete(m.entries, e.key)
+		}
+	}
 }
+
+// robbed reports whether another connection has taken the way back of one that had only begun.
+func (m *Model) robbed(f *flow) bool { return m.entries[f.reverse.key] != f.reverse }
 
 // Flush ends every connection and forgets fragments.
 func (m *Model) Flush() { m.entries, m.parts = map[key]*entry{}, map[partKey]ends{} }

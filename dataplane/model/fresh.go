@@ -156,7 +156,15 @@ func (m *Model) source(r *packet, snat dataplane.SNAT, pool string, dst netip.Ad
 		}
 	}
 	if !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return ports.anyFree(a, free) }) {
-		return src, "ports_exhausted", nil
+		// Then connections that have only begun hold no port against others.
+		held := free
+		free = func(a netip.AddrPort) bool {
+			e := m.entries[key{src: dst, dst: a, proto: r.key.proto, side: side}]
+			return held(a) || e.flow.half
+		}
+		if !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return ports.anyFree(a, free) }) {
+			return src, "ports_exhausted", nil
+		}
 	}
 	src = chosen.Src
 	if !slices.Contains(addrs, src.Addr()) || src.Port() < ports.Low || src.Port() > ports.High {
