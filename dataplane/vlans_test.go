@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -125,6 +126,43 @@ func TestVLANs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestVLANBesideXDP has XDP on the interface of the pods and a tagged VLAN outside: what leaves
+// with a tag XDP hands to traffic control.
+func TestVLANBesideXDP(t *testing.T) {
+	n := &network{client: newNamespace(t), tmm: newNamespace(t), host: newNamespace(t)}
+	cable(t, n.host, "eth0", n.tmm, "net1")
+	cable(t, n.client, "wire", n.tmm, "net2")
+	n.client.join(t, "wire", 100, "eth0")
+	n.tmm.standIn(t, "net2", "net2.100")
+	n.configureOn(t, "net1", "net2.100")
+	n.host.offload(t, "eth0", space.TxChecksum, false)
+	n.host.offload(t, "eth0", space.GRO, true)
+	n.config.Interfaces = []Interface{
+		{Number: "1.1", Name: "net1", Internal: true, Frontend: FrontendXDP},
+		{Number: "1.2", Name: "net2.100", Zone: 100, Parent: "net2", Tag: 100},
+	}
+	d := n.start(t, waysState("80", "5300"))
+	data := make([]byte, 1<<20)
+	_, _ = rand.Read(data)
+	for _, w := range ways("80", "5300", TCP) {
+		t.Run(w.name, func(t *testing.T) { n.stream(t, w, data) })
+	}
+	c, err := d.Counters()
+	must(t, err)
+	if c["to_tc"] < 1000 || c["flows_validated"] > 100 {
+		t.Errorf("XDP left %d packets to traffic control, and flows were looked at %d times", c["to_tc"], c["flows_validated"])
+	}
+	n.tmm.do(t, func() error {
+		i := n.config.Interfaces[1]
+		i.Frontend = FrontendXDPGeneric
+		err := d.SetInterfaces([]Interface{n.config.Interfaces[0], i})
+		if err == nil || !strings.Contains(err.Error(), "tagged VLANs") {
+			t.Errorf("XDP on a tagged VLAN: %v", err)
+		}
+		return nil
+	})
 }
 
 // TestVLANsPlaced adds and removes VLANs of a running dataplane, takes them over in a new process

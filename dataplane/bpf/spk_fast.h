@@ -64,6 +64,10 @@ static __always_inline int known4(spk_ctx *ctx, enum spk_side side, __u16 zone)
 	if (!v || !is_current(&v->ct) ||
 	    !fast_fits(ctx, h.l3_len, sizeof(*h.ip), key.proto, v->ct.mtu, h.doff))
 		return SPK_ACT_SLOW;
+	if (is_for_tc(&v->ct)) {
+		count(SPK_TO_TC);
+		return SPK_ACT_NEXT;
+	}
 	touch(&v->ct, h.tcp_flags);
 	account(&v->ct, frame_len(ctx, h.l3_len));
 	if (rewrite4(ctx, &h, v))
@@ -91,6 +95,10 @@ static __always_inline int known6(spk_ctx *ctx, enum spk_side side, __u16 zone)
 	if (!v || !is_current(&v->ct) ||
 	    !fast_fits(ctx, h.l3_len, sizeof(*h.ip), key.proto, v->ct.mtu, h.doff))
 		return SPK_ACT_SLOW;
+	if (is_for_tc(&v->ct)) {
+		count(SPK_TO_TC);
+		return SPK_ACT_NEXT;
+	}
 	touch(&v->ct, h.tcp_flags);
 	account(&v->ct, frame_len(ctx, h.l3_len));
 	if (rewrite6(ctx, &h, v))

@@ -63,11 +63,17 @@ static __always_inline bool is_current(const struct spk_ct *ct)
 {
 	const struct spk_config *cfg = config();
 
-#ifdef SPK_XDP
-	if (ct->vlan)
-		return false; /* the tag is pushed at traffic control */
-#endif
 	return cfg && ct->gen == cfg->gen;
+}
+
+/* Does the packet leave with a tag, which is pushed at traffic control? */
+static __always_inline bool is_for_tc(const struct spk_ct *ct)
+{
+#ifdef SPK_XDP
+	return ct->vlan;
+#else
+	return false;
+#endif
 }
 
 /* Sends what is rewritten on its way. */
