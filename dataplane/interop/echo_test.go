@@ -18,8 +18,9 @@ func testEcho(t *testing.T, n *network) {
 		t.Run(f.name, func(t *testing.T) {
 			for _, s := range n.snats {
 				t.Run("virtual server "+s.String(), func(t *testing.T) {
-					n.client.ping(t, f, f.client, f.web(s), 56)
-					n.client.ping(t, f, f.client, f.web(s), 1400)
+					for _, size := range []int{56, 1400, 4000} {
+						n.client.ping(t, f, f.client, f.web(s), size)
+					}
 					n.client.ping(t, f, f.client, f.web(s), 56, "-t", "2") // 1 at the TMM, where it ends
 				})
 				t.Run("egress "+s.String(), func(t *testing.T) {
