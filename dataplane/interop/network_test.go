@@ -240,10 +240,16 @@ func (n *network) state() dataplane.State {
 		for _, f := range families() {
 			e.Sources = append(e.Sources, f.prefix(f.podFrom(snat, 0)))
 		}
+		if snat == dataplane.SNATAutomap {
+			e.NAT64 = netip.MustParsePrefix(nat64)
+		}
 		s.Egresses = append(s.Egresses, e)
 	}
 	return s
 }
+
+// nat64 holds the addresses that stand for IPv4 ones (RFC 6052 section 2.1).
+const nat64 = "64:ff9b::/96"
 
 // snatPool is the name of the only one.
 const snatPool = "pool"

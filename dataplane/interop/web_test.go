@@ -98,8 +98,8 @@ func testWeb(t *testing.T, n *network) {
 		for _, s := range n.snats {
 			t.Run(f.name+" "+s.String(), func(t *testing.T) {
 				t.Run("who", func(t *testing.T) { n.who(t, f, s) })
-				t.Run("small", func(t *testing.T) { n.fetch(t, url(f.web(s), "/small"), w.small) })
-				t.Run("large", func(t *testing.T) { n.fetch(t, url(f.web(s), "/large"), w.large) })
+				t.Run("small", func(t *testing.T) { n.client.fetch(t, url(f.web(s), "/small"), w.small) })
+				t.Run("large", func(t *testing.T) { n.client.fetch(t, url(f.web(s), "/large"), w.large) })
 				t.Run("upload", func(t *testing.T) { n.upload(t, w, f.web(s)) })
 				t.Run("keep-alive", func(t *testing.T) { n.keepAlive(t, f.web(s)) })
 				t.Run("spread", func(t *testing.T) { n.spread(t, f.web(s)) })
@@ -125,8 +125,9 @@ func (n *network) who(t *testing.T, f family, s dataplane.SNAT) {
 	}
 }
 
-func (n *network) fetch(t *testing.T, from string, want []byte) {
-	n.client.pipe(t, func(r io.Reader) error {
+// fetch downloads a file and compares it.
+func (h *host) fetch(t *testing.T, from string, want []byte) {
+	h.pipe(t, func(r io.Reader) error {
 		got := sha256.New()
 		size, err := io.Copy(got, r)
 		if sum := sha256.Sum256(want); err == nil && !bytes.Equal(got.Sum(nil), sum[:]) {
