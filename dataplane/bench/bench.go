@@ -46,6 +46,7 @@ func sections() []section {
 		{"testrun", runTestRuns},
 		{"alone", runAlone},
 		{"ends", runEnds},
+		{"scale", runScale},
 	}
 }
 

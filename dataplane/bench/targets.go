@@ -7,6 +7,23 @@ func (r *Report) setTargets() {
 	r.testRunTargets()
 	r.aloneTargets()
 	r.endTargets()
+	r.scaleTargets()
+}
+
+// scaleTargets: what must hold however much there is of it.
+func (r *Report) scaleTargets() {
+	for _, t := range []struct {
+		name, rule string
+		want       float64
+	}{
+		{heldConnections, ">=", 1e6}, {heldDrops, "==", 0},
+		{floodSources, ">=", 1e6}, {floodLost, "==", 0}, {floodRefused, "==", 0},
+		{swapMisdirected, "==", 0}, {swapLost, "==", 0},
+	} {
+		if f, ok := r.find(sectionScale, t.name); ok {
+			r.promise(t.name, t.rule, t.want, f.Spread)
+		}
+	}
 }
 
 // endTargets: real connections through the proxy at traffic control.

@@ -28,7 +28,7 @@ const (
 const (
 	clientNet4, clientNet6 = "100.64.0.0", "2001:db8:64::"
 	vip4, vip6             = "192.0.2.10", "2001:db8:2::10"
-	memberNet4, memberNet6 = "10.131.1.0", "fd01:0:0:1::"
+	memberNet4, memberNet6 = "10.131.16.0", "fd01:0:0:1::"
 	servicePort            = 80
 	memberPort             = 8080
 	benchMembers           = 32
@@ -79,7 +79,7 @@ func (t *tmm) start(c tmmConfig) error {
 		routes     []string
 	}{
 		{"ext", []string{"198.51.100.16/24", "2001:db8:51::16/64"}, []string{"198.51.100.1", "2001:db8:51::1"}, []string{"0.0.0.0/0", "::/0"}},
-		{"int", []string{"10.144.100.16/24", "fd00:10:144:100::16/64"}, []string{"10.144.100.11", "fd00:10:144:100::11"}, []string{memberNet4 + "/24", memberNet6 + "/64"}},
+		{"int", []string{"10.144.100.16/24", "fd00:10:144:100::16/64"}, []string{"10.144.100.11", "fd00:10:144:100::11"}, []string{memberNet4 + "/20", memberNet6 + "/64"}},
 	}
 	for i, n := range networks {
 		p, err := t.addPort(n.name, byte(i+1), n.addrs, n.neighbours, n.routes)
@@ -330,7 +330,10 @@ func addAddr(network string, n int) netip.Addr {
 }
 
 // benchState has a virtual server for each kind of flow, with address translation both ways.
-func benchState(members int) dataplane.State {
+func benchState(members int) dataplane.State { return stateWith(0, members) }
+
+// stateWith is benchState with the members from the nth on.
+func stateWith(first, members int) dataplane.State {
 	s := dataplane.State{SelfIPs: []dataplane.SelfIP{
 		{Interface: "1.1", Addr: netip.MustParseAddr("10.144.100.16")}, {Interface: "1.1", Addr: netip.MustParseAddr("fd00:10:144:100::16")},
 		{Interface: "1.2", Addr: netip.MustParseAddr("198.51.100.16")}, {Interface: "1.2", Addr: netip.MustParseAddr("2001:db8:51::16")},
@@ -345,7 +348,7 @@ func benchState(members int) dataplane.State {
 			Destination: netip.AddrPortFrom(netip.MustParseAddr(vip), servicePort),
 		}
 		for i := range members {
-			vs.Members = append(vs.Members, dataplane.Member{Addr: netip.AddrPortFrom(addAddr(network, i+1), memberPort)})
+			vs.Members = append(vs.Members, dataplane.Member{Addr: netip.AddrPortFrom(addAddr(network, first+i+1), memberPort)})
 		}
 		s.VirtualServers = append(s.VirtualServers, vs)
 	}
