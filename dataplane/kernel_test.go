@@ -20,6 +20,10 @@ func kernelCases() []packetCase {
 		{name: "router alert", only: "6", script: `client> proto-58 link > all ttl 1 ext alert len 28; tc: kernel`},
 		{name: "fragment", script: `client> udp router:1 > outside:40000 len 64 ipid 9 part 0-32; tc: kernel
 			client> udp router:1 > outside:40000 len 64 ipid 9 part 32-72; tc: kernel`},
+		{name: "unreachable about its own", script: `
+			client> unreachable hop > outside code 1 about udp outside:40000 > client:53 ttl 60; tc: kernel`},
+		{name: "too big about its own", script: `
+			client> too-big hop > outside mtu 1400 about tcp outside:40000 > client:179 A ttl 60; tc: kernel`},
 		{name: "fragment without its first", script: `client> udp router:1 > outside:40000 len 64 ipid 9 part 32-72; tc: kernel`},
 	}
 }
