@@ -53,8 +53,8 @@ func testIperf(t *testing.T, n *network) {
 				if p := r.End.Sum; tt.udp && (p.LostPackets >= p.Packets || n.drops(t) != drops) {
 					t.Errorf("%d of %d datagrams lost, %d by the TMM", p.LostPackets, p.Packets, n.drops(t)-drops)
 				}
-				// In reverse the client ends the test before everything has come.
-				if !tt.udp && r.End.SumReceived.Bytes < tt.bytes/4 {
+				// The test ends when the sender has handed all to its sockets, which hold much.
+				if !tt.udp && r.End.SumReceived.Bytes < tt.bytes/32 {
 					t.Errorf("%d bytes received", r.End.SumReceived.Bytes)
 				}
 			})

@@ -127,9 +127,19 @@ func unopened(t testing.TB, frontend dataplane.Frontend) *network {
 // the driver cannot see are unfinished, and take what XDP sends.
 func (n *network) readyForXDP(t testing.TB) {
 	t.Helper()
-	nstest.Programs(t, "ethtool")
 	for _, h := range []*host{n.router, n.node} {
-		h.output(t, "ethtool", "-K", "tmms", "tx", "off", "gro", "on")
+		n.finishChecksums(t, h, "tmms")
+		h.output(t, "ethtool", "-K", "tmms", "gro", "on")
+	}
+}
+
+// finishChecksums has a host compute the checksums of what it sends, as a card would; by default
+// a veth leaves them unfinished and its other end believes them unseen.
+func (n *network) finishChecksums(t testing.TB, h *host, links ...string) {
+	t.Helper()
+	nstest.Programs(t, "ethtool")
+	for _, link := range links {
+		h.output(t, "ethtool", "-K", link, "tx", "off")
 	}
 }
 
@@ -152,6 +162,7 @@ func wire(t testing.TB) *network {
 	}
 	n.router.forward(t)
 	n.node.forward(t)
+	n.finishChecksums(t, n.tmm, "net1", "net2")
 	n.address(t)
 	n.addressPods(t)
 	return n
