@@ -77,8 +77,8 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if err := o.Check(); err != nil {
 		return Report{}, err
 	}
-	o.Rounds = cmp.Or(o.Rounds, map[bool]int{true: 2, false: DefaultRounds}[o.Quick])
-	r := Report{Started: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(), Rounds: o.Rounds, Quick: o.Quick}
+	r := o.newReport()
+	o.Rounds = r.Rounds
 	for _, s := range sections() {
 		if len(o.Sections) > 0 && !slices.Contains(o.Sections, s.name) {
 			continue
@@ -89,9 +89,24 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		}
 	}
 	r.setTargets()
-	r.Took = time.Since(r.Started).Seconds()
+	r.finish()
 	return r, nil
 }
+
+// newReport begins a report.
+func (o Options) newReport() Report {
+	usual := DefaultRounds
+	if o.Quick {
+		usual = 2
+	}
+	return Report{
+		Started: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(),
+		Rounds: cmp.Or(o.Rounds, usual), Quick: o.Quick,
+	}
+}
+
+// finish notes how long it has taken.
+func (r *Report) finish() { r.Took = time.Since(r.Started).Seconds() }
 
 func (o Options) progress(format string, args ...any) {
 	if o.Progress != nil {

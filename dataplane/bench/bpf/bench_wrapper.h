@@ -27,7 +27,7 @@ static __always_inline struct bench_template *template(void)
 	return bpf_map_lookup_elem(&bench_packet, &zero);
 }
 
-/* The index of the next flow. */
+/* The index of the next flow; counts the packet. */
 static __always_inline __u32 next_flow(const struct bench_template *t)
 {
 	__u32 zero = 0;
@@ -49,9 +49,8 @@ static __always_inline bool write_check(void *data, void *end, __u32 offset, __s
 	return true;
 }
 
-static __always_inline bool vary4(void *data, void *end, const struct bench_template *t)
+static __always_inline bool vary4(void *data, void *end, const struct bench_template *t, __u32 i)
 {
-	__u32 i = next_flow(t);
 	struct bench_flow4 *f = bpf_map_lookup_elem(&bench_flows4, &i);
 
 	if (!f || data + IP4_PORTS_OFFSET + sizeof(f->ports) > end)
@@ -62,10 +61,9 @@ static __always_inline bool vary4(void *data, void *end, const struct bench_temp
 	return write_check(data, end, t->check, f->check);
 }
 
-static __always_inline bool vary6(void *data, void *end, const struct bench_template *t)
+static __always_inline bool vary6(void *data, void *end, const struct bench_template *t, __u32 i)
 {
 	__u64 *addrs = data + IP6_ADDRS_OFFSET;
-	__u32 i = next_flow(t);
 	struct bench_flow6 *f = bpf_map_lookup_elem(&bench_flows6, &i);
 
 	if (!f || data + IP6_PORTS_OFFSET + sizeof(f->ports) > end)
@@ -81,6 +79,8 @@ static __always_inline bool vary6(void *data, void *end, const struct bench_temp
 /* Writes the template and the flow into a frame of the right length. */
 static __always_inline bool restore(void *data, void *end, const struct bench_template *t)
 {
+	__u32 i = next_flow(t);
+
 	if (data + 64 > end)
 		return false;
 	__builtin_memcpy(data, t->frame, 64);
@@ -95,6 +95,6 @@ static __always_inline bool restore(void *data, void *end, const struct bench_te
 		__builtin_memcpy(data + 96, t->frame + 96, 32);
 	}
 	if (t->family == 4)
-		return vary4(data, end, t);
-	return t->family == 6 ? vary6(data, end, t) : true;
+		return vary4(data, end, t, i);
+	return t->family == 6 ? vary6(data, end, t, i) : true;
 }
