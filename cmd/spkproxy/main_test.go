@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/bgp"
 	"github.com/spklab/spklab/dataplane/control"
 )
@@ -174,6 +175,11 @@ func TestTagged(t *testing.T) {
 	b.manifests(t, `interfaces: ["1.2"]`, "interfaces: [\"1.2\"]\n  tag: 100")
 	b.start(t)
 	b.learned(t, route4, route6)
+	if f := b.status(t).Frontends; !slices.ContainsFunc(f, func(f dataplane.FrontendStatus) bool {
+		return f.Number == "1.2.100" && f.Name == "net2.100" && f.Why != "" && len(f.Programs) > 0
+	}) {
+		t.Errorf("front ends %+v", f)
+	}
 	var conns []net.Conn
 	for _, vip := range []string{"192.0.2.10:80", "[2001:db8:2::10]:80"} {
 		c, err := b.router.dial(vip)

@@ -58,12 +58,16 @@ func (p *proxy) status() (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	frontends, err := p.plane.Frontends()
+	if err != nil {
+		return nil, err
+	}
 	st := Status{
 		Pod: Self{Namespace: p.cfg.Namespace, Name: p.cfg.Name}.String(), Index: snap.desired.Index,
 		Serving: ready && !snap.desired.Blocked, Interfaces: []InterfaceStatus{},
 		VLANs:          append([]VLANStatus{}, snap.desired.VLANs...),
 		VirtualServers: snap.servers(stats), Egresses: snap.egressStatus(egresses),
-		Conditions: append([]Condition{}, p.conditions()...), Counters: counters,
+		Conditions: append([]Condition{}, p.conditions()...), Counters: counters, Frontends: append([]dataplane.FrontendStatus{}, frontends...),
 	}
 	for _, f := range self.Interfaces {
 		st.Interfaces = append(st.Interfaces, InterfaceStatus(f))

@@ -22,6 +22,8 @@ type Status struct {
 	Conditions     []Condition           `json:"conditions"`
 	BGP            BGPStatus             `json:"bgp"`
 	Counters       map[string]uint64     `json:"counters"` // drop reasons among them
+	// Frontends say of every interface that carries packets where its programs sit, and why.
+	Frontends []dataplane.FrontendStatus `json:"frontends"`
 }
 
 // InterfaceStatus is one interface of the TMM.
