@@ -149,7 +149,7 @@ func (s *script) extras(p *frame.Packet) {
 	}
 	p.TTL = pick(s, []uint8{64, 2, 1, 255, 0x80})
 	p.TOS = s.byte()
-	p.Length = pick(s, []int{12, 0, 1, 100, 1360, 1500})
+	p.Length = pick(s, []int{12, 0, 1, 100, 1000, 1300}) // what is too big has tables of its own
 	p.ID = uint32(s.byte())
 	p.DF = bits&1 != 0
 	p.TCPOptions = bits&2 != 0
