@@ -79,7 +79,7 @@ func aloneRounds(ctx context.Context, o Options, r *Report, all []*alone) error 
 	return nil
 }
 
-func aloneName(mode string, flows int) string { return fmt.Sprintf("%s, %d flows", mode, flows) }
+func aloneName(mode string, flows int) string { return mode + ", " + flowsOf(flows) }
 
 // newAlone makes a load balancer with a sink behind it.
 func newAlone(m mode) (*alone, error) {

@@ -48,7 +48,7 @@ func (r *Report) aloneTargets() {
 			mode, to string
 			most     float64
 		}{{"tcx", "plain", 1.05}, {"tcx", "nft", 0.60}, {"xdp", "plain", 0.40}} {
-			what := fmt.Sprintf("proxy alone, %s, %d flows / %s", t.mode, flows, t.to)
+			what := fmt.Sprintf("proxy alone, %s, %s / %s", t.mode, flowsOf(flows), t.to)
 			r.target(what, sectionAlone, aloneName(t.mode, flows), aloneName(t.to, flows), "<=", t.most)
 		}
 	}
@@ -63,11 +63,19 @@ func (r *Report) testRunTargets() {
 					flows int
 					most  float64
 				}{{1, 1.35}, {65536, 1.10}} {
-					what := fmt.Sprintf("established packet, %s %s %s, %d flows / yardstick", front, k, d.name, c.flows)
+					what := fmt.Sprintf("established packet, %s %s %s, %s / yardstick", front, k, d.name, flowsOf(c.flows))
 					name := func(s string) string { return figureName(front, k, d, c.flows, s) }
 					r.target(what, sectionTestRun, name("proxy"), name(prealloc), "<=", c.most)
 				}
 			}
 		}
 	}
+}
+
+// flowsOf is a number of flows in words.
+func flowsOf(n int) string {
+	if n == 1 {
+		return "1 flow"
+	}
+	return fmt.Sprintf("%d flows", n)
 }
