@@ -236,8 +236,6 @@ static __always_inline long write_head4(spk_ctx *ctx, const struct spk_flow *f, 
 					(f->frag & SPK_MORE ? IP4_MF : 0));
 	} else if (f->l4_len > IP6_MIN_MTU - sizeof(struct ipv6hdr)) {
 		ip.frag_off = bpf_htons(IP4_DF);
-	} else {
-		ip.id = bpf_get_prandom_u32();
 	}
 	ip.ttl = f->ttl - 1;
 	ip.protocol = f->xlat.proto;
