@@ -121,3 +121,16 @@ func TestCurrentConnections(t *testing.T) {
 		}
 	}
 }
+
+// TestFindNAT64 finds a connection that changes its family once.
+func TestFindNAT64(t *testing.T) {
+	r := newNAT64Rig(t)
+	for _, flags := range []string{"S", "A"} {
+		r.forwarded(t, "out", bpf.Internal, fromPod(TCP, "[fd01:0:0:1::100]:4000", "[64:ff9b::203.0.113.10]:443", flags))
+	}
+	page, err := r.d.FindConnections(func(*Conn) bool { return true }, 10)
+	must(t, err)
+	if page.Total != 1 || page.Matched != 1 || len(page.Conns) != 1 || page.Conns[0].TranslatedDestination != ap("203.0.113.10:443") {
+		t.Errorf("%+v", page)
+	}
+}

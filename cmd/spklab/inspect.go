@@ -27,7 +27,9 @@ type view struct {
 func views() []view {
 	return []view{
 		{"nodes", "namespaces and their processes", readInspection, func(w io.Writer, doc any, _ bool) { showNodes(w, doc.(*lab.Inspection)) }},
-		{"maps", "virtual servers, members, egresses and counters of the TMMs", readInspection, func(w io.Writer, doc any, _ bool) { showMaps(w, doc.(*lab.Inspection)) }},
+		{"vs", "virtual servers of each TMM: state, connections, packets", readInspection, func(w io.Writer, doc any, _ bool) { showVirtualServers(w, doc.(*lab.Inspection)) }},
+		{"members", "pool members of each TMM: state, monitors, connections, packets", readInspection, func(w io.Writer, doc any, _ bool) { showMembers(w, doc.(*lab.Inspection)) }},
+		{"maps", "eBPF maps of the TMMs, how full they are, and counters", readMaps, func(w io.Writer, doc any, _ bool) { showMaps(w, doc.(*mapsDoc)) }},
 		{"bgp", "sessions, announcements and learned routes", readInspection, func(w io.Writer, doc any, _ bool) { showBGP(w, doc.(*lab.Inspection)) }},
 		{"ovn", "northbound routes and the nodes' forwarding", readInspection, func(w io.Writer, doc any, _ bool) { showOVN(w, doc.(*lab.Inspection)) }},
 		{"links", "interfaces", func(_ context.Context, l *lab.Lab) (any, error) { return l.Links() }, showLinks},
@@ -46,8 +48,12 @@ func newInspect() *cobra.Command {
 	for _, v := range views() {
 		sub := inspectCommand(v)
 		sub.Use, sub.Short = v.name, v.short
+		if v.name == "vs" || v.name == "members" {
+			addWatch(sub)
+		}
 		c.AddCommand(sub)
 	}
+	c.AddCommand(newInspectConns())
 	return c
 }
 
@@ -64,11 +70,13 @@ func inspectCommand(v view) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			doc, err := v.read(c.Context(), l)
-			if err != nil {
-				return fail(err)
-			}
-			return out.print(c.OutOrStdout(), doc, func(w io.Writer, wide bool) { v.show(w, doc, wide) })
+			return watched(c, func(w io.Writer) error {
+				doc, err := v.read(c.Context(), l)
+				if err != nil {
+					return fail(err)
+				}
+				return out.print(w, doc, func(w io.Writer, wide bool) { v.show(w, doc, wide) })
+			})
 		},
 	}
 	name = addLab(c)
@@ -91,7 +99,7 @@ type serverRow struct {
 	connections           uint64
 }
 
-// showServers is a line a virtual server; `inspect maps` has every TMM and member.
+// showServers is a line a virtual server; `inspect vs` and `inspect members` have every TMM.
 func showServers(w io.Writer, in *lab.Inspection) {
 	var order []string
 	servers := map[string]*serverRow{}
@@ -166,25 +174,6 @@ func showNodes(w io.Writer, in *lab.Inspection) {
 		fmt.Fprintf(w, "%s %s gives no answer: %s\n", mark(w, false), p, in.Silent[p])
 	}
 	fmt.Fprintln(w)
-}
-
-func showMaps(w io.Writer, in *lab.Inspection) {
-	var rows [][]string
-	for _, t := range in.TMMs {
-		for _, vs := range t.VirtualServers {
-			rows = append(rows, []string{short(t.Pod), vs.Name, vs.Protocol, vs.Destination.String(), vs.SNAT,
-				mark(w, vs.Programmed), mark(w, vs.Announced), "", "", ""})
-			for _, m := range vs.Members {
-				rows = append(rows, []string{"", "", "", "", "", "", "", m.Address.String() + " " + m.State, fmt.Sprint(m.Connections), fmt.Sprint(m.Packets())})
-			}
-		}
-		for _, e := range t.Egresses {
-			rows = append(rows, []string{short(t.Pod), e.Name, "egress", fmt.Sprint(len(e.Sources)) + " networks", e.SNAT, mark(w, e.Programmed), "", "", "", ""})
-		}
-	}
-	printTable(w, "VIRTUAL SERVERS", []string{"tmm", "name", "protocol", "destination", "snat", "programmed", "announced", "member", "connections", "packets"}, rows)
-	fmt.Fprintln(w)
-	showCounters(w, in)
 }
 
 func showCounters(w io.Writer, in *lab.Inspection) {

@@ -119,6 +119,17 @@ func bold(w io.Writer, s string) string {
 	return text.Bold.Sprint(s)
 }
 
+// stateWord is a state, coloured where that is welcome.
+func stateWord(w io.Writer, good bool, state string) string {
+	switch {
+	case !colourful(w):
+		return state
+	case good:
+		return text.FgGreen.Sprint(state)
+	}
+	return text.FgRed.Sprint(state)
+}
+
 // mark is the sign of a check: a tick or a cross, coloured where that is welcome.
 func mark(w io.Writer, ok bool) string {
 	switch {

@@ -61,7 +61,7 @@ func Run(ctx context.Context, c Config) error {
 	g, serving := errgroup.WithContext(serving)
 	g.Go(func() error { return plane.Run(serving) })
 	g.Go(func() error {
-		s := ctl.Server{State: p.status, Ready: p.isReady, Log: c.Log}
+		s := ctl.Server{State: p.status, Ready: p.isReady, Log: c.Log, Extra: queries(plane)}
 		return s.Serve(serving, c.Socket)
 	})
 	g.Go(func() error {
