@@ -14,6 +14,9 @@ import (
 // floodNet is where the sources of a flood come from.
 const floodNet = "11.0.0.0"
 
+// tries of a client: one whose half-open entry the flood has pushed out sends its SYN again.
+const tries = 3
+
 // runFlood sends SYNs of many sources on one thread, while connections are opened on another one;
 // afterwards every connection that was established before must still be there.
 func runFlood(ctx context.Context, _ Options, r *Report, s scale) error {
@@ -46,7 +49,11 @@ func (t *tmm) flooded(ctx context.Context, r *Report, s scale, most int) error {
 	honest := t.ns.Do(func() error {
 		f, err := t.frames(k)
 		for n := s.established; err == nil && !over.Load() && served < most; n++ {
-			_, err = t.handshake(tc, k, clientFlow(k, n), f)
+			for range tries {
+				if _, err = t.handshake(tc, k, clientFlow(k, n), f); !errors.Is(err, errNotForwarded) {
+					break
+				}
+			}
 			if errors.Is(err, errNotForwarded) {
 				refused++
 				err = nil

@@ -209,7 +209,7 @@ func (a *alone) send(softirqs string, packets int) (injected, error) {
 
 // settle waits until all frames have come out, or until none has for a while.
 func (a *alone) settle(before uint64, packets int) (int, error) {
-	const patience = 200 * time.Millisecond
+	const patience = time.Second
 	last, since := -1, time.Now()
 	for {
 		frames, _, err := a.ends.sunk()
