@@ -28,6 +28,7 @@ func views() []view {
 	return []view{
 		{"nodes", "namespaces and their processes", readInspection, func(w io.Writer, doc any, _ bool) { showNodes(w, doc.(*lab.Inspection)) }},
 		{"vs", "virtual servers of each TMM: state, connections, packets", readInspection, func(w io.Writer, doc any, _ bool) { showVirtualServers(w, doc.(*lab.Inspection)) }},
+		{"frontends", "where the programs of each TMM sit, and why there", readInspection, func(w io.Writer, doc any, _ bool) { showFrontends(w, doc.(*lab.Inspection)) }},
 		{"members", "pool members of each TMM: state, monitors, connections, packets", readInspection, func(w io.Writer, doc any, _ bool) { showMembers(w, doc.(*lab.Inspection)) }},
 		{"maps", "eBPF maps of the TMMs, how full they are, and counters", readMaps, func(w io.Writer, doc any, _ bool) { showMaps(w, doc.(*mapsDoc)) }},
 		{"bgp", "sessions, announcements and learned routes", readInspection, func(w io.Writer, doc any, _ bool) { showBGP(w, doc.(*lab.Inspection)) }},

@@ -42,6 +42,23 @@ func showVirtualServers(w io.Writer, in *lab.Inspection) {
 	showSilent(w, in)
 }
 
+// showFrontends is a line for each interface that carries packets.
+func showFrontends(w io.Writer, in *lab.Inspection) {
+	var rows [][]string
+	for _, t := range in.TMMs {
+		for _, f := range t.Frontends {
+			features := "not told"
+			if f.FeaturesKnown {
+				features = dash(strings.Join(f.XDPFeatures, " "))
+			}
+			rows = append(rows, []string{short(t.Pod), dash(f.Number), f.Name, f.Kind, fmt.Sprint(f.MTU), string(f.Wanted), string(f.Frontend), features, f.Why})
+		}
+	}
+	printTable(w, "FRONT ENDS", []string{"tmm", "number", "interface", "kind", "mtu", "wanted", "front end", "xdp features", "why"}, rows)
+	fmt.Fprintln(w)
+	showSilent(w, in)
+}
+
 // showMembers is a line for each member of each virtual server of each TMM.
 func showMembers(w io.Writer, in *lab.Inspection) {
 	var rows [][]string
