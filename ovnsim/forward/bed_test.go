@@ -189,17 +189,33 @@ func (b *bed) transact(ops ...string) {
 }
 
 // fillDatabase writes the rows of the node and its pod.
-func (b *bed) fillDatabase() {
-	b.transact(
-		`{"op":"insert","table":"Logical_Switch_Port","uuid-name":"p","row":{"name":"ns_p1","addresses":"0a:58:0a:83:01:64 `+podV4+` `+podV6+`"}}`,
+func (b *bed) fillDatabase() { b.transact(nodeRows()...) }
+
+// restoreDatabase writes those rows and the pod's routes in one transaction, as a backup comes
+// back: a reader in between would rightly flush what the pod has no route for.
+func (b *bed) restoreDatabase(gateways ...int) {
+	b.transact(append(nodeRows(), routeRows(gateways)...)...)
+	b.routed(gateways)
+}
+
+func nodeRows() []string {
+	return []string{
+		`{"op":"insert","table":"Logical_Switch_Port","uuid-name":"p","row":{"name":"ns_p1","addresses":"0a:58:0a:83:01:64 ` + podV4 + ` ` + podV6 + `"}}`,
 		`{"op":"insert","table":"Logical_Switch","row":{"name":"w1","ports":["named-uuid","p"],"other_config":["map",[["subnet","10.131.0.0/23"],["ipv6_prefix","fd01:0:0:1::"]]]}}`,
-		`{"op":"insert","table":"Logical_Router_Port","uuid-name":"e","row":{"name":"rtoe-GR_w1","mac":"02:00:00:00:00:01","networks":["set",["`+nodeV4+`/24","`+nodeV6+`/64"]]}}`,
-		`{"op":"insert","table":"Logical_Router","row":{"name":"GR_w1","ports":["named-uuid","e"]}}`)
+		`{"op":"insert","table":"Logical_Router_Port","uuid-name":"e","row":{"name":"rtoe-GR_w1","mac":"02:00:00:00:00:01","networks":["set",["` + nodeV4 + `/24","` + nodeV6 + `/64"]]}}`,
+		`{"op":"insert","table":"Logical_Router","row":{"name":"GR_w1","ports":["named-uuid","e"]}}`,
+	}
 }
 
 // gateways replaces the pod's routes and waits until the datapath has them.
 func (b *bed) gateways(numbers ...int) {
 	b.t.Helper()
+	b.transact(routeRows(numbers)...)
+	b.routed(numbers)
+}
+
+// routeRows are the operations that make these gateways the pod's only ones.
+func routeRows(numbers []int) []string {
 	ops := []string{`{"op":"update","table":"Logical_Router","where":[["name","==","GR_w1"]],"row":{"static_routes":["set",[]]}}`}
 	var refs []string
 	for _, n := range numbers {
@@ -209,8 +225,12 @@ func (b *bed) gateways(numbers ...int) {
 			refs = append(refs, fmt.Sprintf(`["named-uuid",%q]`, name))
 		}
 	}
-	ops = append(ops, fmt.Sprintf(`{"op":"mutate","table":"Logical_Router","where":[["name","==","GR_w1"]],"mutations":[["static_routes","insert",["set",[%s]]]]}`, strings.Join(refs, ",")))
-	b.transact(ops...)
+	return append(ops, fmt.Sprintf(`{"op":"mutate","table":"Logical_Router","where":[["name","==","GR_w1"]],"mutations":[["static_routes","insert",["set",[%s]]]]}`, strings.Join(refs, ",")))
+}
+
+// routed waits until the datapath has exactly these gateways.
+func (b *bed) routed(numbers []int) {
+	b.t.Helper()
 	var st forward.State
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if err := ctl.Get(b.t.Context(), b.node, ctl.PathState, &st); err != nil {

@@ -174,8 +174,7 @@ func TestDatabaseRestarts(t *testing.T) {
 	b.startDatabase()
 	b.follows()
 	check("with an empty database")
-	b.fillDatabase()
-	b.gateways(1, 2, 3)
+	b.restoreDatabase(1, 2, 3)
 	check("with a database that is filled again")
 	if more := b.hold(3); !slices.ContainsFunc(more, func(h held) bool { return h.who == "g3" }) {
 		t.Error("the gateway that came with the new database got no connection")
