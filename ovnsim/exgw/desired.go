@@ -102,10 +102,13 @@ func (n node) gateways() []netip.Prefix {
 // gatewayRouter is GR_NODE with the routes of the node's pods.
 func (d *desirer) gatewayRouter(n node, index int) Router {
 	out := "rtoe-GR_" + n.name
-	r := Router{Name: "GR_" + n.name, Ports: []RouterPort{
+	r := Router{Name: "GR_" + n.name, Options: gatewayOptions(n.name), Ports: []RouterPort{
 		joinPort("rtoj-GR_"+n.name, index),
 		{Name: out, MAC: macOf(n.primary), Networks: n.primary},
 	}}
+	for _, own := range joinAddrs(index) {
+		r.SNATs = append(r.SNATs, n.snat(own.Addr())...)
+	}
 	for _, c := range d.cidrs { // inwards, by the cluster router
 		if hop, ok := joinAddr(1, c.Addr()); ok {
 			r.Routes = append(r.Routes, Route{Prefix: c.Masked(), Nexthop: hop})
@@ -119,6 +122,9 @@ func (d *desirer) gatewayRouter(n node, index int) Router {
 		hops := d.gateways[p.Namespace]
 		matched := len(hops) == 0
 		for _, ip := range podIPs(p) {
+			if !slices.ContainsFunc(hops, func(hop netip.Addr) bool { return hop.Is4() == ip.Is4() }) {
+				r.SNATs = append(r.SNATs, n.snat(ip)...)
+			}
 			for _, hop := range hops {
 				if hop.Is4() == ip.Is4() {
 					r.Routes = append(r.Routes, Route{Prefix: hostPrefix(ip), BySource: true, Nexthop: hop, OutputPort: out, Symmetric: true})
@@ -131,6 +137,31 @@ func (d *desirer) gatewayRouter(n node, index int) Router {
 		}
 	}
 	return r
+}
+
+// gatewayOptions place a gateway router on its node and say how it learns its neighbours'
+// addresses.
+func gatewayOptions(node string) map[string]string {
+	return map[string]string{
+		"chassis":                       node,
+		"always_learn_from_arp_request": "false",
+		"dynamic_neigh_routers":         "true",
+		"lb_force_snat_ip":              "router_ip",
+		"mac_binding_age_threshold":     "300",
+		"snat-ct-zone":                  "0",
+	}
+}
+
+// snat has what an address of the inside sends to the outside leave as the node's address of its
+// family. OVN-Kubernetes writes it for the router's own address on the join networks, and, with
+// disable-snat-multiple-gws as external gateways need it, for each pod that has none.
+func (n node) snat(inside netip.Addr) []SNAT {
+	for _, own := range n.primary {
+		if own.Addr().Is4() == inside.Is4() {
+			return []SNAT{{External: own.Addr(), Logical: inside}}
+		}
+	}
+	return nil
 }
 
 // outwardRoutes are those of the cluster router: what a node's pods send to the outside goes to
@@ -168,6 +199,7 @@ func (d *desirer) nodeSwitch(n node) Switch {
 		}
 		s.Ports = append(s.Ports, SwitchPort{
 			Name: p.Namespace + "_" + p.Name, Addresses: []string{strings.Join(words, " ")},
+			Options:     map[string]string{"requested-chassis": n.name},
 			ExternalIDs: map[string]string{"namespace": p.Namespace, "pod": "true"},
 		})
 	}
@@ -178,8 +210,17 @@ func (d *desirer) nodeSwitch(n node) Switch {
 func externalSwitch(n node) Switch {
 	return Switch{Name: "ext_" + n.name, Ports: []SwitchPort{
 		{Name: "br-ex_" + n.name, Type: "localnet", Addresses: []string{"unknown"}, Options: map[string]string{"network_name": "physnet"}},
-		routerPort("etor-GR_"+n.name, "rtoe-GR_"+n.name),
+		externalRouterPort(n.name),
 	}}
+}
+
+// externalRouterPort is the gateway router's port on the external switch, which tells the
+// network where the router's addresses are (gratuitous ARP).
+func externalRouterPort(node string) SwitchPort {
+	p := routerPort("etor-GR_"+node, "rtoe-GR_"+node)
+	p.Options["nat-addresses"] = "router"
+	p.Options["exclude-lb-vips-from-garp"] = "true"
+	return p
 }
 
 func routerPort(name, peer string) SwitchPort {

@@ -152,7 +152,10 @@ func TestDesiredTopology(t *testing.T) {
 		t.Errorf("warnings %v", warnings)
 	}
 	want := map[string][]string{
-		"routes GR_worker-1":        {"10.131.0.0/16 by 100.64.0.1", "fd01::/48 by fd98::1"},
+		"routes GR_worker-1":  {"10.131.0.0/16 by 100.64.0.1", "fd01::/48 by fd98::1"},
+		"chassis GR_worker-1": {"worker-1"},
+		"snat GR_worker-1": {"10.131.1.100 as 10.144.100.11", "100.64.0.2 as 10.144.100.11",
+			"fd01:0:0:1::100 as fd00:10:144:100::11", "fd98::2 as fd00:10:144:100::11"},
 		"routes ovn_cluster_router": {"10.131.0.0/23 by 100.64.0.2 src-ip", "fd01:0:0:1::/64 by fd98::2 src-ip"},
 		"router GR_worker-1":        {"rtoe-GR_worker-1 0a:58:0a:90:64:0b [10.144.100.11/24 fd00:10:144:100::11/64]", "rtoj-GR_worker-1 0a:58:64:40:00:02 [100.64.0.2/16 fd98::2/64]"},
 		"router ovn_cluster_router": {"rtoj-ovn_cluster_router 0a:58:64:40:00:01 [100.64.0.1/16 fd98::1/64]", "rtos-worker-1 0a:58:0a:83:00:01 [10.131.0.1/23 fd01:0:0:1::1/64]"},
@@ -172,6 +175,12 @@ func TestDesiredTopology(t *testing.T) {
 			}
 			got["routes "+r.Name] = append(got["routes "+r.Name], text)
 		}
+		for _, n := range r.SNATs {
+			got["snat "+r.Name] = append(got["snat "+r.Name], fmt.Sprintf("%s as %s", n.Logical, n.External))
+		}
+		if chassis := r.Options["chassis"]; chassis != "" {
+			got["chassis "+r.Name] = []string{chassis}
+		}
 	}
 	for _, s := range rows.Switches {
 		for _, p := range s.Ports {
@@ -180,6 +189,20 @@ func TestDesiredTopology(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("topology (-want +got):\n%s", diff)
+	}
+}
+
+// TestServedPodsKeepTheirAddress: a pod is translated in the families for which it has no gateway.
+func TestServedPodsKeepTheirAddress(t *testing.T) {
+	rows, _ := exgw.Desired(decode(t, node, app("app-1", both, running), tmm{name: "tmm-1", ips: `"10.144.100.16"`}.String()), cluster())
+	var got []string
+	for _, r := range rows.Routers {
+		for _, n := range r.SNATs {
+			got = append(got, n.Logical.String())
+		}
+	}
+	if diff := cmp.Diff([]string{"100.64.0.2", "fd01:0:0:1::100", "fd98::2"}, got); diff != "" {
+		t.Errorf("translated (-want +got):\n%s", diff)
 	}
 }
 

@@ -15,9 +15,17 @@ type Rows struct {
 
 // Router is a Logical_Router.
 type Router struct {
-	Name   string
-	Ports  []RouterPort
-	Routes []Route
+	Name string
+	// Options are those that OVN-Kubernetes sets; others that stand in the row stay there.
+	Options map[string]string
+	Ports   []RouterPort
+	Routes  []Route
+	SNATs   []SNAT
+}
+
+// SNAT is a row of NAT of type snat: what Logical sends leaves the router as External.
+type SNAT struct {
+	External, Logical netip.Addr
 }
 
 // RouterPort is a Logical_Router_Port.
@@ -58,6 +66,10 @@ func compareRoutes(a, b Route) int {
 		a.Nexthop.Compare(b.Nexthop), cmp.Compare(a.OutputPort, b.OutputPort))
 }
 
+func compareSNATs(a, b SNAT) int {
+	return cmp.Or(a.Logical.Compare(b.Logical), a.External.Compare(b.External))
+}
+
 // sort puts the rows in canonical order.
 func (r *Rows) sort() {
 	slices.SortFunc(r.Routers, func(a, b Router) int { return cmp.Compare(a.Name, b.Name) })
@@ -66,6 +78,7 @@ func (r *Rows) sort() {
 		slices.SortFunc(r.Routers[i].Ports, func(a, b RouterPort) int { return cmp.Compare(a.Name, b.Name) })
 		slices.SortFunc(r.Routers[i].Routes, compareRoutes)
 		r.Routers[i].Routes = slices.Compact(r.Routers[i].Routes)
+		slices.SortFunc(r.Routers[i].SNATs, compareSNATs)
 	}
 	for i := range r.Switches {
 		slices.SortFunc(r.Switches[i].Ports, func(a, b SwitchPort) int { return cmp.Compare(a.Name, b.Name) })

@@ -119,20 +119,64 @@ func (w *writer) name() string {
 // router brings one router with its ports and routes to what is wanted.
 func (w *writer) router(want Router) {
 	i := slices.IndexFunc(w.have.Routers, func(r nbdb.LogicalRouter) bool { return r.Name == want.Name })
-	row := nbdb.LogicalRouter{Name: want.Name}
+	row := nbdb.LogicalRouter{Name: want.Name, Options: want.Options}
 	if i >= 0 {
 		row = w.have.Routers[i]
 	}
 	addPorts, dropPorts := w.routerPorts(want.Ports, row.Ports)
 	addRoutes, dropRoutes := w.staticRoutes(want.Routes, row.StaticRoutes)
+	addNATs, dropNATs := w.snats(want.SNATs, row.Nat)
 	if i < 0 {
-		row.Ports, row.StaticRoutes = addPorts, addRoutes
+		row.Ports, row.StaticRoutes, row.Nat = addPorts, addRoutes, addNATs
 		row.UUID = w.name()
 		w.add(w.api.Create(&row))
 		return
 	}
 	w.mutate(&row, &row.Ports, addPorts, dropPorts)
 	w.mutate(&row, &row.StaticRoutes, addRoutes, dropRoutes)
+	w.mutate(&row, &row.Nat, addNATs, dropNATs)
+	if options := merged(row.Options, want.Options); !maps.Equal(options, row.Options) {
+		row.Options = options
+		w.add(w.api.Where(&row).Update(&row, &row.Options))
+	}
+}
+
+// merged is have with what want says on top.
+func merged(have, want map[string]string) map[string]string {
+	out := maps.Clone(have)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.Copy(out, want)
+	return out
+}
+
+// snats brings the translations of single addresses of a router to what is wanted; other kinds
+// of NAT are left alone.
+func (w *writer) snats(want []SNAT, refs []string) (add, drop []string) {
+	have := map[SNAT]bool{}
+	for _, row := range w.have.NATs {
+		external, err := netip.ParseAddr(row.ExternalIP)
+		logical, lerr := netip.ParseAddr(row.LogicalIP)
+		if err != nil || lerr != nil || row.Type != nbdb.NATTypeSNAT || !slices.Contains(refs, row.UUID) {
+			continue
+		}
+		n := SNAT{External: external, Logical: logical}
+		if have[n] || !slices.Contains(want, n) {
+			drop = append(drop, row.UUID)
+			continue
+		}
+		have[n] = true
+	}
+	for _, n := range want {
+		if have[n] {
+			continue
+		}
+		row := nbdb.NAT{UUID: w.name(), Type: nbdb.NATTypeSNAT, ExternalIP: n.External.String(), LogicalIP: n.Logical.String()}
+		add = append(add, row.UUID)
+		w.add(w.api.Create(&row))
+	}
+	return add, drop
 }
 
 // mutate adds and takes away members of a set of references. A row that no set refers to goes by

@@ -25,6 +25,7 @@ type Topology struct {
 	Routes      []nbdb.LogicalRouterStaticRoute
 	Switches    []nbdb.LogicalSwitch
 	SwitchPorts []nbdb.LogicalSwitchPort
+	NATs        []nbdb.NAT
 }
 
 // Client is one connection. It does not reconnect: Follow does.
@@ -110,7 +111,7 @@ func (c *Client) API() client.API { return c.ovs }
 func (c *Client) Read(ctx context.Context) (Topology, error) {
 	tables := []string{
 		nbdb.LogicalRouterTable, nbdb.LogicalRouterPortTable, nbdb.LogicalRouterStaticRouteTable,
-		nbdb.LogicalSwitchTable, nbdb.LogicalSwitchPortTable,
+		nbdb.LogicalSwitchTable, nbdb.LogicalSwitchPortTable, nbdb.NATTable,
 	}
 	ops := make([]ovsdb.Operation, len(tables))
 	for i, t := range tables {
@@ -127,6 +128,7 @@ func (c *Client) Read(ctx context.Context) (Topology, error) {
 		decode(c.model, tables[2], results[2].Rows, &t.Routes),
 		decode(c.model, tables[3], results[3].Rows, &t.Switches),
 		decode(c.model, tables[4], results[4].Rows, &t.SwitchPorts),
+		decode(c.model, tables[5], results[5].Rows, &t.NATs),
 	)
 }
 
