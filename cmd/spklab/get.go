@@ -109,7 +109,7 @@ func completeObjects(c *cobra.Command, args []string, _ string) ([]string, cobra
 	if len(args) == 0 {
 		return []string{"pod", "service", "endpointslice", "deployment", "namespace", "node", "net-attach-def",
 			"f5-spk-vlans", "f5-spk-ingresstcps", "f5-spk-ingressudps", "f5-spk-ingressngaps",
-			"f5-spk-egresses", "f5-spk-snatpools", "f5-spk-staticroutes"}, cobra.ShellCompDirectiveNoFileComp
+			"f5-spk-egresses", "f5-spk-snatpools", "f5-spk-staticroutes", "apbexternalroutes"}, cobra.ShellCompDirectiveNoFileComp
 	}
 	name, _ := c.Flags().GetString("lab")
 	l, err := lab.Open(name, lab.Options{})

@@ -60,6 +60,8 @@ func (d *decoder) add(o *Object) {
 		add(d, o, &d.res.Snatpools, checkSnatpool)
 	case KindStaticRoute:
 		add(d, o, &d.res.StaticRoutes, checkStaticRoute)
+	case KindExternalRoute:
+		add(d, o, &d.res.ExternalRoutes, checkExternalRoute)
 	case KindValues:
 		d.values(o)
 	default:
@@ -140,6 +142,7 @@ func (r *Resources) sort() {
 	sortObjects(r.Egresses)
 	sortObjects(r.Snatpools)
 	sortObjects(r.StaticRoutes)
+	sortObjects(r.ExternalRoutes)
 	slices.SortStableFunc(r.Others, func(a, b Object) int { return strings.Compare(a.String(), b.String()) })
 }
 

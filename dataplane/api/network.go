@@ -17,6 +17,7 @@ const (
 	AnnotationRoutingNamespaces = "k8s.ovn.org/routing-namespaces"
 	AnnotationRoutingNetwork    = "k8s.ovn.org/routing-network"
 	AnnotationExternalGateways  = "k8s.ovn.org/routing-external-gws"
+	AnnotationBFD               = "k8s.ovn.org/bfd-enabled" // by presence, whatever it says
 	// AnnotationTMMIndex is a TMM's position ("0", "1", …) in the lists of self-IPs.
 	AnnotationTMMIndex = "spklab.dev/tmm-index"
 )

@@ -26,6 +26,7 @@ const (
 	KindEgress        = "F5SPKEgress"
 	KindSnatpool      = "F5SPKSnatpool"
 	KindStaticRoute   = "F5SPKStaticRoute"
+	KindExternalRoute = "AdminPolicyBasedExternalRoute"
 	KindValues        = "HelmValues"
 )
 
@@ -49,6 +50,7 @@ type Resources struct {
 	Egresses       []F5SPKEgress
 	Snatpools      []F5SPKSnatpool
 	StaticRoutes   []F5SPKStaticRoute
+	ExternalRoutes []AdminPolicyBasedExternalRoute
 	// Values are the Helm values, nil when none were given. Where several documents hold
 	// values the last one wins.
 	Values *Values
@@ -90,8 +92,8 @@ func StoreName(kind, namespace, name string) string {
 // ClusterScoped says whether objects of kind have no namespace.
 func ClusterScoped(kind string) bool {
 	switch kind {
-	case KindNamespace, KindNode, KindValues, "PersistentVolume", "ClusterRole", "ClusterRoleBinding",
-		"CustomResourceDefinition", "StorageClass", "PriorityClass", "AdminPolicyBasedExternalRoute":
+	case KindNamespace, KindNode, KindValues, KindExternalRoute, "PersistentVolume", "ClusterRole", "ClusterRoleBinding",
+		"CustomResourceDefinition", "StorageClass", "PriorityClass":
 		return true
 	}
 	return false

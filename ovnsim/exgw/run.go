@@ -119,7 +119,7 @@ func (c *controller) sync(ctx context.Context, nb *northbound.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := nb.Write(ctx, ops); err != nil {
+	if _, err := nb.Write(ctx, ops); err != nil {
 		return err
 	}
 	if len(ops) > 0 {

@@ -26,6 +26,9 @@ type Topology struct {
 	Switches    []nbdb.LogicalSwitch
 	SwitchPorts []nbdb.LogicalSwitchPort
 	NATs        []nbdb.NAT
+	Policies    []nbdb.LogicalRouterPolicy
+	AddressSets []nbdb.AddressSet
+	BFDs        []nbdb.BFD
 }
 
 // Client is one connection. It does not reconnect: Follow does.
@@ -40,8 +43,41 @@ type Client struct {
 // requestTimeout bounds one request to the database.
 const requestTimeout = 10 * time.Second
 
+// Read returns the topology that the database at endpoint holds.
+func Read(ctx context.Context, endpoint string) (Topology, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	c, err := dial(ctx, endpoint)
+	if err != nil {
+		return Topology{}, err
+	}
+	defer c.close()
+	return c.Read(ctx)
+}
+
 // connect opens the database at endpoint and watches it.
 func connect(ctx context.Context, endpoint string) (*Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	c, err := dial(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	c.ovs.Cache().AddEventHandler(&cache.EventHandlerFuncs{
+		AddFunc:    func(string, model.Model) { c.notify() },
+		UpdateFunc: func(string, model.Model, model.Model) { c.notify() },
+		DeleteFunc: func(string, model.Model) { c.notify() },
+	})
+	if _, err := c.ovs.MonitorAll(ctx); err != nil {
+		c.close()
+		return nil, fmt.Errorf("monitor %s: %w", endpoint, err)
+	}
+	c.notify()
+	return c, nil
+}
+
+// dial opens the database at endpoint.
+func dial(ctx context.Context, endpoint string) (*Client, error) {
 	tables, err := nbdb.FullDatabaseModel()
 	if err != nil {
 		return nil, fmt.Errorf("describe northbound database: %w", err)
@@ -51,8 +87,6 @@ func connect(ctx context.Context, endpoint string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make northbound client: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
 	if err := ovs.Connect(ctx); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", endpoint, err)
 	}
@@ -63,16 +97,6 @@ func connect(ctx context.Context, endpoint string) (*Client, error) {
 		c.close()
 		return nil, fmt.Errorf("match schema of %s: %w", endpoint, errors.Join(errs...))
 	}
-	ovs.Cache().AddEventHandler(&cache.EventHandlerFuncs{
-		AddFunc:    func(string, model.Model) { c.notify() },
-		UpdateFunc: func(string, model.Model, model.Model) { c.notify() },
-		DeleteFunc: func(string, model.Model) { c.notify() },
-	})
-	if _, err := ovs.MonitorAll(ctx); err != nil {
-		c.close()
-		return nil, fmt.Errorf("monitor %s: %w", endpoint, err)
-	}
-	c.notify()
 	return c, nil
 }
 
@@ -112,6 +136,7 @@ func (c *Client) Read(ctx context.Context) (Topology, error) {
 	tables := []string{
 		nbdb.LogicalRouterTable, nbdb.LogicalRouterPortTable, nbdb.LogicalRouterStaticRouteTable,
 		nbdb.LogicalSwitchTable, nbdb.LogicalSwitchPortTable, nbdb.NATTable,
+		nbdb.LogicalRouterPolicyTable, nbdb.AddressSetTable, nbdb.BFDTable,
 	}
 	ops := make([]ovsdb.Operation, len(tables))
 	for i, t := range tables {
@@ -129,6 +154,9 @@ func (c *Client) Read(ctx context.Context) (Topology, error) {
 		decode(c.model, tables[3], results[3].Rows, &t.Switches),
 		decode(c.model, tables[4], results[4].Rows, &t.SwitchPorts),
 		decode(c.model, tables[5], results[5].Rows, &t.NATs),
+		decode(c.model, tables[6], results[6].Rows, &t.Policies),
+		decode(c.model, tables[7], results[7].Rows, &t.AddressSets),
+		decode(c.model, tables[8], results[8].Rows, &t.BFDs),
 	)
 }
 
@@ -148,15 +176,23 @@ func decode[T any](db model.DatabaseModel, table string, rows []ovsdb.Row, out *
 	return nil
 }
 
-// Write runs operations as one transaction; none is no transaction.
-func (c *Client) Write(ctx context.Context, ops []ovsdb.Operation) error {
+// Write runs operations as one transaction and returns the UUIDs of the rows that it inserted, by
+// the names that the operations gave them. No operations are no transaction.
+func (c *Client) Write(ctx context.Context, ops []ovsdb.Operation) (map[string]string, error) {
 	if len(ops) == 0 {
-		return nil
+		return nil, nil
 	}
-	if _, err := c.transact(ctx, ops); err != nil {
-		return fmt.Errorf("write northbound rows: %w", err)
+	results, err := c.transact(ctx, ops)
+	if err != nil {
+		return nil, fmt.Errorf("write northbound rows: %w", err)
 	}
-	return nil
+	inserted := map[string]string{}
+	for i, op := range ops {
+		if op.Op == ovsdb.OperationInsert && i < len(results) {
+			inserted[op.UUIDName] = results[i].UUID.GoUUID
+		}
+	}
+	return inserted, nil
 }
 
 func (c *Client) transact(ctx context.Context, ops []ovsdb.Operation) ([]ovsdb.OperationResult, error) {

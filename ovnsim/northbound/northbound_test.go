@@ -86,8 +86,9 @@ func TestFollow(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if err := c.Write(ctx, ops); err != nil {
-					return err
+				inserted, err := c.Write(ctx, ops)
+				if err != nil || len(inserted["r"]) != 36 {
+					return fmt.Errorf("inserted %v: %w", inserted, err)
 				}
 				if top, err = c.Read(ctx); err != nil {
 					return err
@@ -120,7 +121,8 @@ func TestReadIsWhole(t *testing.T) {
 	follow(t, northbound.Follower{Endpoint: endpoint, Sync: func(ctx context.Context, c *northbound.Client) error {
 		var err error
 		for range rounds {
-			err = errors.Join(err, c.Write(ctx, replaceRoutes(routes)))
+			_, werr := c.Write(ctx, replaceRoutes(routes))
+			err = errors.Join(err, werr)
 		}
 		select {
 		case done <- err:
