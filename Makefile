@@ -4,8 +4,9 @@ SHELL      := /bin/bash
 MAKEFLAGS  += --no-print-directory
 .DEFAULT_GOAL := build
 
-# What the lab calls (ovn-nbctl, iperf3, ip, ping, traceroute) and what its tests compare with (ovsdb-server).
-DEBS      := iproute2 ovn-common openvswitch-common iperf3 iputils-ping traceroute
+# What the lab calls (ovn-nbctl, iperf3, ip, ping, traceroute), what its tests compare with (ovsdb-server), and
+# what the backend real runs by itself (their packages' own services stay off, see .ci/debs).
+DEBS      := iproute2 ovn-common openvswitch-common iperf3 iputils-ping traceroute openvswitch-switch ovn-central ovn-host
 # What the interoperation tests talk through the proxy with.
 DEBS_TEST := nginx-light curl wrk ethtool iputils-tracepath
 # What the benchmarks compare the proxy with.

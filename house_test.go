@@ -66,15 +66,16 @@ var mayImport = map[string][]string{
 	"dataplane/control":  {"dataplane", "dataplane/api", "dataplane/bgp", "dataplane/dns46", "dataplane/health", "dataplane/vlan"},
 	"dataplane/health":   {},
 	"ovnsim":             {"ovnsim", "dataplane/api"},
+	"ovn":                {"ovnsim"},
 	"kubesim":            {"dataplane/api"},
 	"traffic":            {"topo"},
-	"lab":                {"topo", "kubesim", "ovnsim", "dataplane"},
+	"lab":                {"topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"scenarios/evidence": {"topo"},
 	"scenarios/report":   {"scenarios/evidence"},
-	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovnsim", "dataplane"},
-	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovnsim", "dataplane"},
+	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
+	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"cmd/spkproxy":       {"dataplane"},
-	"cmd/spklab":         {"scenarios", "lab", "traffic", "topo", "kubesim", "ovnsim", "dataplane", "e2e"},
+	"cmd/spklab":         {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane", "e2e"},
 }
 
 func room(path string) (string, []string, bool) {

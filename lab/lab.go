@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/ovn"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -102,6 +103,9 @@ func newLab(spec *topo.Lab, source string, rt *topo.Runtime, opt Options) *Lab {
 // everything is taken down again, unless Options.Retain is set.
 func Up(ctx context.Context, src *Source, opt Options) (*Lab, []api.Finding, error) {
 	findings, err := Check(src)
+	if err == nil && src.Spec.Fabric.Real() {
+		err = ovn.Check()
+	}
 	if err != nil {
 		return nil, findings, err
 	}

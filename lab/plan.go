@@ -35,6 +35,7 @@ type Env struct {
 	Spkproxy string // absolute path of the program
 	StateDir string // of the lab
 	PinDir   string // of the lab
+	Release  string // of OVN where the lab runs it; empty: the installed one
 }
 
 func (e Env) socket(process string) string { return socketPath(e.StateDir, process) }
@@ -46,15 +47,15 @@ func socketPath(stateDir, process string) string {
 // Plan computes everything a lab consists of at one moment. It is pure. Pods that are on their
 // way out or cannot start yet are not part of it.
 func Plan(spec *topo.Lab, res api.Resources, env Env) (topo.Plan, error) {
-	driver, ok := fabric.Drivers()[spec.Fabric.Driver]
-	if !ok {
-		return topo.Plan{}, fmt.Errorf("fabric %q: no such driver", spec.Fabric.Driver)
+	driver, err := fabric.Of(spec)
+	if err != nil {
+		return topo.Plan{}, err
 	}
 	for _, f := range checkNames(spec, res) {
 		return topo.Plan{}, fmt.Errorf("plan %s: %s", f.Object, f.Message)
 	}
-	fenv := fabric.Env{Spklab: env.Spklab, StateDir: env.StateDir}
-	steps := slices.Concat(topo.Base(spec), driver.Cluster(spec, fenv))
+	fenv := fabric.Env{Spklab: env.Spklab, StateDir: env.StateDir, Release: env.Release}
+	steps := slices.Concat(driver.Base(spec), driver.Cluster(spec, fenv))
 	for _, w := range spec.Workers {
 		steps = append(steps, driver.Node(spec, w, fenv)...)
 	}

@@ -79,5 +79,9 @@ func (l *Lab) Missing(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return append(missing, "the northbound database: "+err.Error()), nil
 	}
-	return slices.Concat(missing, compareRows("northbound route", want, have), missingForwarding(want, res, in)), nil
+	missing = append(missing, compareRows("northbound route", want, have)...)
+	if l.Spec.Fabric.Real() {
+		return l.missingReal(ctx, missing)
+	}
+	return append(missing, missingForwarding(want, res, in)...), nil
 }

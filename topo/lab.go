@@ -27,7 +27,8 @@ type Network struct {
 // Fabric is the cluster network.
 type Fabric struct {
 	Driver string `yaml:"driver" json:"driver"` // ovn | flannel-hostgw
-	// Backend is sim, the default: OVN's forwarding is simulated.
+	// Backend of the driver ovn: sim, the default, simulates it; real runs OVN's own daemons and Open
+	// vSwitch; real-on-sim runs those on the simulation's northbound database.
 	Backend string `yaml:"backend,omitempty" json:"backend,omitempty"`
 	// Profile of the simulated OVN forwarding: spk (the default).
 	Profile      string         `yaml:"profile,omitempty" json:"profile,omitempty"`

@@ -72,7 +72,23 @@ func (w *world) makeVeth(v *VethStep) error {
 	if err := a.LinkAdd(veth); err != nil {
 		return err
 	}
+	if v.Plain {
+		if err := errors.Join(makePlain(v.A), makePlain(v.B)); err != nil {
+			return err
+		}
+	}
 	return errors.Join(w.raise(v.A), w.raise(v.B))
+}
+
+// makePlain has an end finish checksums and segments before it sends. Without checksums the kernel
+// takes the segmentation offloads away as well.
+func makePlain(e VethEnd) error {
+	return Do(e.Netns, func() error {
+		if err := setTxChecksum(e.Name, false); err != nil {
+			return fmt.Errorf("switch checksum offload of %s off: %w", e.Name, err)
+		}
+		return nil
+	})
 }
 
 // raise brings one end up, on its bridge where it has one.
@@ -80,6 +96,11 @@ func (w *world) raise(e VethEnd) error {
 	h, l, err := w.link(e.Netns, e.Name)
 	if err != nil {
 		return err
+	}
+	if e.Alias != "" {
+		if err := h.LinkSetAlias(l, e.Alias); err != nil {
+			return fmt.Errorf("set alias of %s: %w", e.Name, err)
+		}
 	}
 	if e.Master != "" {
 		master, err := h.LinkByName(e.Master)

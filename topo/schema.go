@@ -69,7 +69,7 @@ func narrow(s *jsonschema.Schema) {
 	property(s, "name").Pattern = "^[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$"
 	fabric := s.Definitions["Fabric"]
 	property(fabric, "driver").Enum = enum(drivers())
-	property(fabric, "backend").Enum = enum(backends())
+	property(fabric, "backend").Enum = enum(Backends())
 	property(fabric, "profile").Enum = enum(profiles())
 	property(s.Definitions["Router"], "kind").Enum = enum(routerKinds())
 	for _, of := range []string{"Router", "PeerRange"} {

@@ -38,6 +38,10 @@ type BridgeStep struct {
 type VethStep struct {
 	A VethEnd `json:"a"`
 	B VethEnd `json:"b"`
+	// Plain packets are whole when they are on the cable: both ends leave no checksum and no cutting
+	// into segments to the receiver, for one that reads packets from an end (Open vSwitch's userspace
+	// datapath) gets them as they are.
+	Plain bool `json:"plain,omitempty"`
 }
 
 // VethEnd is one end of a cable.
@@ -47,6 +51,7 @@ type VethEnd struct {
 	MAC    string `json:"mac,omitempty"`
 	MTU    int    `json:"mtu,omitempty"`
 	Master string `json:"master,omitempty"` // bridge in the same namespace
+	Alias  string `json:"alias,omitempty"`  // what the interface is for, as `ip link` shows it
 }
 
 // MacvlanStep is a macvlan child of a NIC, moved into another namespace and up.

@@ -17,7 +17,7 @@ func (s Step) String() string {
 	case s.Bridge != nil:
 		return s.Bridge.line()
 	case s.Veth != nil:
-		return "veth " + s.Veth.A.line() + " -- " + s.Veth.B.line()
+		return words("veth", s.Veth.A.line(), "--", s.Veth.B.line(), flag("plain", s.Veth.Plain))
 	case s.Macvlan != nil:
 		return s.Macvlan.line()
 	case s.Addr != nil:
@@ -44,7 +44,7 @@ func (b *BridgeStep) line() string {
 }
 
 func (e VethEnd) line() string {
-	return words(e.Netns, e.Name, text("mac", e.MAC), number("mtu", e.MTU), text("master", e.Master))
+	return words(e.Netns, e.Name, text("mac", e.MAC), number("mtu", e.MTU), text("master", e.Master), text("alias", e.Alias))
 }
 
 func (m *MacvlanStep) line() string {

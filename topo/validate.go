@@ -76,7 +76,10 @@ func (v *validator) networks() {
 func (v *validator) fabric() {
 	f := v.lab.Fabric
 	v.oneOf("fabric.driver", f.Driver, drivers()...)
-	v.oneOf("fabric.backend", f.Backend, append(backends(), "")...)
+	v.oneOf("fabric.backend", f.Backend, append(Backends(), "")...)
+	if f.Driver != "ovn" && f.Real() {
+		v.bad("fabric.backend", f.Backend, "belongs to the driver ovn; leave it out")
+	}
 	if f.Driver == "ovn" {
 		v.oneOf("fabric.profile", f.Profile, append(profiles(), "")...)
 	} else if f.Profile != "" {
@@ -91,8 +94,29 @@ func (v *validator) fabric() {
 // drivers are the known cluster networks.
 func drivers() []string { return []string{"ovn", "flannel-hostgw"} }
 
-// backends are the known ways to have a driver's forwarding done; the first is the default.
-func backends() []string { return []string{"sim"} }
+// Backends are the known ways to have a driver's forwarding done; the first is the default.
+func Backends() []string { return []string{BackendSim, BackendReal, BackendRealOnSim} }
+
+// The backends of the driver ovn.
+const (
+	BackendSim       = "sim"
+	BackendReal      = "real"
+	BackendRealOnSim = "real-on-sim"
+)
+
+// Real says whether OVN's own daemons do the forwarding.
+func (f Fabric) Real() bool { return f.Backend == BackendReal || f.Backend == BackendRealOnSim }
+
+// WithBackend is the lab with another backend, or an InputError where its driver has none such. An
+// empty one means the lab's own.
+func (l *Lab) WithBackend(backend string) (*Lab, error) {
+	if backend == "" {
+		return l, nil
+	}
+	out := *l
+	out.Fabric.Backend = backend
+	return &out, validate(&out)
+}
 
 // profiles are the known kinds of simulated OVN forwarding; the first is the default.
 func profiles() []string { return []string{"spk"} }

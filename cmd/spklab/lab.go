@@ -10,6 +10,7 @@ import (
 
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/ovn"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -67,6 +68,8 @@ func fail(err error) error {
 		return err
 	case errors.As(err, &file), errors.As(err, &manifest), errors.Is(err, lab.ErrNotFound), errors.Is(err, lab.ErrNoLab):
 		return exitWith(codeInput, err)
+	case errors.Is(err, ovn.ErrMissing):
+		return exitWith(codeCapability, err)
 	}
 	return exitWith(codeLifecycle, err)
 }

@@ -12,12 +12,16 @@ import (
 
 func newPlan() *cobra.Command {
 	var out *format
+	var backend *string
 	c := &cobra.Command{
 		Use: "plan [LAB FILE | DIRECTORY | TOPOLOGY]", Short: "Print what up would make, one line a step",
 		Args: cobra.MaximumNArgs(1), ValidArgsFunction: completeTopologies,
 		RunE: func(c *cobra.Command, args []string) error {
 			src, err := loadSource(args)
 			if err != nil {
+				return err
+			}
+			if err := choose(src, *backend); err != nil {
 				return err
 			}
 			plan, findings, err := lab.Preview(src, lab.Options{})
@@ -28,17 +32,22 @@ func newPlan() *cobra.Command {
 			return out.print(c.OutOrStdout(), plan, func(w io.Writer, _ bool) { fmt.Fprint(w, plan) })
 		},
 	}
+	backend = addBackend(c)
 	out = addOutput(c)
 	return c
 }
 
 func newValidate() *cobra.Command {
-	return &cobra.Command{
+	var backend *string
+	c := &cobra.Command{
 		Use: "validate [LAB FILE | DIRECTORY | TOPOLOGY]", Short: "Check a lab file and its manifests without making anything",
 		Args: cobra.MaximumNArgs(1), ValidArgsFunction: completeTopologies,
 		RunE: func(c *cobra.Command, args []string) error {
 			src, err := loadSource(args)
 			if err != nil {
+				return err
+			}
+			if err := choose(src, *backend); err != nil {
 				return err
 			}
 			findings, err := lab.Check(src)
@@ -50,4 +59,6 @@ func newValidate() *cobra.Command {
 			return nil
 		},
 	}
+	backend = addBackend(c)
+	return c
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/ovn"
 )
 
 // privileges says whether this process may build a lab at all.
@@ -48,6 +50,7 @@ func tryFeatures() []finding {
 		{Name: "BTF", Required: true, OK: exists("/sys/kernel/btf/vmlinux"), Detail: "eBPF programs that fit any kernel"},
 		tryBPFFS(),
 		tryNFTables(),
+		tryTAP(),
 		tryLink("vxlan", false, "overlay fabrics", &netlink.Vxlan{LinkAttrs: attrs(), VxlanId: 1, Port: 4789}),
 		tryLink("geneve", false, "OVN's own tunnels", &netlink.Geneve{LinkAttrs: attrs(), ID: 1, Remote: []byte{127, 0, 0, 1}}),
 		tryLink("vrf", false, "routing domains", &netlink.Vrf{LinkAttrs: attrs(), Table: 10}),
@@ -113,6 +116,14 @@ func tryBPFFS() finding {
 	return f
 }
 
+// tryTAP makes a TAP device, which Open vSwitch's datapath in user space has its bridges' own ports
+// as.
+func tryTAP() finding {
+	a := netlink.NewLinkAttrs()
+	a.Name = "probe"
+	return tryLink("tun", false, "bridges of the backend real", &netlink.Tuntap{LinkAttrs: a, Mode: netlink.TUNTAP_MODE_TAP})
+}
+
 func tryNFTables() finding {
 	f := finding{Name: "nftables", Detail: "peer in benchmarks"}
 	c, err := nftables.New()
@@ -136,10 +147,13 @@ func programs() []finding {
 		{"ovn-nbctl", "ovn-common", "looks into the northbound database", true},
 		{"iperf3", "iperf3", "throughput scenario", true},
 		{"ip", "iproute2", "peer in benchmarks, people's own looks", true},
-		{"ovsdb-server", "openvswitch-common", "peer of the northbound database in tests", false},
+		{"ovsdb-server", "openvswitch-common", "databases of the backend real, peer in tests", false},
+		{"ovs-vswitchd", "openvswitch-switch", "datapath of the backend real", false},
+		{"ovn-northd", "ovn-central", "backend real", false},
+		{"ovn-controller", "ovn-host", "backend real", false},
 	} {
 		f := finding{Name: p.name, Required: p.required, Detail: p.purpose}
-		path, err := exec.LookPath(p.name)
+		path, err := ovn.Find(p.name)
 		switch {
 		case err == nil:
 			f.OK, f.Detail = true, path

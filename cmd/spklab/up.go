@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/spklab/spklab/lab"
@@ -8,6 +10,7 @@ import (
 
 func newUp() *cobra.Command {
 	var name string
+	var backend *string
 	var retain bool
 	c := &cobra.Command{
 		Use: "up [LAB FILE | DIRECTORY | TOPOLOGY]", Short: "Bring a lab up, or up to date",
@@ -21,7 +24,7 @@ anything is made, and when the first up of a lab fails it is taken down again.`,
 			if err != nil {
 				return err
 			}
-			if err := rename(src, name); err != nil {
+			if err := errors.Join(rename(src, name), choose(src, *backend)); err != nil {
 				return err
 			}
 			printWarnings(c.ErrOrStderr(), src.Warnings, nil)
@@ -40,6 +43,7 @@ anything is made, and when the first up of a lab fails it is taken down again.`,
 		},
 	}
 	c.Flags().StringVar(&name, "name", "", "name of the lab (default: what its file says)")
+	backend = addBackend(c)
 	c.Flags().BoolVar(&retain, "retain", false, "keep a lab whose first up failed, to look into")
 	return c
 }

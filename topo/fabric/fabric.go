@@ -18,12 +18,15 @@ import (
 type Env struct {
 	Spklab   string // absolute path of the spklab binary
 	StateDir string // of the lab, absolute
+	Release  string // of OVN where a backend runs it; empty: the one that is installed
 }
 
 // Driver is one cluster network. All its functions are pure.
 type Driver struct {
 	// Check returns *topo.InputErrors, joined, for what the driver cannot work with.
 	Check func(l *topo.Lab) error
+	// Base is topo.Base with what the driver wants otherwise of the workers' NICs.
+	Base func(l *topo.Lab) []topo.Step
 	// Node is the worker's part, processes on the worker included.
 	Node func(l *topo.Lab, w topo.Worker, env Env) []topo.Step
 	// Pod is the pod's eth0 with addresses and routes.
@@ -35,9 +38,24 @@ type Driver struct {
 // Drivers are the cluster networks by the name that fabric.driver of a lab file gives them.
 func Drivers() map[string]Driver {
 	return map[string]Driver{
-		"ovn":            {Check: checkOVN, Node: ovnNode, Pod: ovnPod, Cluster: ovnCluster},
-		"flannel-hostgw": {Check: checkHostGW, Node: hostGWNode, Pod: hostGWPod, Cluster: hostGWCluster},
+		"ovn":            {Check: checkOVN, Base: topo.Base, Node: ovnNode, Pod: ovnPod, Cluster: ovnCluster},
+		"flannel-hostgw": {Check: checkHostGW, Base: topo.Base, Node: hostGWNode, Pod: hostGWPod, Cluster: hostGWCluster},
 	}
+}
+
+// Of is the driver of a lab, with the backend that the lab asks for.
+func Of(l *topo.Lab) (Driver, error) {
+	if l.Fabric.Driver == "ovn" && l.Fabric.Real() {
+		return Driver{Check: checkRealOVN, Base: realBase, Node: realNode, Pod: realPod, Cluster: realCluster}, nil
+	}
+	d, ok := Drivers()[l.Fabric.Driver]
+	if !ok {
+		return Driver{}, &topo.InputError{
+			Path: "fabric.driver", Text: l.Fabric.Driver,
+			Message: "no such cluster network; known: " + strings.Join(slices.Sorted(maps.Keys(Drivers())), ", "),
+		}
+	}
+	return d, nil
 }
 
 // Load reads a lab file and checks it for its driver as well; errors carry their places.
@@ -63,12 +81,9 @@ func Parse(file string, data []byte) (*topo.Lab, error) {
 
 // Check asks the lab's driver whether it can work with the lab. Errors name fields, not lines.
 func Check(l *topo.Lab) error {
-	d, ok := Drivers()[l.Fabric.Driver]
-	if !ok {
-		return &topo.InputError{
-			Path: "fabric.driver", Text: l.Fabric.Driver,
-			Message: "no such cluster network; known: " + strings.Join(slices.Sorted(maps.Keys(Drivers())), ", "),
-		}
+	d, err := Of(l)
+	if err != nil {
+		return err
 	}
 	return d.Check(l)
 }
@@ -85,12 +100,12 @@ func uplink(l *topo.Lab, w topo.Worker) (topo.NIC, bool) {
 }
 
 // checkUplinks asks that every worker has an uplink with an address of each family that its pods
-// have, and no NIC called as the fabric's bridge.
-func checkUplinks(l *topo.Lab, bridge string) error {
+// have, and no NIC called as one of the fabric's bridges.
+func checkUplinks(l *topo.Lab, bridges ...string) error {
 	var errs []error
 	for i, w := range l.Workers {
 		for j, n := range w.NICs {
-			if n.Name == bridge {
+			if slices.Contains(bridges, n.Name) {
 				errs = append(errs, &topo.InputError{
 					Path: fmt.Sprintf("workers[%d].nics[%d].name", i, j), Text: n.Name,
 					Message: "is the name of the fabric's own bridge; choose another",
@@ -135,11 +150,16 @@ func gateway(cidr netip.Prefix) netip.Prefix {
 // podEth0 cables a pod to a bridge of its worker, with the addresses of the worker's pod CIDRs
 // and default routes by the gateways on that bridge.
 func podEth0(l *topo.Lab, w topo.Worker, p topo.Pod, bridge string) []topo.Step {
-	ns := topo.NetnsName(l.Name, p.Name)
-	steps := []topo.Step{{Veth: &topo.VethStep{
-		A: topo.VethEnd{Netns: ns, Name: "eth0", MAC: p.MAC},
+	return append(podAddresses(l, w, p), topo.Step{Veth: &topo.VethStep{
+		A: topo.VethEnd{Netns: topo.NetnsName(l.Name, p.Name), Name: "eth0", MAC: p.MAC},
 		B: topo.VethEnd{Netns: topo.NetnsName(l.Name, w.Name), Name: topo.PodLink(p), Master: bridge},
-	}}}
+	}})
+}
+
+// podAddresses are the addresses and default routes of a pod's eth0.
+func podAddresses(l *topo.Lab, w topo.Worker, p topo.Pod) []topo.Step {
+	ns := topo.NetnsName(l.Name, p.Name)
+	var steps []topo.Step
 	for _, ip := range p.IPs {
 		for _, cidr := range w.PodCIDRs {
 			if !cidr.Contains(ip) {

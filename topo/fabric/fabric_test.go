@@ -19,25 +19,54 @@ var update = flag.Bool("update", false, "rewrite the goldens")
 
 // TestPlans holds what each driver puts into the shipped topologies, a line a step.
 func TestPlans(t *testing.T) {
-	for name, pod := range map[string]topo.Pod{
-		"spk":     {Namespace: "apps", Name: "app-1", Worker: "worker-1", IPs: []netip.Addr{netip.MustParseAddr("10.131.1.100"), netip.MustParseAddr("fd01:0:0:1::100")}, MAC: "0a:58:0a:83:01:64"},
-		"flannel": {Namespace: "apps", Name: "app-1", Worker: "node-1", IPs: []netip.Addr{netip.MustParseAddr("10.1.15.3")}, MAC: "0a:58:0a:01:0f:03"},
+	app := topo.Pod{Namespace: "apps", Name: "app-1", Worker: "worker-1", IPs: []netip.Addr{netip.MustParseAddr("10.131.1.100"), netip.MustParseAddr("fd01:0:0:1::100")}, MAC: "0a:58:0a:83:01:64"}
+	for _, tc := range []struct {
+		name, topology, backend string
+		pod                     topo.Pod
+	}{
+		{"spk", "spk", "", app},
+		{"spk-real", "spk", topo.BackendReal, app},
+		{"spk-real-on-sim", "spk", topo.BackendRealOnSim, app},
+		{"flannel", "flannel", "", topo.Pod{Namespace: "apps", Name: "app-1", Worker: "node-1", IPs: []netip.Addr{netip.MustParseAddr("10.1.15.3")}, MAC: "0a:58:0a:01:0f:03"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			l, err := fabric.Load(filepath.Join("../../lab/topologies", name, name+".spklab.yml"))
+		t.Run(tc.name, func(t *testing.T) {
+			l, err := fabric.Load(filepath.Join("../../lab/topologies", tc.topology, tc.topology+".spklab.yml"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := fabric.Drivers()[l.Fabric.Driver]
-			env := fabric.Env{Spklab: "/bin/spklab", StateDir: "/run/spklab/" + name}
+			if l, err = l.WithBackend(tc.backend); err != nil {
+				t.Fatal(err)
+			}
+			d, err := fabric.Of(l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			env := fabric.Env{Spklab: "/bin/spklab", StateDir: "/run/spklab/" + tc.topology}
 			steps := d.Cluster(l, env)
 			for _, w := range l.Workers {
 				steps = append(steps, d.Node(l, w, env)...)
 			}
-			got := topo.NewPlan(append(steps, d.Pod(l, l.Workers[0], pod)...)).String()
-			golden(t, name+".plan", got)
+			if l.Fabric.Real() { // which changes what stands below
+				steps = append(steps, uplinks(l, d.Base(l))...)
+			}
+			got := topo.NewPlan(append(steps, d.Pod(l, l.Workers[0], tc.pod)...)).String()
+			golden(t, tc.name+".plan", got)
 		})
 	}
+}
+
+// uplinks are the steps of the workers' NICs.
+func uplinks(l *topo.Lab, steps []topo.Step) []topo.Step {
+	var out []topo.Step
+	for _, w := range l.Workers {
+		for _, s := range steps {
+			ns := topo.NetnsName(l.Name, w.Name)
+			if s.Veth != nil && s.Veth.A.Netns == ns || s.Addr != nil && s.Addr.Netns == ns {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
 }
 
 func golden(t *testing.T, name, got string) {
@@ -80,6 +109,31 @@ func TestMistakes(t *testing.T) {
 			var input *topo.InputError
 			if !errors.As(err, &input) || input.Line == 0 || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want a place and %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestRealBackendMistakes(t *testing.T) {
+	data, err := os.ReadFile("../../lab/topologies/spk/spk.spklab.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := fabric.Parse("f", []byte(strings.ReplaceAll(string(data), "ens256", "br-ex")))
+	if err != nil {
+		t.Fatalf("the simulation leaves br-ex alone: %v", err)
+	}
+	for backend, want := range map[string]string{
+		topo.BackendReal: `workers[0].nics[2].name: "br-ex": is the name of the fabric's own bridge`,
+		"rael":           `fabric.backend: "rael": want sim or real or real-on-sim`,
+	} {
+		t.Run(backend, func(t *testing.T) {
+			l, err := l.WithBackend(backend)
+			if err == nil {
+				err = fabric.Check(l)
+			}
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %s", err, want)
 			}
 		})
 	}
