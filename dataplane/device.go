@@ -28,6 +28,7 @@ func look(index int) (device, error) {
 		return device{}, fmt.Errorf("look at interface %d: %w", index, err)
 	}
 	d := device{Name: l.Attrs().Name, Kind: l.Type(), MTU: l.Attrs().MTU}
+	d.Peer = d.Kind == "veth" && l.Attrs().NetNsID >= 0
 	copy(d.MAC[:], l.Attrs().HardwareAddr)
 	if d.Features, d.Known, err = xdpFeatures(index); err != nil {
 		return device{}, fmt.Errorf("look at %s: %w", d.Name, err)

@@ -49,6 +49,7 @@ type device struct {
 	Features XDPFeatures
 	Known    bool
 	Tagged   bool // frames of VLANs come in, with their tags
+	Peer     bool // one end of a veth pair whose other end is in another network namespace
 }
 
 // Choice says where the programs of an interface sit, and why.

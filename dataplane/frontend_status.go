@@ -17,9 +17,12 @@ type FrontendStatus struct {
 	MTU    int    `json:"mtu"`              // bytes
 	// XDPFeatures are the words for what the driver can do; FeaturesKnown is false where the
 	// kernel does not tell (before Linux 6.3).
-	XDPFeatures   []string          `json:"xdp_features"`
-	FeaturesKnown bool              `json:"xdp_features_known"`
-	Programs      []AttachedProgram `json:"programs"`
+	XDPFeatures   []string `json:"xdp_features"`
+	FeaturesKnown bool     `json:"xdp_features_known"`
+	// ToPeer says that the programs at traffic control give what leaves to the veth pair's other
+	// end at once, past its queue and the XDP programs there.
+	ToPeer   bool              `json:"to_peer"`
+	Programs []AttachedProgram `json:"programs"`
 }
 
 // AttachedProgram is a program that runs on an interface.
@@ -43,7 +46,7 @@ func (d *Dataplane) Frontends() ([]FrontendStatus, error) {
 		s := FrontendStatus{
 			Number: p.iface.Number, Name: p.iface.Name, Wanted: cmp.Or(p.iface.Frontend, FrontendAuto), Choice: p.choice,
 			Kind: p.device.Kind, Driver: p.device.Driver, MTU: p.device.MTU,
-			XDPFeatures: p.device.Features.Words(), FeaturesKnown: p.device.Known,
+			XDPFeatures: p.device.Features.Words(), FeaturesKnown: p.device.Known, ToPeer: p.device.Peer,
 		}
 		for _, a := range p.on {
 			id, err := a.program(d.links)

@@ -63,6 +63,9 @@ func (d *Dataplane) portValues(have map[uint32]bpf.Port, selfIPs []SelfIP) (map[
 		if _, guarded := d.services[p.iface.Number]; guarded {
 			v.Flags |= bpf.PortGuarded
 		}
+		if p.device.Peer {
+			v.Flags |= bpf.PortPeer
+		}
 		want[uint32(index)] = v
 	}
 	return want, nil

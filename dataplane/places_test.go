@@ -66,7 +66,7 @@ func TestPlaces(t *testing.T) {
 				t.Run(w.name, func(t *testing.T) { n.stream(t, w, data) })
 			}
 			for _, w := range ways("80", "5300", UDP) {
-				t.Run("udp "+w.name, func(t *testing.T) { n.datagram(t, w) })
+				t.Run("udp "+w.name, func(t *testing.T) { n.datagrams(t, w, 3) })
 			}
 			traffic, xdp := runs(t, d)
 			c, err := d.Counters()
@@ -100,8 +100,8 @@ func (n *network) stream(t testing.TB, w way, data []byte) {
 	bothWays(t, c, s, data)
 }
 
-// datagram sends one and has it answered.
-func (n *network) datagram(t testing.TB, w way) {
+// datagrams sends one after the other and has each answered.
+func (n *network) datagrams(t testing.TB, w way, count int) {
 	t.Helper()
 	from, at := n.client, n.host
 	if w.egress {
@@ -110,7 +110,7 @@ func (n *network) datagram(t testing.TB, w way) {
 	server := at.listenUDP(t, w.listen)
 	c := from.dial(t, "udp", w.from, w.to)
 	buf := make([]byte, 1400)
-	for range 3 {
+	for range count {
 		_, err := c.Write(buf)
 		must(t, err)
 		k, peer, err := server.ReadFrom(buf)

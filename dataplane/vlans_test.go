@@ -113,7 +113,7 @@ func TestVLANs(t *testing.T) {
 				t.Run(w.name, func(t *testing.T) { n.stream(t, w, data) })
 			}
 			for _, w := range ways("80", "5300", UDP) {
-				t.Run("udp "+w.name, func(t *testing.T) { n.datagram(t, w) })
+				t.Run("udp "+w.name, func(t *testing.T) { n.datagrams(t, w, 3) })
 			}
 			stats, err := d.MemberStats()
 			must(t, err)

@@ -51,12 +51,20 @@ func showFrontends(w io.Writer, in *lab.Inspection) {
 			if f.FeaturesKnown {
 				features = dash(strings.Join(f.XDPFeatures, " "))
 			}
-			rows = append(rows, []string{short(t.Pod), dash(f.Number), f.Name, f.Kind, fmt.Sprint(f.MTU), string(f.Wanted), string(f.Frontend), features, f.Why})
+			rows = append(rows, []string{short(t.Pod), dash(f.Number), f.Name, f.Kind, fmt.Sprint(f.MTU), string(f.Wanted), string(f.Frontend), sends(f), features, f.Why})
 		}
 	}
-	printTable(w, "FRONT ENDS", []string{"tmm", "number", "interface", "kind", "mtu", "wanted", "front end", "xdp features", "why"}, rows)
+	printTable(w, "FRONT ENDS", []string{"tmm", "number", "interface", "kind", "mtu", "wanted", "front end", "sends", "xdp features", "why"}, rows)
 	fmt.Fprintln(w)
 	showSilent(w, in)
+}
+
+// sends says how what leaves by an interface is sent.
+func sends(f dataplane.FrontendStatus) string {
+	if f.ToPeer {
+		return "to the other end"
+	}
+	return "itself"
 }
 
 // showMembers is a line for each member of each virtual server of each TMM.

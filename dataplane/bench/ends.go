@@ -10,7 +10,7 @@ import (
 	"github.com/spklab/spklab/dataplane/bench/bpf"
 )
 
-// ends are XDP programs at the far ends of interfaces. The zero value has none.
+// ends are programs at the far ends of interfaces. The zero value has none.
 type ends struct {
 	coll  *ebpf.Collection
 	links []link.Link
@@ -25,7 +25,14 @@ func (e *ends) attach(name string, index int) error {
 		}
 		e.coll = y.coll
 	}
-	l, err := link.AttachXDP(link.XDPOptions{Program: e.coll.Programs[name], Interface: index, Flags: link.XDPDriverMode})
+	p := e.coll.Programs[name]
+	var l link.Link
+	var err error
+	if p.Type() == ebpf.XDP {
+		l, err = link.AttachXDP(link.XDPOptions{Program: p, Interface: index, Flags: link.XDPDriverMode})
+	} else {
+		l, err = link.AttachTCX(link.TCXOptions{Program: p, Interface: index, Attach: ebpf.AttachTCXIngress})
+	}
 	if err != nil {
 		return fmt.Errorf("attach %s: %w", name, err)
 	}

@@ -83,7 +83,11 @@ func aloneName(mode string, flows int) string { return mode + ", " + flowsOf(flo
 
 // newAlone makes a load balancer with a sink behind it.
 func newAlone(m mode) (*alone, error) {
-	n, err := newNetwork(m, bpf.BenchProgBenchSink)
+	sink := bpf.BenchProgBenchSinkTc
+	if m.xdp {
+		sink = bpf.BenchProgBenchSinkXdp
+	}
+	n, err := newNetwork(m, sink)
 	if err != nil {
 		return nil, err
 	}

@@ -77,9 +77,6 @@ func (l load) dial() (int, error) {
 			return 0, errors.Join(err, unix.Close(fd))
 		}
 	}
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		return 0, errors.Join(err, unix.Close(fd))
-	}
 	err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(l.to.Port()), Addr: l.to.Addr().As4()})
 	if errors.Is(err, unix.EINTR) { // the runtime's signals; the handshake goes on
 		err = connected(fd)

@@ -75,7 +75,7 @@ func (n *network) destination() netip.Addr {
 }
 
 // newNetwork makes a network and has the load balancer do its work. farEnd, where it is not "", is
-// the XDP program at the backend's interface.
+// the program at the backend's interface.
 func newNetwork(m mode, farEnd string) (*network, error) {
 	n := &network{mode: m}
 	var err error
@@ -101,7 +101,7 @@ type cable struct {
 	ns      *space.Namespace
 	gateway string   // of the far end: the load balancer
 	addrs   []string // of the far end
-	end     string   // XDP program at the far end
+	end     string   // program at the far end
 }
 
 func (n *network) build(farEnd string) error {

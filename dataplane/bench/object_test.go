@@ -34,7 +34,7 @@ func objectPacket(t *testing.T) (packet []byte, key string) {
 func TestObject(t *testing.T) {
 	nstest.Privileged(t)
 	packet, key := objectPacket(t)
-	entry := fmt.Sprintf(`{"maps": {"bench_hash4": [{"key": "%s", "value": "%s"}]}}`, key, strings.Repeat("00", 64))
+	entry := fmt.Sprintf(`{"maps": {"bench_hash4": [{"key": "%s", "value": "%s"}]}}`, key, strings.Repeat("00", 56))
 	for _, tt := range []struct{ name, program, setup, verdict string }{
 		{"xdp, known", "bench_hash4_xdp", entry, "verdict 3"},
 		{"xdp, unknown", "bench_hash4_xdp", `{}`, "verdict 1"},

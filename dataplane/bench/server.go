@@ -115,9 +115,6 @@ func (s *echoServer) accept(conns map[int]bool) error {
 		if err != nil {
 			return fmt.Errorf("accept: %w", err)
 		}
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-			return err
-		}
 		conns[fd] = true
 		if err := s.watch(fd); err != nil {
 			return err

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -65,18 +66,16 @@ func (y *yardstick) program(front frontEnd, k kind) *ebpf.Program {
 
 // learn puts flows into the yardstick's table.
 func (y *yardstick) learn(k kind, flows []flow) error {
-	var keys any
-	m, n := y.coll.Maps[bpf.BenchMapBenchHash4], len(flows)
+	const hopLimit = 63 // that the packet leaves with
+	var err error
 	if k.v6 {
-		m, keys = y.coll.Maps[bpf.BenchMapBenchHash6], keys6(k, flows)
+		values := slices.Repeat([]bpf.Value6{{HopLimit: hopLimit}}, len(flows))
+		_, err = y.coll.Maps[bpf.BenchMapBenchHash6].BatchUpdate(keys6(k, flows), values, nil)
 	} else {
-		keys = keys4(k, flows)
+		values := slices.Repeat([]bpf.Value4{{HopLimit: hopLimit}}, len(flows))
+		_, err = y.coll.Maps[bpf.BenchMapBenchHash4].BatchUpdate(keys4(k, flows), values, nil)
 	}
-	values := make([]bpf.Value, n)
-	for i := range values {
-		values[i].Words[1] = 63 // the hop limit that the packet leaves with
-	}
-	if _, err := m.BatchUpdate(keys, values, nil); err != nil {
+	if err != nil {
 		return fmt.Errorf("fill yardstick %s: %w", y.name, err)
 	}
 	return nil
@@ -100,7 +99,7 @@ func keys6(k kind, flows []flow) []bpf.Key6 {
 	b := make([]byte, frame6Bytes)
 	for i, f := range flows {
 		k.set(b, f)
-		keys[i] = bpf.Key6{Sport: native16(b[ip6Transport:]), Dport: native16(b[ip6Transport+2:])}
+		keys[i] = bpf.Key6{Sport: native16(b[ip6Transport:]), Dport: native16(b[ip6Transport+2:]), Proto: uint32(k.protocol)}
 		for j := range 4 {
 			keys[i].Saddr[j], keys[i].Daddr[j] = native32(b[ip6Addrs+4*j:]), native32(b[ip6Addrs+16+4*j:])
 		}

@@ -104,6 +104,7 @@ const (
 	LocalARP  = SpkSpkLocalKindSPK_LOCAL_ARP
 
 	PortGuarded = SpkSpkPortFlagSPK_PORT_GUARDED
+	PortPeer    = SpkSpkPortFlagSPK_PORT_PEER
 
 	HasSubnets = SpkSpkConfigFlagSPK_HAS_SUBNETS
 	HasARP     = SpkSpkConfigFlagSPK_HAS_ARP

@@ -144,6 +144,7 @@ const (
 	SpkSpkCtFlagSPK_CT_FORWARD       SpkSpkCtFlag = 1
 	SpkSpkCtFlagSPK_CT_PEER_INTERNAL SpkSpkCtFlag = 2
 	SpkSpkCtFlagSPK_CT_FAMILY        SpkSpkCtFlag = 4
+	SpkSpkCtFlagSPK_CT_TO_PEER       SpkSpkCtFlag = 8
 )
 
 type SpkSpkCtState uint8
@@ -298,7 +299,8 @@ type SpkSpkFlow struct {
 		Gw       [4]uint32
 		Dmac     [6]uint8
 		Smac     [6]uint8
-		Resolved uint32
+		Resolved uint16
+		ToPeer   uint16
 		Vlan     uint16
 		Mtu      uint16
 	}
@@ -362,7 +364,7 @@ type SpkSpkKey6 struct {
 type SpkSpkLayout uint32
 
 const (
-	SpkSpkLayoutSPK_LAYOUT SpkSpkLayout = 3
+	SpkSpkLayoutSPK_LAYOUT SpkSpkLayout = 4
 )
 
 type SpkSpkLoad struct {
@@ -440,6 +442,7 @@ type SpkSpkPortFlag uint8
 
 const (
 	SpkSpkPortFlagSPK_PORT_GUARDED SpkSpkPortFlag = 1
+	SpkSpkPortFlagSPK_PORT_PEER    SpkSpkPortFlag = 2
 )
 
 type SpkSpkProg uint32

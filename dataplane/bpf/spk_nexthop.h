@@ -16,6 +16,7 @@ static __noinline enum spk_counter find_hop(spk_ctx *ctx, const struct spk_tuple
 {
 	struct bpf_fib_lookup f = {.ifindex = LOOPBACK_IFINDEX, .tot_len = 1};
 	struct spk_vlan_device *vlan;
+	struct spk_port *port;
 	long rc;
 
 	f.family = t->family;
@@ -42,6 +43,8 @@ static __noinline enum spk_counter find_hop(spk_ctx *ctx, const struct spk_tuple
 	vlan = bpf_map_lookup_elem(&spk_vlan_devices, &hop->oif);
 	hop->tx = vlan ? vlan->ifindex : hop->oif;
 	hop->vlan = vlan ? vlan->tag : 0;
+	port = bpf_map_lookup_elem(&spk_ports, &hop->tx);
+	hop->to_peer = port && port->flags & SPK_PORT_PEER;
 	count(hop->resolved ? SPK_HOPS_RESOLVED : SPK_HOPS_UNRESOLVED);
 	return SPK_OK;
 }
@@ -50,6 +53,7 @@ static __noinline enum spk_counter find_hop(spk_ctx *ctx, const struct spk_tuple
  * flow asks again. Another CPU may see the MACs half written; it loses that one packet. */
 static __always_inline void store_hop(struct spk_ct *ct, const struct spk_hop *hop, __u32 gen)
 {
+	ct->flags = hop->to_peer ? ct->flags | SPK_CT_TO_PEER : ct->flags & ~SPK_CT_TO_PEER;
 	ct->oif = hop->tx;
 	ct->vlan = hop->vlan;
 	ct->mtu = hop->mtu;
@@ -76,12 +80,16 @@ static __always_inline bool is_for_tc(const struct spk_ct *ct)
 #endif
 }
 
-/* Sends what is rewritten on its way. */
+/* Sends what is rewritten on its way. At traffic control a packet may go on at the other end of
+ * a veth pair without waiting in that end's queue (Linux 5.10); the pair's own transmission, and
+ * what is attached to it there, never see it. */
 static __always_inline int leave(spk_ctx *ctx, const struct spk_ct *ct)
 {
 #ifndef SPK_XDP
 	if (ct->vlan && bpf_skb_vlan_push(ctx, bpf_htons(ETH_P_8021Q), ct->vlan))
 		return drop(ctx, SPK_DROP_REWRITE);
+	if (ct->flags & SPK_CT_TO_PEER)
+		return bpf_redirect_peer(ct->oif, 0);
 #endif
 	return bpf_redirect(ct->oif, 0);
 }

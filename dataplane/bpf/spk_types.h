@@ -11,7 +11,7 @@
 #define SPK_PACKED __attribute__((packed))
 
 enum spk_layout {
-	SPK_LAYOUT = 3,
+	SPK_LAYOUT = 4,
 };
 
 enum spk_limit {
@@ -76,6 +76,7 @@ enum spk_ct_flag {
 	SPK_CT_FORWARD = 1,       /* the direction of the first packet */
 	SPK_CT_PEER_INTERNAL = 2, /* the opposite direction comes in on the internal side */
 	SPK_CT_FAMILY = 4,        /* leaves as the other family; the addresses are in spk_nat64 */
+	SPK_CT_TO_PEER = 8,       /* leaves by a device whose other end lies in another namespace */
 } SPK_PACKED;
 
 /* What was seen in one direction. */
@@ -369,6 +370,7 @@ struct spk_local {
 
 enum spk_port_flag {
 	SPK_PORT_GUARDED = 1, /* only what spk_services allows reaches the TMM itself */
+	SPK_PORT_PEER = 2,    /* a pair's end; what leaves may be given to the other end at once */
 } SPK_PACKED;
 
 /* An interface that packets come in on and leave by. */
@@ -441,7 +443,8 @@ struct spk_hop {
 	__be32 gw[4];
 	__u8 dmac[6];
 	__u8 smac[6];
-	__u32 resolved; /* the MACs are valid */
+	__u16 resolved; /* the MACs are valid */
+	__u16 to_peer;  /* SPK_CT_TO_PEER */
 	__u16 vlan;
 	__u16 mtu;
 };

@@ -80,22 +80,35 @@ int bench_hash6_tc(struct __sk_buff *ctx)
 	return bpf_redirect(ctx->ifindex, 0);
 }
 
-/* Counts IPv4 frames and drops everything: what the interfaces say of themselves is not counted. */
-SEC("xdp.frags")
-int bench_sink(struct xdp_md *ctx)
+static __always_inline void count_sunk(__u32 len)
 {
 	__u32 frames = 0, bytes = 1;
 	__u64 *n = bpf_map_lookup_elem(&bench_sunk, &frames);
 	__u64 *b = bpf_map_lookup_elem(&bench_sunk, &bytes);
-	const struct ethhdr *eth = data_of(ctx->data);
 
-	if ((void *)(eth + 1) > data_of(ctx->data_end) || eth->h_proto != bpf_htons(ETH_P_IP))
-		return XDP_DROP;
 	if (n && b) {
 		(*n)++;
-		*b += bpf_xdp_get_buff_len(ctx);
+		*b += len;
 	}
+}
+
+/* Counts IPv4 frames and drops everything: what the interfaces say of themselves is not counted. */
+SEC("xdp.frags")
+int bench_sink_xdp(struct xdp_md *ctx)
+{
+	const struct ethhdr *eth = data_of(ctx->data);
+
+	if ((void *)(eth + 1) <= data_of(ctx->data_end) && eth->h_proto == bpf_htons(ETH_P_IP))
+		count_sunk(bpf_xdp_get_buff_len(ctx));
 	return XDP_DROP;
+}
+
+SEC("tc")
+int bench_sink_tc(struct __sk_buff *ctx)
+{
+	if (ctx->protocol == bpf_htons(ETH_P_IP))
+		count_sunk(ctx->len);
+	return TC_ACT_SHOT;
 }
 
 SEC("xdp.frags")

@@ -44,6 +44,7 @@ type BenchBenchKey6 struct {
 	Daddr [4]uint32
 	Sport uint16
 	Dport uint16
+	Proto uint32
 }
 
 type BenchBenchLimit uint32
@@ -65,9 +66,16 @@ type BenchBenchTemplate struct {
 	Frame  [128]uint8
 }
 
-type BenchBenchValue struct {
-	_     structs.HostLayout
-	Words [8]uint64
+type BenchBenchValue4 struct {
+	_        structs.HostLayout
+	Words    [6]uint64
+	HopLimit uint64
+}
+
+type BenchBenchValue6 struct {
+	_        structs.HostLayout
+	Words    [9]uint64
+	HopLimit uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -90,7 +98,8 @@ const (
 	BenchProgBenchHash6Tc  = "bench_hash6_tc"
 	BenchProgBenchHash6Xdp = "bench_hash6_xdp"
 	BenchProgBenchPass     = "bench_pass"
-	BenchProgBenchSink     = "bench_sink"
+	BenchProgBenchSinkTc   = "bench_sink_tc"
+	BenchProgBenchSinkXdp  = "bench_sink_xdp"
 	BenchProgBenchWrapTc   = "bench_wrap_tc"
 	BenchProgBenchWrapXdp  = "bench_wrap_xdp"
 	BenchVarBenchLimitType = "bench_limit_type"
@@ -145,7 +154,8 @@ type BenchProgramSpecs struct {
 	BenchHash6Tc  *ebpf.ProgramSpec `ebpf:"bench_hash6_tc"`
 	BenchHash6Xdp *ebpf.ProgramSpec `ebpf:"bench_hash6_xdp"`
 	BenchPass     *ebpf.ProgramSpec `ebpf:"bench_pass"`
-	BenchSink     *ebpf.ProgramSpec `ebpf:"bench_sink"`
+	BenchSinkTc   *ebpf.ProgramSpec `ebpf:"bench_sink_tc"`
+	BenchSinkXdp  *ebpf.ProgramSpec `ebpf:"bench_sink_xdp"`
 	BenchWrapTc   *ebpf.ProgramSpec `ebpf:"bench_wrap_tc"`
 	BenchWrapXdp  *ebpf.ProgramSpec `ebpf:"bench_wrap_xdp"`
 }
@@ -235,7 +245,8 @@ type BenchPrograms struct {
 	BenchHash6Tc  *ebpf.Program `ebpf:"bench_hash6_tc"`
 	BenchHash6Xdp *ebpf.Program `ebpf:"bench_hash6_xdp"`
 	BenchPass     *ebpf.Program `ebpf:"bench_pass"`
-	BenchSink     *ebpf.Program `ebpf:"bench_sink"`
+	BenchSinkTc   *ebpf.Program `ebpf:"bench_sink_tc"`
+	BenchSinkXdp  *ebpf.Program `ebpf:"bench_sink_xdp"`
 	BenchWrapTc   *ebpf.Program `ebpf:"bench_wrap_tc"`
 	BenchWrapXdp  *ebpf.Program `ebpf:"bench_wrap_xdp"`
 }
@@ -249,7 +260,8 @@ func (p *BenchPrograms) Close() error {
 		p.BenchHash6Tc,
 		p.BenchHash6Xdp,
 		p.BenchPass,
-		p.BenchSink,
+		p.BenchSinkTc,
+		p.BenchSinkXdp,
 		p.BenchWrapTc,
 		p.BenchWrapXdp,
 	)

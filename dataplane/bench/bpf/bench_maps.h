@@ -46,14 +46,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, BENCH_HASH_ENTRIES);
 	__type(key, struct bench_key4);
-	__type(value, struct bench_value);
+	__type(value, struct bench_value4);
 } bench_hash4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, BENCH_HASH_ENTRIES);
 	__type(key, struct bench_key6);
-	__type(value, struct bench_value);
+	__type(value, struct bench_value6);
 } bench_hash6 SEC(".maps");
 
 /* The program under test; one map for each front end. */

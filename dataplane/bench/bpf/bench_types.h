@@ -39,7 +39,8 @@ struct bench_flow6 {
 	__u16 pad;
 };
 
-/* The yardsticks' keys and value are as long as those of a connection table. */
+/* The yardsticks' keys and values are as long as those of conntrack: to translate IPv6 takes 24
+ * bytes of addresses more. */
 struct bench_key4 {
 	__be32 saddr;
 	__be32 daddr;
@@ -53,8 +54,16 @@ struct bench_key6 {
 	__be32 daddr[4];
 	__be16 sport;
 	__be16 dport;
+	__u32 proto;
 };
 
-struct bench_value {
-	__u64 words[8];
+/* A lookup is of use only with what it finds: the last word is what the programs read. */
+struct bench_value4 {
+	__u64 words[6];
+	__u64 hop_limit;
+};
+
+struct bench_value6 {
+	__u64 words[9];
+	__u64 hop_limit;
 };

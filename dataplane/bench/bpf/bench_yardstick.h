@@ -30,7 +30,7 @@ static __always_inline bool look_up4(void *data, void *end)
 	struct ethhdr *eth = data;
 	struct iphdr *ip = data + ETH_HLEN;
 	struct bench_ports *l4 = data + ETH_HLEN + sizeof(*ip);
-	struct bench_value *v;
+	struct bench_value4 *v;
 
 	if ((void *)(l4 + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP))
 		return false;
@@ -46,7 +46,7 @@ static __always_inline bool look_up4(void *data, void *end)
 	v = bpf_map_lookup_elem(&bench_hash4, &key);
 	if (!v)
 		return false;
-	ip->ttl = v->words[1];
+	ip->ttl = v->hop_limit;
 	swap_macs(eth);
 	return true;
 }
@@ -56,20 +56,24 @@ static __always_inline bool look_up6(void *data, void *end)
 	struct ethhdr *eth = data;
 	struct ipv6hdr *ip = data + ETH_HLEN;
 	struct bench_ports *l4 = data + ETH_HLEN + sizeof(*ip);
-	struct bench_value *v;
+	struct bench_value6 *v;
 
 	if ((void *)(l4 + 1) > end || eth->h_proto != bpf_htons(ETH_P_IPV6))
 		return false;
 	if (ip->version != 6 || (ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP))
 		return false;
-	struct bench_key6 key = {.sport = l4->source, .dport = l4->dest};
+	struct bench_key6 key = {
+		.sport = l4->source,
+		.dport = l4->dest,
+		.proto = ip->nexthdr,
+	};
 
 	__builtin_memcpy(key.saddr, &ip->saddr, sizeof(key.saddr));
 	__builtin_memcpy(key.daddr, &ip->daddr, sizeof(key.daddr));
 	v = bpf_map_lookup_elem(&bench_hash6, &key);
 	if (!v)
 		return false;
-	ip->hop_limit = v->words[1];
+	ip->hop_limit = v->hop_limit;
 	swap_macs(eth);
 	return true;
 }

@@ -2,7 +2,7 @@
 // test with packets, the yardsticks that it is compared with, and the sink that counts frames.
 package bpf
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -output-stem bench -type bench_template -type bench_flow4 -type bench_flow6 -type bench_key4 -type bench_key6 -type bench_value -type bench_limit Bench bench.bpf.c -- -mcpu=v3 -O2 -Wall -Wextra -Werror -Wno-unused-parameter -idirafter /usr/include/x86_64-linux-gnu
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -output-stem bench -type bench_template -type bench_flow4 -type bench_flow6 -type bench_key4 -type bench_key6 -type bench_value4 -type bench_value6 -type bench_limit Bench bench.bpf.c -- -mcpu=v3 -O2 -Wall -Wextra -Werror -Wno-unused-parameter -idirafter /usr/include/x86_64-linux-gnu
 
 // The generated types by the names that Go code uses. Addresses and ports are in network byte
 // order, as on the wire.
@@ -12,7 +12,8 @@ type (
 	Flow6    = BenchBenchFlow6
 	Key4     = BenchBenchKey4
 	Key6     = BenchBenchKey6
-	Value    = BenchBenchValue
+	Value4   = BenchBenchValue4
+	Value6   = BenchBenchValue6
 )
 
 // MaxFlows is how many flows the wrapper can go through.
