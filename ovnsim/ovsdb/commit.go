@@ -231,7 +231,7 @@ func (t *txn) checkIndex(ts *tableSchema, cols []string, changes []change) *opEr
 		for _, c := range cols {
 			values = append(values, r.cols[c].String())
 		}
-		key := strings.Join(values, ", ")
+		key := english(values)
 		if other := first[key]; other != nil {
 			err = duplicateError(ts, cols, key, other, r, touched)
 		}
@@ -244,7 +244,10 @@ func duplicateError(ts *tableSchema, cols []string, key string, a, b *row, touch
 	if c, ok := touched[a.uuid]; (!ok || c.old != nil) && touched[b.uuid].new != nil {
 		a, b = b, a // ovsdb-server names the row that the transaction touched first
 	}
-	plural, quoted := "", `"`+strings.Join(cols, `" and "`)+`"`
+	plural, quoted := "", make([]string, len(cols))
+	for i, c := range cols {
+		quoted[i] = `"` + c + `"`
+	}
 	if len(cols) > 1 {
 		plural = "s"
 	}
@@ -260,8 +263,20 @@ func duplicateError(ts *tableSchema, cols []string, key string, a, b *row, touch
 		for _, col := range cols {
 			old = append(old, c.old.cols[col].String())
 		}
-		return fmt.Sprintf("had the following index values before the transaction: %s", strings.Join(old, ", "))
+		return fmt.Sprintf("had the following index values before the transaction: %s", english(old))
 	}
 	return constraint("Transaction causes multiple rows in \"%s\" table to have identical values (%s) for index on column%s %s.  First row, with UUID %s, %s.  Second row, with UUID %s, %s.",
-		ts.name, key, plural, quoted, a.uuid, how(a), b.uuid, how(b))
+		ts.name, key, plural, english(quoted), a.uuid, how(a), b.uuid, how(b))
+}
+
+// english joins a list as a sentence has it: a; a and b; a, b, and c.
+func english(list []string) string {
+	switch n := len(list); n {
+	case 0, 1:
+		return strings.Join(list, "")
+	case 2:
+		return list[0] + " and " + list[1]
+	default:
+		return strings.Join(list[:n-1], ", ") + ", and " + list[n-1]
+	}
 }

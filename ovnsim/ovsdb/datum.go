@@ -344,6 +344,22 @@ func (b *baseType) check(a atom) *opError {
 	return nil
 }
 
+// check holds all elements against the constraints of the type.
+func (t columnType) check(d datum) *opError {
+	for i, k := range d.keys {
+		if err := t.key.check(k); err != nil {
+			return err
+		}
+		if d.values == nil {
+			continue
+		}
+		if err := t.value.check(d.values[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func outside(a atom, n, low, high int64, hasLow, hasHigh bool) *opError {
 	switch {
 	case n >= low && n <= high:

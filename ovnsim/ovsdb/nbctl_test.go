@@ -169,13 +169,45 @@ func sortRows(s string) string {
 // against ovsdb-server, and wants the same output and the same exit code each time.
 func TestNbctlSideBySide(t *testing.T) {
 	needPrograms(t, "ovn-nbctl", "ovsdb-server", "ovsdb-tool")
-	ours, theirs := startServer(t), startReference(t)
-	for _, line := range script(t, "nbctl.txt") {
-		t.Run(line, func(t *testing.T) {
-			args := append([]string{"--timeout=10", "--no-leader-only"}, strings.Fields(line)...)
-			sideBySide(t, command(t, theirs, "ovn-nbctl", args...), command(t, ours, "ovn-nbctl", args...))
+	for _, name := range []string{"nbctl-gateways.txt", "nbctl-commands.txt"} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := startServer(t), startReference(t)
+			compareLines(t, name, func(line string) (want, got outcome) {
+				args := append([]string{"--timeout=10", "--no-leader-only"}, words(line)...)
+				return command(t, theirs, "ovn-nbctl", args...), command(t, ours, "ovn-nbctl", args...)
+			})
 		})
 	}
+}
+
+// compareLines runs each line of a script on both servers and counts the equal ones.
+func compareLines(t *testing.T, name string, run func(line string) (want, got outcome)) {
+	t.Helper()
+	lines, equal := script(t, name), 0
+	for _, line := range lines {
+		t.Run(line, func(t *testing.T) {
+			want, got := run(line)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("-ovsdb-server +ours:\n%s", diff)
+				return
+			}
+			equal++
+		})
+	}
+	t.Logf("%s: %d equal of %d", name, equal, len(lines))
+}
+
+// words splits a line at blanks; what stands between single quotes is kept together.
+func words(line string) []string {
+	var out []string
+	for i, part := range strings.Split(line, "'") {
+		if i%2 == 1 {
+			out = append(out, part)
+		} else {
+			out = append(out, strings.Fields(part)...)
+		}
+	}
+	return out
 }
 
 // TestTransactSideBySide sends operations as they are, good and bad ones, by ovsdb-client.
@@ -184,14 +216,12 @@ func TestTransactSideBySide(t *testing.T) {
 	ours, theirs := startServer(t), startReference(t)
 	const same = `["OVN_Northbound",{"op":"insert","table":"NB_Global","row":{}}]`
 	command(t, theirs, "ovsdb-client", "transact", "unix:"+theirs, same) // ours is born with one
-	for _, line := range script(t, "transact.txt") {
-		t.Run(line, func(t *testing.T) {
-			run := func(sock string) outcome {
-				return command(t, sock, "ovsdb-client", "--timeout=10", "transact", "unix:"+sock, line)
-			}
-			sideBySide(t, run(theirs), run(ours))
-		})
-	}
+	compareLines(t, "transact.txt", func(line string) (want, got outcome) {
+		run := func(sock string) outcome {
+			return command(t, sock, "ovsdb-client", "--timeout=10", "transact", "unix:"+sock, line)
+		}
+		return run(theirs), run(ours)
+	})
 }
 
 // script reads the lines of a test script.
@@ -208,13 +238,6 @@ func script(t *testing.T, name string) []string {
 		}
 	}
 	return out
-}
-
-func sideBySide(t *testing.T, want, got outcome) {
-	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-ovsdb-server +ours:\n%s", diff)
-	}
 }
 
 // TestWait is what only this server does: without northd and controllers, --wait returns.

@@ -1,6 +1,7 @@
 package ovsdb
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,9 +23,14 @@ func (o *operation) insert() (any, *opError) {
 	}
 	delete(cols, "_uuid") // ovsdb-server ignores them too
 	delete(cols, "_version")
-	for name, c := range o.table.columns {
-		if _, ok := cols[name]; !ok {
-			cols[name] = defaultDatum(c.typ)
+	for _, name := range slices.Sorted(maps.Keys(o.table.columns)) {
+		if _, ok := cols[name]; ok {
+			continue
+		}
+		c := o.table.columns[name]
+		cols[name] = defaultDatum(c.typ)
+		if err := c.typ.check(cols[name]); err != nil {
+			return nil, err
 		}
 	}
 	o.txn.put(o.table.name, id, &row{uuid: id, version: zeroUUID, cols: cols})

@@ -97,7 +97,9 @@ func (s *server) forget(c *conn) {
 // transactLocked runs the operations of one transact request and tells the monitors.
 func (s *server) transactLocked(c *conn, db *database, ops []any) ([]any, *errBlocked) {
 	owns := func(lock string) bool { q := s.locks[lock]; return len(q) > 0 && q[0] == c }
-	results, changes, blocked := newTxn(db, owns).run(ops)
+	t := newTxn(db, owns)
+	t.client = true
+	results, changes, blocked := t.run(ops)
 	if blocked != nil {
 		return nil, blocked
 	}

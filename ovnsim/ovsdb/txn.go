@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -14,6 +15,7 @@ import (
 type txn struct {
 	db      *database
 	owns    func(lock string) bool
+	client  bool                       // not the server itself
 	changed map[string]map[string]*row // by table, by UUID; nil = deleted
 	names   map[string]*named
 }
@@ -99,28 +101,40 @@ func (t *txn) operation(j any, i, n int) (any, *opError, *errBlocked) {
 		return o.wait()
 	}
 	res, err := run.do(&o)
+	if err == nil && run.writes {
+		err = t.writable(name)
+	}
 	return res, err, nil
+}
+
+// writable refuses clients the database that describes the server.
+func (t *txn) writable(op string) *opError {
+	if name := t.db.schema.name; t.client && strings.HasPrefix(name, "_") {
+		return failure("not allowed", "%s operation not allowed on table in reserved database %s", op, name)
+	}
+	return nil
 }
 
 // handler is one operation of RFC 7047 section 5.2.
 type handler struct {
 	members []string // allowed beside "op"
 	table   bool     // "table" is required
+	writes  bool     // a reserved database refuses it
 	do      func(*operation) (any, *opError)
 }
 
 func operations() map[string]handler {
 	return map[string]handler{
-		"insert":  {[]string{"table", "row", "uuid-name", "uuid"}, true, (*operation).insert},
-		"select":  {[]string{"table", "where", "columns"}, true, (*operation).selectRows},
-		"update":  {[]string{"table", "where", "row"}, true, (*operation).update},
-		"mutate":  {[]string{"table", "where", "mutations"}, true, (*operation).mutate},
-		"delete":  {[]string{"table", "where"}, true, (*operation).delete},
-		"wait":    {[]string{"table", "where", "columns", "until", "rows", "timeout"}, true, nil},
-		"comment": {[]string{"comment"}, false, (*operation).comment},
-		"commit":  {[]string{"durable"}, false, (*operation).commit},
-		"abort":   {nil, false, (*operation).abort},
-		"assert":  {[]string{"lock"}, false, (*operation).assert},
+		"insert":  {[]string{"table", "row", "uuid-name", "uuid"}, true, true, (*operation).insert},
+		"select":  {[]string{"table", "where", "columns"}, true, false, (*operation).selectRows},
+		"update":  {[]string{"table", "where", "row"}, true, true, (*operation).update},
+		"mutate":  {[]string{"table", "where", "mutations"}, true, true, (*operation).mutate},
+		"delete":  {[]string{"table", "where"}, true, true, (*operation).delete},
+		"wait":    {[]string{"table", "where", "columns", "until", "rows", "timeout"}, true, false, nil},
+		"comment": {[]string{"comment"}, false, false, (*operation).comment},
+		"commit":  {[]string{"durable"}, false, true, (*operation).commit},
+		"abort":   {nil, false, false, (*operation).abort},
+		"assert":  {[]string{"lock"}, false, false, (*operation).assert},
 	}
 }
 
