@@ -42,11 +42,22 @@ func process(use, short string, run func(*cobra.Command) error) *cobra.Command {
 
 func newRunOVNNB() *cobra.Command {
 	var cfg ovsdb.Config
+	var listen []string
 	c := process("ovn-nb", "OVN northbound database (sim)", func(c *cobra.Command) error {
+		if len(listen) == 0 {
+			return errors.New("--listen is missing")
+		}
+		cfg.Listen, cfg.Also = listen[0], listen[1:]
 		return ovsdb.Run(c.Context(), cfg)
 	})
-	c.Flags().StringVar(&cfg.Listen, "listen", "", "unix socket for OVSDB clients")
-	c.Flags().StringVar(&cfg.Ctl, "ctl", "", "control socket")
+	f := c.Flags()
+	f.StringArrayVar(&listen, "listen", nil, "address for OVSDB clients: unix:PATH, ptcp:PORT[:IP] or pssl:PORT[:IP]; may be given again")
+	f.StringVar(&cfg.DB, "db", "", "file that keeps the database, in ovsdb-server's format (default: memory)")
+	f.BoolVar(&cfg.Northd, "northd", false, "a real ovn-northd reads the database: leave sb_cfg and hv_cfg to it")
+	f.StringVar(&cfg.TLS.PrivateKey, "private-key", "", "private key for pssl")
+	f.StringVar(&cfg.TLS.Certificate, "certificate", "", "certificate for pssl")
+	f.StringVar(&cfg.TLS.CA, "ca-cert", "", "CA of the clients' certificates for pssl")
+	f.StringVar(&cfg.Ctl, "ctl", "", "control socket")
 	return c
 }
 

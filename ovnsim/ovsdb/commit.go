@@ -1,8 +1,7 @@
 package ovsdb
 
 import (
-	"fmt"
-	"maps"
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -10,263 +9,306 @@ import (
 // commit checks what a transaction leaves behind, garbage-collects rows that nothing refers to
 // any more (RFC 7047 section 3.2), and returns the changes in a stable order.
 func (t *txn) commit() ([]change, *opError) {
-	strong, err := t.collectGarbage()
-	if err != nil {
+	if err := t.collectGarbage(); err != nil {
+		return nil, err
+	}
+	if err := t.checkMaxRows(); err != nil {
 		return nil, err
 	}
 	if err := t.dropWeakReferences(); err != nil {
 		return nil, err
 	}
 	changes := t.changes()
-	if err := t.checkTables(changes); err != nil {
-		return nil, err
-	}
-	for id, n := range strong {
-		t.db.strong[id] += n
-		if t.db.strong[id] == 0 {
-			delete(t.db.strong, id)
-		}
-	}
-	return changes, nil
+	return changes, t.checkIndexes(changes)
 }
 
-// changes lists the rows that differ from the database.
+// change is what the transaction did to a row.
+func (t *txn) change(ts *tableSchema, id string) change {
+	return change{table: ts, old: t.db.tables[ts].rows[id], new: t.changed[ts][id]}
+}
+
+// changes lists the rows that differ from the database, tables and rows in order.
 func (t *txn) changes() []change {
 	var out []change
-	for _, table := range slices.Sorted(maps.Keys(t.changed)) {
-		ts := t.db.schema.tables[table]
-		for _, id := range sortedUUIDs(t.changed[table]) {
-			c := change{table: ts, old: t.db.rows[table][id], new: t.changed[table][id]}
-			if c.old == nil && c.new == nil || c.old != nil && c.new != nil && len(c.columns()) == 0 {
+	for ts, rows := range t.changed {
+		for id := range rows {
+			c := t.change(ts, id)
+			if c.old == nil && c.new == nil || c.old != nil && c.new != nil && !c.any() {
 				continue
 			}
 			out = append(out, c)
 		}
 	}
+	slices.SortFunc(out, func(a, b change) int {
+		return cmp.Or(strings.Compare(a.table.name, b.table.name), strings.Compare(a.id(), b.id()))
+	})
 	return out
 }
 
-// columns lists the columns that differ between the old and the new row.
-func (c *change) columns() []string {
-	var out []string
-	for name := range c.table.columns {
-		if !c.old.cols[name].equal(c.new.cols[name]) {
-			out = append(out, name)
-		}
-	}
-	return out
-}
-
-// collectGarbage counts strong references and deletes rows of non-root tables without any,
-// until nothing changes. It returns the difference to the database's counts.
-func (t *txn) collectGarbage() (map[string]int, *opError) {
-	delta := map[string]int{}
-	seen := map[string]*row{} // the state of each changed row that delta accounts for
-	for {
-		t.countReferences(delta, seen)
-		if !t.deleteUnreferenced(delta) {
-			break
-		}
-	}
-	return delta, t.checkReferences(delta)
-}
-
-func (t *txn) countReferences(delta map[string]int, seen map[string]*row) {
-	for table, rows := range t.changed {
-		ts := t.db.schema.tables[table]
-		for id, r := range rows {
-			before, ok := seen[id]
-			if !ok {
-				before = t.db.rows[table][id]
+// collectGarbage counts strong references and deletes the rows of non-root tables that the
+// transaction leaves without any.
+func (t *txn) collectGarbage() *opError {
+	delta := map[string]int{} // strong references gained and lost, by UUID
+	var touched []rowName
+	var dangling *opError
+	note := func(c change) {
+		touched = append(touched, rowName{c.table, c.id()})
+		eachReference(&c, func(r reference) {
+			if !r.base.strong {
+				return
 			}
-			eachRef(ts, before, true, func(_ *column, _, to string) { delta[to]-- })
-			eachRef(ts, r, true, func(_ *column, _, to string) { delta[to]++ })
-			seen[id] = r
-		}
+			to := t.db.schema.tables[r.base.refTable]
+			if r.delta > 0 && t.exists(to, r.to) == unknown {
+				dangling = failure("referential integrity violation", "Table %s column %s row %s references nonexistent row %s in table %s.",
+					c.table.name, r.col.name, c.id(), r.to, to.name)
+			}
+			delta[r.to] += r.delta
+			touched = append(touched, rowName{to, r.to})
+		})
 	}
-}
-
-// deleteUnreferenced deletes rows whose last strong reference has gone, and new rows without.
-func (t *txn) deleteUnreferenced(delta map[string]int) bool {
-	deleted := false
-	for name, ts := range t.db.schema.tables {
-		if ts.root {
+	for _, c := range t.changes() {
+		note(c)
+	}
+	if dangling != nil {
+		return dangling
+	}
+	if err := t.checkDeleted(delta); err != nil {
+		return err
+	}
+	for len(touched) > 0 {
+		name := touched[len(touched)-1]
+		touched = touched[:len(touched)-1]
+		r := t.view(name.table, name.id)
+		if r == nil || name.table.root || t.db.strong[name.id]+delta[name.id] > 0 {
 			continue
 		}
-		for id := range t.changed[name] {
-			deleted = t.deleteIfUnreferenced(name, id, delta) || deleted
-		}
-		for id := range delta {
-			if t.db.rows[name][id] != nil {
-				deleted = t.deleteIfUnreferenced(name, id, delta) || deleted
-			}
-		}
+		gone := change{table: name.table, old: r}
+		t.put(name.table, name.id, nil)
+		note(gone)
 	}
-	return deleted
+	return nil
 }
 
-func (t *txn) deleteIfUnreferenced(table, id string, delta map[string]int) bool {
-	if t.view(table, id) == nil || t.db.strong[id]+delta[id] > 0 {
-		return false
-	}
-	t.put(table, id, nil)
-	return true
+// rowName names a row.
+type rowName struct {
+	table *tableSchema
+	id    string
 }
 
-// checkReferences refuses strong references to rows that do not exist.
-func (t *txn) checkReferences(delta map[string]int) *opError {
-	for table, rows := range t.changed {
+// Where a row is.
+const (
+	unknown = iota // neither in the database nor in the transaction
+	present
+	deleted // by the transaction
+)
+
+func (t *txn) exists(ts *tableSchema, id string) int {
+	r, touched := t.changed[ts][id]
+	switch {
+	case r != nil || !touched && t.db.tables[ts].rows[id] != nil:
+		return present
+	case touched:
+		return deleted
+	}
+	return unknown
+}
+
+// checkDeleted refuses to delete rows that something refers to.
+func (t *txn) checkDeleted(delta map[string]int) *opError {
+	for ts, rows := range t.changed {
 		for id, r := range rows {
 			if n := t.db.strong[id] + delta[id]; r == nil && n > 0 {
-				return failure("referential integrity violation", "cannot delete %s row %s because of %d remaining reference(s)", table, id, n)
+				return failure("referential integrity violation", "cannot delete %s row %s because of %d remaining reference(s)", ts.name, id, n)
 			}
 		}
 	}
-	var err *opError
-	for table, rows := range t.changed {
-		for id, r := range rows {
-			eachRef(t.db.schema.tables[table], r, true, func(c *column, refTable, to string) {
-				if t.view(refTable, to) == nil {
-					err = failure("referential integrity violation", "Table %s column %s row %s references nonexistent row %s in table %s.", table, c.name, id, to, refTable)
-				}
-			})
-		}
-	}
-	return err
+	return nil
 }
 
 // dropWeakReferences removes weak references to rows that do not exist: from rows that this
 // transaction changes, and from all rows that refer to one that it deletes.
 func (t *txn) dropWeakReferences() *opError {
-	sweep := map[string]bool{} // tables that may refer to a deleted row
-	for _, table := range slices.Sorted(maps.Keys(t.changed)) {
-		ts := t.db.schema.tables[table]
-		for _, id := range sortedUUIDs(t.changed[table]) {
-			if t.changed[table][id] == nil {
+	sweep := map[string]bool{} // tables that refer to a deleted row
+	for ts, rows := range t.changed {
+		for id, r := range rows {
+			if r != nil {
+				continue
+			}
+			if t.db.weak[id] > 0 {
 				for _, from := range ts.weakFrom {
-					sweep[from.table] = true
+					sweep[from] = true
 				}
-			} else if err := t.dropWeakFrom(ts, id); err != nil {
+			}
+		}
+	}
+	for _, c := range t.changes() {
+		if c.new != nil && t.gainsDangling(&c) {
+			if err := t.dropWeakFrom(c.table, c.new.uuid); err != nil {
 				return err
 			}
 		}
 	}
-	for table := range sweep {
-		for id := range t.db.rows[table] {
-			if err := t.dropWeakFrom(t.db.schema.tables[table], id); err != nil {
+	for name := range sweep {
+		ts := t.db.schema.tables[name]
+		for id := range t.db.tables[ts].rows {
+			if err := t.dropWeakFrom(ts, id); err != nil {
+				return err
+			}
+		}
+		for id := range t.changed[ts] {
+			if err := t.dropWeakFrom(ts, id); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// gainsDangling says whether a change adds a weak reference to a row that does not exist.
+func (t *txn) gainsDangling(c *change) bool {
+	dangling := false
+	eachReference(c, func(r reference) {
+		if !r.base.strong && r.delta > 0 && t.view(t.db.schema.tables[r.base.refTable], r.to) == nil {
+			dangling = true
+		}
+	})
+	return dangling
 }
 
 func (t *txn) dropWeakFrom(ts *tableSchema, id string) *opError {
-	r := t.view(ts.name, id)
+	r := t.view(ts, id)
 	if r == nil {
 		return nil
 	}
-	cols := map[string]datum{}
-	for name, c := range ts.columns {
-		d := t.withoutDangling(c, r.cols[name])
-		if len(d.keys) == len(r.cols[name].keys) {
+	var updates []update
+	for _, c := range ts.refs {
+		had := *r.cols[c.index]
+		d := t.withoutDangling(c, had)
+		if len(d.keys) == len(had.keys) {
 			continue
 		}
 		if len(d.keys) < c.typ.min {
-			return constraint("Deletion of %d weak reference(s) to deleted (or never-existing) rows from column \"%s\" in \"%s\" row %s caused this column to have an invalid number of elements.",
-				len(r.cols[name].keys)-len(d.keys), name, ts.name, id)
+			return t.emptied(ts, c, r, had, d)
 		}
-		cols[name] = d
+		updates = append(updates, update{c, d})
 	}
-	if len(cols) > 0 {
-		t.put(ts.name, id, r.with(cols))
+	if len(updates) > 0 {
+		t.put(ts, id, r.with(updates...))
 	}
 	return nil
 }
 
+func (t *txn) emptied(ts *tableSchema, c *column, r *row, had, has datum) *opError {
+	how := ""
+	if t.db.tables[ts].rows[r.uuid] == nil {
+		how = "(inserted within this transaction) "
+		if slices.Contains(had.keys, uuidAtom(zeroUUID)) {
+			return constraint("Weak reference column \"%s\" in \"%s\" row %s (inserted within this transaction) contained all-zeros UUID (probably as the default value for this column) but deleting this value caused a constraint volation because this column is not allowed to be empty.", c.name, ts.name, r.uuid)
+		}
+	}
+	return constraint("Deletion of %d weak reference(s) to deleted (or never-existing) rows from column \"%s\" in \"%s\" row %s %scaused this column to become empty, but constraints on this column disallow an empty column.",
+		len(had.keys)-len(has.keys), c.name, ts.name, r.uuid, how)
+}
+
 func (t *txn) withoutDangling(c *column, d datum) datum {
-	dangling := func(b *baseType, a atom) bool { return b.ref(false) && t.view(b.refTable, a.text) == nil }
+	dangling := func(b *baseType, a atom) bool {
+		return b.ref(false) && t.view(t.db.schema.tables[b.refTable], a.text) == nil
+	}
 	drop := datum{}
 	for i, k := range d.keys {
 		if dangling(&c.typ.key, k) || d.values != nil && dangling(c.typ.value, d.values[i]) {
 			drop.keys = append(drop.keys, k)
 		}
 	}
+	if len(drop.keys) == 0 {
+		return d
+	}
 	return d.remove(drop)
 }
 
-// checkTables holds the changed tables against maxRows and their indexes.
-func (t *txn) checkTables(changes []change) *opError {
-	byTable := map[*tableSchema][]change{}
-	for _, c := range changes {
-		byTable[c.table] = append(byTable[c.table], c)
-	}
-	for ts, cs := range byTable {
-		n := 0
-		t.each(ts.name, func(*row) { n++ })
+// checkMaxRows holds the changed tables against maxRows.
+func (t *txn) checkMaxRows() *opError {
+	for ts, rows := range t.changed {
+		n := len(t.db.tables[ts].rows)
+		for id, r := range rows {
+			had := t.db.tables[ts].rows[id] != nil
+			if r != nil && !had {
+				n++
+			} else if r == nil && had {
+				n--
+			}
+		}
 		if n > ts.maxRows {
 			return constraint("transaction causes \"%s\" table to contain %d rows, greater than the schema-defined limit of %d row(s)", ts.name, n, ts.maxRows)
-		}
-		for _, cols := range ts.indexes {
-			if err := t.checkIndex(ts, cols, cs); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
 }
 
-// checkIndex looks for two rows that are equal in cols.
-func (t *txn) checkIndex(ts *tableSchema, cols []string, changes []change) *opError {
-	touched := map[string]change{}
+// checkIndexes looks for two rows that are equal in the columns of an index.
+func (t *txn) checkIndexes(changes []change) *opError {
+	type place struct {
+		table *tableSchema
+		index int
+		key   string
+	}
+	first := map[place]*row{} // among the changed rows
 	for _, c := range changes {
-		if c.new != nil {
-			touched[c.new.uuid] = c
+		if c.new == nil {
+			continue
+		}
+		for i, cols := range c.table.indexes {
+			at := place{c.table, i, indexKey(c.new, cols)}
+			other := first[at]
+			if id, ok := t.db.tables[c.table].indexes[i][at.key]; ok && other == nil {
+				if _, touched := t.changed[c.table][id]; !touched {
+					other = t.db.tables[c.table].rows[id]
+				}
+			}
+			if other != nil {
+				return t.duplicate(c.table, cols, other, c.new)
+			}
+			first[at] = c.new
 		}
 	}
-	first := map[string]*row{}
-	var err *opError
-	t.each(ts.name, func(r *row) {
-		var values []string
-		for _, c := range cols {
-			values = append(values, r.cols[c].String())
-		}
-		key := english(values)
-		if other := first[key]; other != nil {
-			err = duplicateError(ts, cols, key, other, r, touched)
-		}
-		first[key] = r
-	})
-	return err
+	return nil
 }
 
-func duplicateError(ts *tableSchema, cols []string, key string, a, b *row, touched map[string]change) *opError {
-	if c, ok := touched[a.uuid]; (!ok || c.old != nil) && touched[b.uuid].new != nil {
-		a, b = b, a // ovsdb-server names the row that the transaction touched first
+func (t *txn) duplicate(ts *tableSchema, cols []*column, a, b *row) *opError {
+	if strings.Compare(a.uuid, b.uuid) < 0 {
+		a, b = b, a // ovsdb-server names the row with the greater UUID first
 	}
 	plural, quoted := "", make([]string, len(cols))
 	for i, c := range cols {
-		quoted[i] = `"` + c + `"`
+		quoted[i] = `"` + c.name + `"`
 	}
 	if len(cols) > 1 {
 		plural = "s"
 	}
-	how := func(r *row) string {
-		c, ok := touched[r.uuid]
-		switch {
-		case !ok:
-			return "existed in the database before this transaction and was not modified by the transaction"
-		case c.old == nil:
-			return "was inserted by this transaction"
-		}
-		var old []string
-		for _, col := range cols {
-			old = append(old, c.old.cols[col].String())
-		}
-		return fmt.Sprintf("had the following index values before the transaction: %s", english(old))
+	return constraint("Transaction causes multiple rows in \"%s\" table to have identical values (%s) for index on column%s %s.  First row, with UUID %s, %s  Second row, with UUID %s, %s",
+		ts.name, indexValues(a, cols), plural, english(quoted), a.uuid, t.origin(ts, cols, a), b.uuid, t.origin(ts, cols, b))
+}
+
+func indexValues(r *row, cols []*column) string {
+	values := make([]string, len(cols))
+	for i, c := range cols {
+		values[i] = r.cols[c.index].String()
 	}
-	return constraint("Transaction causes multiple rows in \"%s\" table to have identical values (%s) for index on column%s %s.  First row, with UUID %s, %s.  Second row, with UUID %s, %s.",
-		ts.name, key, plural, english(quoted), a.uuid, how(a), b.uuid, how(b))
+	return english(values)
+}
+
+// origin says where a row of a collision comes from.
+func (t *txn) origin(ts *tableSchema, cols []*column, r *row) string {
+	old := t.db.tables[ts].rows[r.uuid]
+	switch {
+	case old == r:
+		return "existed in the database before this transaction and was not modified by the transaction."
+	case old == nil:
+		return "was inserted by this transaction."
+	case indexKey(old, cols) == indexKey(r, cols):
+		return "existed in the database before this transaction, which modified some of the row's columns but not any columns in this index."
+	}
+	return "had the following index values before the transaction: " + indexValues(old, cols) + "."
 }
 
 // english joins a list as a sentence has it: a; a and b; a, b, and c.

@@ -16,14 +16,7 @@ type clause struct {
 // where is a conjunction; the zero value matches every row.
 type where []clause
 
-func parseWhere(j any, t *tableSchema, names resolver) (where, *opError) {
-	if j == nil {
-		return nil, syntaxError(j, "Required 'where' member is missing.")
-	}
-	l, ok := j.([]any)
-	if !ok {
-		return nil, syntaxError(j, "array expected")
-	}
+func parseWhere(l []any, t *tableSchema, names resolver) (where, *opError) {
 	w := make(where, 0, len(l))
 	for _, e := range l {
 		c, always, err := parseClause(e, t, names)
@@ -70,12 +63,15 @@ func conditionType(c *column, fn string, j any) (columnType, *opError) {
 	case "<", "<=", ">", ">=":
 		numeric := typ.key.kind == kindInteger || typ.key.kind == kindReal
 		if typ.value != nil || typ.max != 1 || !numeric {
-			return typ, syntaxError(j, "Type mismatch: \"%s\" operator may not be applied to column %s of type %s.", fn, c.name, typ.key.kind)
+			return typ, syntaxError(j, "Type mismatch: \"%s\" operator may not be applied to column %s of type %s.", fn, c.name, typ)
 		}
 		typ.min = 1
 	case "includes", "excludes":
 		if !typ.scalar() {
-			typ.min, typ.max = 0, math.MaxInt
+			typ.min = 0
+			if fn == "excludes" {
+				typ.max = math.MaxInt
+			}
 		}
 	default:
 		return typ, failure("unknown function", "No function named %s.", fn)
@@ -86,7 +82,7 @@ func conditionType(c *column, fn string, j any) (columnType, *opError) {
 // uuid returns the one row that the conjunction can match, when it says so.
 func (w where) uuid() (string, bool) {
 	for _, c := range w {
-		if !c.never && c.col.name == "_uuid" && (c.fn == "==" || c.fn == "includes") && len(c.value.keys) == 1 {
+		if !c.never && c.col.index == indexUUID && (c.fn == "==" || c.fn == "includes") && len(c.value.keys) == 1 {
 			return c.value.keys[0].text, true
 		}
 	}
@@ -101,7 +97,7 @@ func (c clause) match(r *row) bool {
 	if c.never {
 		return false
 	}
-	d := r.get(c.col.name)
+	d := r.get(c.col)
 	switch c.fn {
 	case "==":
 		return d.equal(c.value)

@@ -1,10 +1,10 @@
 package ovsdb
 
 import (
-	"bytes"
 	"cmp"
+	"encoding/hex"
 	"encoding/json"
-	"io"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -40,29 +40,25 @@ func kindOf(name string) (kind, bool) {
 
 // An atom is one value of an atomic type. Atoms are comparable with ==.
 type atom struct {
-	kind kind
-	num  int64 // integer; boolean as 0 or 1
-	real float64
 	text string // string, uuid
+	num  int64  // integer; boolean as 0 or 1; the bits of a real
+	kind kind
 }
+
+func realAtom(f float64) atom { return atom{kind: kindReal, num: int64(math.Float64bits(f + 0))} } // +0 makes -0 equal to 0
+
+func (a atom) real() float64 { return math.Float64frombits(uint64(a.num)) }
+
+func uuidAtom(text string) atom { return atom{kind: kindUUID, text: text} }
 
 func compareAtoms(a, b atom) int {
-	return cmp.Or(cmp.Compare(a.num, b.num), cmp.Compare(a.real, b.real), strings.Compare(a.text, b.text))
-}
-
-// json is the atom in the notation of RFC 7047.
-func (a atom) json() any {
 	switch a.kind {
-	case kindInteger:
-		return a.num
+	case kindString, kindUUID:
+		return strings.Compare(a.text, b.text)
 	case kindReal:
-		return a.real
-	case kindBoolean:
-		return a.num == 1
-	case kindUUID:
-		return [2]string{"uuid", a.text}
+		return cmp.Compare(a.real(), b.real())
 	}
-	return a.text
+	return cmp.Compare(a.num, b.num)
 }
 
 // plain matches strings that ovsdb-server prints without quotes.
@@ -74,7 +70,7 @@ func (a atom) String() string {
 	case kindInteger:
 		return strconv.FormatInt(a.num, 10)
 	case kindReal:
-		return strconv.FormatFloat(a.real, 'g', -1, 64)
+		return strconv.FormatFloat(a.real(), 'g', -1, 64)
 	case kindBoolean:
 		return strconv.FormatBool(a.num == 1)
 	case kindString:
@@ -105,23 +101,32 @@ func (d datum) contains(e datum, i int) bool {
 	return ok && (d.values == nil || e.values == nil || d.values[j] == e.values[i])
 }
 
-// json is the datum in the notation of RFC 7047.
-func (d datum) json(t columnType) any {
-	if t.value != nil {
-		pairs := make([][2]any, len(d.keys))
-		for i := range d.keys {
-			pairs[i] = [2]any{d.keys[i].json(), d.values[i].json()}
+// apart calls f for the elements that only one of two data of one column has; of a map's key with
+// two values both are called.
+func apart(d, e datum, f func(of datum, i int, inE bool)) {
+	i, j := 0, 0
+	for i < len(d.keys) || j < len(e.keys) {
+		order := -1
+		switch {
+		case i == len(d.keys):
+			order = 1
+		case j < len(e.keys):
+			order = compareAtoms(d.keys[i], e.keys[j])
 		}
-		return []any{"map", pairs}
+		if order == 0 && (d.values == nil || d.values[i] == e.values[j]) {
+			i++
+			j++
+			continue
+		}
+		if order <= 0 {
+			f(d, i, false)
+			i++
+		}
+		if order >= 0 {
+			f(e, j, true)
+			j++
+		}
 	}
-	if len(d.keys) == 1 {
-		return d.keys[0].json()
-	}
-	elems := make([]any, len(d.keys))
-	for i, k := range d.keys {
-		elems[i] = k.json()
-	}
-	return []any{"set", elems}
 }
 
 // defaultDatum is what a column holds that an insert does not mention.
@@ -150,23 +155,11 @@ func zeroAtom(k kind) atom {
 	return a
 }
 
-// decodeJSON reads one JSON text, numbers kept as they were written.
-func decodeJSON(data []byte) (any, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
-		return nil, err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, errTrailing
-	}
-	return v, nil
-}
-
 // A resolver turns the names of rows that a transaction inserts into their UUIDs.
 type resolver interface {
 	resolve(name string) string
+	// known returns the same UUID, in the memory of the row that has it where there is one.
+	known(table, id string) string
 }
 
 // parseDatum reads a <value> of type t. names may be nil where no <named-uuid> can stand.
@@ -178,9 +171,7 @@ func parseDatum(j any, t columnType, names resolver) (datum, *opError) {
 		class = "map"
 		l, ok := tagged(j, "map")
 		if !ok {
-			if l, ok = tagged(j, "set"); !ok || len(l) > 0 {
-				return datum{}, syntaxError(j, `expected ["map", <array>]`)
-			}
+			return datum{}, syntaxError(j, `expected ["map", <array>]`)
 		}
 		elems = l
 	}
@@ -222,7 +213,10 @@ func parseElements(elems []any, t columnType, names resolver) ([][2]atom, *opErr
 // sortedDatum puts elements in order; an element twice is an error.
 func sortedDatum(pairs [][2]atom, t columnType) (datum, *opError) {
 	slices.SortFunc(pairs, func(a, b [2]atom) int { return compareAtoms(a[0], b[0]) })
-	d := defaultDatum(columnType{value: t.value})
+	d := datum{keys: make([]atom, 0, len(pairs))}
+	if t.value != nil {
+		d.values = make([]atom, 0, len(pairs))
+	}
 	for i, p := range pairs {
 		if i > 0 && p[0] == pairs[i-1][0] {
 			if t.value != nil {
@@ -257,7 +251,7 @@ func parseAtom(j any, b *baseType, names resolver) (atom, *opError) {
 		var n json.Number
 		if n, ok = j.(json.Number); ok {
 			f, err := n.Float64()
-			a.real, ok = f+0, err == nil // +0 makes -0 equal to 0
+			a, ok = realAtom(f), err == nil
 		}
 	case kindBoolean:
 		var v bool
@@ -269,9 +263,14 @@ func parseAtom(j any, b *baseType, names resolver) (atom, *opError) {
 			return a, syntaxError(j, "not a valid UTF-8 string")
 		}
 	case kindUUID:
-		a.text, ok = parseUUID(j, names)
+		if a.text, ok = parseUUID(j, names); ok && names != nil {
+			a.text = names.known(b.refTable, a.text)
+		}
 	}
 	if ok {
+		if i := slices.Index(b.enum, a); i >= 0 {
+			a = b.enum[i] // one string for all rows
+		}
 		return a, b.check(a)
 	}
 	if l, isList := j.([]any); isList && b.kind == kindUUID && len(l) == 2 && l[0] == "uuid" {
@@ -323,18 +322,38 @@ func canonicalUUID(s string) (string, bool) {
 		return "", false
 	}
 	id, err := uuid.Parse(s)
-	return id.String(), err == nil
+	if err != nil {
+		return "", false
+	}
+	var text [36]byte
+	encodeUUID(&text, id)
+	if string(text[:]) == s {
+		return s, true
+	}
+	return string(text[:]), true
+}
+
+// encodeUUID writes the one notation of a UUID that this package keeps.
+func encodeUUID(dst *[36]byte, id uuid.UUID) {
+	hex.Encode(dst[:8], id[:4])
+	for _, g := range [...]struct{ at, from, to int }{{9, 4, 6}, {14, 6, 8}, {19, 8, 10}, {24, 10, 16}} {
+		dst[g.at-1] = '-'
+		hex.Encode(dst[g.at:], id[g.from:g.to])
+	}
 }
 
 // check holds an atom against the constraints of its base type.
 func (b *baseType) check(a atom) *opError {
+	if b.free {
+		return nil
+	}
 	n := int64(utf8.RuneCountInString(a.text))
 	switch {
 	case b.enum != nil && !slices.Contains(b.enum, a):
 		return constraint("%s is not one of the allowed values (%s)", a, datum{keys: b.enum})
 	case b.kind == kindInteger:
 		return outside(a, a.num, b.minInt, b.maxInt, b.minInt != baseOf(kindInteger).minInt, b.maxInt != baseOf(kindInteger).maxInt)
-	case b.kind == kindReal && (a.real < b.minReal || a.real > b.maxReal):
+	case b.kind == kindReal && (a.real() < b.minReal || a.real() > b.maxReal):
 		return constraint("%s is not in the valid range %g to %g (inclusive)", a, b.minReal, b.maxReal)
 	case b.kind == kindString && n < b.minLen:
 		return constraint("%q length %d is less than minimum allowed length %d", a.text, n, b.minLen)

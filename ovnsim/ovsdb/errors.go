@@ -1,11 +1,9 @@
 package ovsdb
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 )
 
 var errTrailing = errors.New("trailing data after JSON value")
@@ -15,10 +13,14 @@ type opError struct {
 	Name    string `json:"error"`
 	Details string `json:"details,omitempty"`
 	Syntax  string `json:"syntax,omitempty"`
+	bare    string // instead of the object
 }
 
 // Error lets an opError stand where an error is asked for.
 func (e *opError) Error() string { return e.Name + ": " + e.Details }
+
+// bare is an error that is a string: those of JSON-RPC itself and two of ovsdb-server's.
+func bare(text string) *opError { return &opError{bare: text} }
 
 func failure(name, format string, args ...any) *opError {
 	return &opError{Name: name, Details: fmt.Sprintf(format, args...)}
@@ -29,16 +31,14 @@ func constraint(format string, args ...any) *opError {
 }
 
 // maxSyntax bounds how much of the offending text an error repeats.
-const maxSyntax = 512
+const maxSyntax = 4096
 
 func syntaxOf(j any) string {
-	var text strings.Builder
-	enc := json.NewEncoder(&text)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(j); err != nil || text.Len() > maxSyntax {
+	text := appendJSON(nil, j)
+	if len(text) > maxSyntax {
 		return ""
 	}
-	return strings.TrimSuffix(text.String(), "\n")
+	return string(text)
 }
 
 func syntaxError(j any, format string, args ...any) *opError {
@@ -50,6 +50,9 @@ func syntaxError(j any, format string, args ...any) *opError {
 func sizeError(j any, class string, t columnType, n int) *opError {
 	if t.max == math.MaxInt {
 		return syntaxError(j, "%s must have %d or more members but %d are present", class, t.min, n)
+	}
+	if t.min == 1 && t.max == 1 {
+		return syntaxError(j, "%s must have exactly one member but %d are present", class, n)
 	}
 	return syntaxError(j, "%s must have %d to %d members but %d are present", class, t.min, t.max, n)
 }

@@ -2,7 +2,6 @@ package ovsdb
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"slices"
 	"sync"
@@ -13,42 +12,44 @@ import (
 func (c *conn) handle(ctx context.Context, wg *sync.WaitGroup, m message) {
 	c.srv.mu.Lock()
 	defer c.srv.mu.Unlock()
-	switch m.Method {
-	case "transact":
-		c.transact(ctx, wg, m)
-		return
-	case "cancel": // a notification
+	switch {
+	case m.Method == "cancel": // a notification
 		if len(m.Params) == 1 {
 			c.cancel(m.Params[0])
 		}
-		return
-	}
-	result, err := c.answer(m)
-	if m.ID != nil {
+	case m.ID == nil: // no other notification means anything
+	case m.Method == "transact":
+		c.transact(ctx, wg, m)
+	default:
+		result, err := c.answer(m)
 		c.reply(m.ID, result, err)
 	}
 }
 
 // answer handles the methods that answer at once.
-func (c *conn) answer(m message) (any, *opError) {
+func (c *conn) answer(m message) (appender, *opError) {
 	switch m.Method {
 	case "echo":
-		if m.Params == nil {
-			return []any{}, nil
-		}
-		return m.Params, nil
+		return list(m.Params), nil
 	case "list_dbs":
-		return slices.Sorted(maps.Keys(c.srv.dbs)), nil
+		var names list
+		for _, name := range slices.Sorted(maps.Keys(c.srv.dbs)) {
+			names = append(names, name)
+		}
+		return names, nil
 	case "get_server_id":
-		return c.srv.id, nil
+		return word(c.srv.id), nil
 	case "set_db_change_aware":
+		if _, ok := m.param(0).(bool); !ok || len(m.Params) != 1 {
+			return nil, syntaxError(m.Params, "set_db_change_aware: true or false parameter expected")
+		}
 		return empty{}, nil
 	case "get_schema":
 		db, err := c.database(m)
 		if err != nil {
 			return nil, err
 		}
-		return db.schema.raw, nil
+		return raw(db.schema.raw), nil
 	case "monitor", "monitor_cond", "monitor_cond_since":
 		return c.monitor(m)
 	case "monitor_cond_change":
@@ -58,8 +59,17 @@ func (c *conn) answer(m message) (any, *opError) {
 	case "lock", "steal", "unlock":
 		return c.lock(m)
 	}
-	return nil, &opError{Name: "unknown method", Details: m.Method}
+	return nil, bare("unknown method")
 }
+
+// list and word are values of a JSON answer.
+type (
+	list []any
+	word string
+)
+
+func (l list) appendJSON(b []byte) []byte { return appendList(b, l, appendJSON) }
+func (w word) appendJSON(b []byte) []byte { return appendString(b, string(w)) }
 
 // param returns parameter i, nil when there are fewer.
 func (m message) param(i int) any {
@@ -88,7 +98,12 @@ func (c *conn) transact(ctx context.Context, wg *sync.WaitGroup, m message) {
 		c.reply(m.ID, nil, err)
 		return
 	}
-	results, blocked := c.srv.transactLocked(c, db, m.Params[1:])
+	key := idKey(m.ID)
+	if c.waiting[key] != nil {
+		c.reply(m.ID, nil, syntaxError(m.Params, "transact: duplicate request ID"))
+		return
+	}
+	results, blocked := c.srv.transactLocked(c, db, m.Params[1:], 0)
 	if blocked == nil {
 		c.reply(m.ID, results, nil)
 		return
@@ -98,7 +113,6 @@ func (c *conn) transact(ctx context.Context, wg *sync.WaitGroup, m message) {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	key := idKey(m.ID)
 	c.waiting[key] = cancel
 	wg.Go(func() {
 		defer cancel()
@@ -106,59 +120,48 @@ func (c *conn) transact(ctx context.Context, wg *sync.WaitGroup, m message) {
 	})
 }
 
-func idKey(id any) string {
-	text, err := json.Marshal(id)
-	if err != nil {
-		return ""
-	}
-	return string(text)
-}
+func idKey(id any) string { return string(appendJSON(nil, id)) }
 
-// retry runs a blocked transaction again after each change, until its wait holds, times out or
-// is cancelled.
+// retry runs a blocked transaction again after each change and when its time is over, until it
+// gives an answer or is cancelled.
 func (c *conn) retry(ctx context.Context, db *database, m message, blocked *errBlocked) {
+	began := time.Now()
+	var over <-chan time.Time
 	if blocked.timeoutMS >= 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeoutCause(ctx, time.Duration(blocked.timeoutMS)*time.Millisecond, context.DeadlineExceeded)
-		defer stop()
+		timer := time.NewTimer(time.Duration(min(blocked.timeoutMS, maxWaitMS)) * time.Millisecond)
+		defer timer.Stop()
+		over = timer.C
 	}
 	defer c.forgetWaiting(m.ID)
+	c.srv.mu.Lock()
+	changed := c.srv.changed
+	c.srv.mu.Unlock()
 	for {
-		c.srv.mu.Lock()
-		results, blocked := c.srv.transactLocked(c, db, m.Params[1:])
-		if blocked == nil {
-			c.reply(m.ID, results, nil)
+		select {
+		case <-changed:
+		case <-over:
+		case <-ctx.Done():
+			c.srv.mu.Lock()
+			c.reply(m.ID, nil, &opError{Name: "canceled"})
 			c.srv.mu.Unlock()
 			return
 		}
-		changed := c.srv.changed
-		c.srv.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			c.giveUp(ctx, m, blocked)
+		var done bool
+		if changed, done = c.again(db, m, max(time.Since(began), 1)); done {
 			return
 		}
 	}
 }
 
-// giveUp answers a blocked transaction that did not come true.
-func (c *conn) giveUp(ctx context.Context, m message, blocked *errBlocked) {
+// again runs a blocked transaction once more.
+func (c *conn) again(db *database, m message, waited time.Duration) (changed chan struct{}, done bool) {
 	c.srv.mu.Lock()
 	defer c.srv.mu.Unlock()
-	if context.Cause(ctx) != context.DeadlineExceeded {
-		c.reply(m.ID, nil, &opError{Name: "canceled"})
-		return
+	results, blocked := c.srv.transactLocked(c, db, m.Params[1:], waited)
+	if blocked == nil {
+		c.reply(m.ID, results, nil)
 	}
-	results := make([]any, len(m.Params)-1)
-	for i, j := range m.Params[1:] {
-		if op, ok := j.(map[string]any); ok && op["op"] == "wait" {
-			results[i] = timedOut(blocked.timeoutMS)
-			break
-		}
-		results[i] = empty{}
-	}
-	c.reply(m.ID, results, nil)
+	return c.srv.changed, blocked == nil
 }
 
 func (c *conn) forgetWaiting(id any) {
@@ -178,76 +181,130 @@ func (c *conn) findMonitor(id any) int {
 	return slices.IndexFunc(c.monitors, func(m *monitor) bool { return idKey(m.id) == key })
 }
 
-func (c *conn) monitor(m message) (any, *opError) {
+func (c *conn) monitor(m message) (appender, *opError) {
 	db, err := c.database(m)
 	if err != nil {
 		return nil, err
 	}
-	if c.findMonitor(m.param(1)) >= 0 {
-		return nil, syntaxError(m.param(1), "duplicate monitor ID")
+	n := len(m.Params)
+	if n < 3 || m.Method == dialectCond && n != 3 || m.Method == dialectSince && n != 4 {
+		return nil, syntaxError(m.Params, "invalid parameters")
+	}
+	if c.findMonitor(m.Params[1]) >= 0 {
+		return nil, syntaxError(m.Params[1], "duplicate monitor ID")
 	}
 	if len(c.monitors) >= maxMonitors {
 		return nil, failure("resources exhausted", "more than %d monitors", maxMonitors)
 	}
-	mon, err := newMonitor(db, m.Method, m.param(1), m.param(2))
+	mon, err := newMonitor(db, m.Method, m.Params[1], m.Params[2])
 	if err != nil {
 		return nil, err
 	}
-	c.monitors = append(c.monitors, mon)
-	if mon.dialect == dialectSince {
-		return []any{false, db.txn, mon.initialRows()}, nil
+	result, err := mon.begin(m.param(3))
+	if err == nil {
+		c.monitors = append(c.monitors, mon)
 	}
-	return mon.initialRows(), nil
+	return result, err
 }
 
-// changeMonitor answers monitor_cond_change; the updates leave before the answer. The
-// parameters are the old id, the new id and the conditions.
-func (c *conn) changeMonitor(m message) (any, *opError) {
-	i := c.findMonitor(m.param(0))
+// begin is the answer to a monitor request: all rows, or what has changed since lastID.
+func (m *monitor) begin(lastID any) (appender, *opError) {
+	if m.dialect != dialectSince {
+		return m.initialRows(), nil
+	}
+	last, ok := lastID.(string)
+	if !ok {
+		return nil, syntaxError(lastID, "last-txn-id must be string")
+	}
+	if last, ok = canonicalUUID(last); !ok {
+		return nil, syntaxError(lastID, "last-txn-id must be UUID format.")
+	}
+	if last == m.db.txn && last != zeroUUID {
+		return since{true, m.db.txn, nil}, nil
+	}
+	if changes, known := m.db.history.since(last); known && last != zeroUUID {
+		return since{true, m.db.txn, m.updates(changes)}, nil
+	}
+	return since{false, m.db.txn, m.initialRows()}, nil
+}
+
+// since is the answer to monitor_cond_since.
+type since struct {
+	found bool
+	txn   string
+	rows  tableUpdates
+}
+
+func (s since) appendJSON(b []byte) []byte {
+	b = append(appendJSON(append(b, '['), s.found), ',')
+	b = append(appendString(b, s.txn), ',')
+	return append(s.rows.appendJSON(b), ']')
+}
+
+// changeMonitor answers monitor_cond_change; the updates leave before the answer, under the new
+// id. The parameters are the old id, the new id and the conditions.
+func (c *conn) changeMonitor(m message) (appender, *opError) {
+	if len(m.Params) != 3 {
+		return nil, syntaxError(m.Params, "invalid parameters")
+	}
+	i := c.findMonitor(m.Params[0])
 	if i < 0 {
-		return nil, syntaxError(m.param(0), "unknown monitor session")
+		return nil, syntaxError(m.Params[0], "unknown monitor session")
 	}
 	mon := c.monitors[i]
-	if mon.dialect == dialectRFC || len(m.Params) != 3 {
-		return nil, syntaxError(m.Params, "monitor_cond_change needs a monitor_cond and three parameters")
+	if j := c.findMonitor(m.Params[1]); j >= 0 && j != i {
+		return nil, syntaxError(m.Params[1], "duplicate monitor ID")
 	}
-	if j := c.findMonitor(m.param(1)); j >= 0 && j != i {
-		return nil, syntaxError(m.param(1), "duplicate monitor ID")
+	if mon.dialect == dialectRFC {
+		return nil, syntaxError(m.Params, "monitor_cond_change needs a monitor_cond")
 	}
-	u, err := mon.setConditions(m.param(2))
+	u, err := mon.setConditions(m.Params[2])
 	if err != nil {
 		return nil, err
 	}
+	mon.id = m.Params[1]
 	if len(u) > 0 {
 		c.notifyUpdate(mon, u)
 	}
-	mon.id = m.param(1)
 	return empty{}, nil
 }
 
-func (c *conn) cancelMonitor(m message) (any, *opError) {
-	i := c.findMonitor(m.param(0))
+func (c *conn) cancelMonitor(m message) (appender, *opError) {
+	if len(m.Params) != 1 {
+		return nil, bare("invalid parameters")
+	}
+	i := c.findMonitor(m.Params[0])
 	if i < 0 {
-		return nil, &opError{Name: "unknown monitor"}
+		return nil, bare("unknown monitor")
 	}
 	c.monitors = slices.Delete(c.monitors, i, i+1)
 	return empty{}, nil
 }
 
-func (c *conn) lock(m message) (any, *opError) {
+// locked is the answer to lock and steal.
+type locked bool
+
+func (l locked) appendJSON(b []byte) []byte {
+	return append(appendJSON(append(b, `{"locked":`...), bool(l)), '}')
+}
+
+func (c *conn) lock(m message) (appender, *opError) {
 	name, ok := m.param(0).(string)
-	if !ok || len(m.Params) != 1 {
+	if !ok || len(m.Params) != 1 || !isID(name) {
 		return nil, syntaxError(m.Params, "%s request params must be <id>", m.Method)
 	}
 	if m.Method == "unlock" {
 		if !c.srv.releaseLocked(c, name) {
-			return nil, syntaxError(name, "\"unlock\" without \"lock\" or \"steal\"")
+			return nil, syntaxError(m.Params, "unlock: \"unlock\" without \"lock\" or \"steal\"")
 		}
 		return empty{}, nil
+	}
+	if c.locks[name] != nil {
+		return nil, syntaxError(m.Params, "must issue \"unlock\" before new \"%s\"", m.Method)
 	}
 	owned, err := c.srv.lockLocked(c, name, m.Method == "steal")
 	if err != nil {
 		return nil, err
 	}
-	return map[string]bool{"locked": owned}, nil
+	return locked(owned), nil
 }

@@ -1,6 +1,8 @@
 package ovsdb
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -11,15 +13,32 @@ type monitor struct {
 	db      *database
 	id      any // as the client wrote it
 	dialect string
-	tables  map[*tableSchema][]*watch
+	tables  map[*tableSchema]*watch
 }
 
-// watch is one <monitor-request>.
+// watch is what all <monitor-request>s for one table ask for.
 type watch struct {
-	cols                            []string // without _uuid
-	where                           []where  // or-ed; none matches every row
-	initial, insert, remove, modify bool
+	cols  []watchedColumn // in the order of their names, without _uuid
+	sel   selection       // of any of the requests
+	where []where         // or-ed; none matches every row
 }
+
+// watchedColumn is a column and the occasions on which it is sent.
+type watchedColumn struct {
+	*column
+	sel selection
+}
+
+// selection is a set of occasions.
+type selection uint8
+
+const (
+	onInitial selection = 1 << iota
+	onInsert
+	onDelete
+	onModify
+	always = onInitial | onInsert | onDelete | onModify
+)
 
 const (
 	dialectRFC   = "monitor"
@@ -29,54 +48,113 @@ const (
 
 // newMonitor reads the <monitor-requests> of a request.
 func newMonitor(db *database, dialect string, id, requests any) (*monitor, *opError) {
-	m := &monitor{db: db, id: id, dialect: dialect, tables: map[*tableSchema][]*watch{}}
+	m := &monitor{db: db, id: id, dialect: dialect, tables: map[*tableSchema]*watch{}}
 	reqs, ok := requests.(map[string]any)
 	if !ok {
-		return nil, syntaxError(requests, "<monitor-requests> is not an object")
+		return nil, syntaxError(requests, "monitor-requests must be object")
 	}
 	for _, name := range slices.Sorted(maps.Keys(reqs)) {
 		ts := db.schema.tables[name]
 		if ts == nil {
-			return nil, &opError{Name: "unknown table", Details: "no table named " + name}
+			return nil, failure("syntax error", "no table named %s", name)
 		}
 		list, ok := reqs[name].([]any)
 		if !ok {
 			list = []any{reqs[name]} // libovsdb sends a bare <monitor-request>
 		}
+		w := &watch{}
 		for _, j := range list {
-			w, err := parseWatch(j, ts)
-			if err != nil {
+			if err := w.add(j, ts, dialect != dialectRFC); err != nil {
 				return nil, err
 			}
-			m.tables[ts] = append(m.tables[ts], w)
 		}
+		slices.SortFunc(w.cols, func(a, b watchedColumn) int { return a.index - b.index })
+		m.tables[ts] = w
 	}
 	return m, nil
 }
 
-func parseWatch(j any, ts *tableSchema) (*watch, *opError) {
+// requestMembers refuses what is no member of a part of a monitor request.
+func requestMembers(j any, place string, allowed ...memberSpec) (map[string]any, *opError) {
 	obj, ok := j.(map[string]any)
 	if !ok {
-		return nil, syntaxError(j, "<monitor-request> is not an object")
+		return nil, failure("syntax error", "Parsing %s failed: Object expected.", place)
 	}
-	w := &watch{cols: slices.Sorted(maps.Keys(ts.columns)), initial: true, insert: true, remove: true, modify: true}
-	if c, ok := obj["columns"]; ok {
-		cols, err := parseColumns(c, ts)
-		if err != nil {
-			return nil, err
+	o := operation{members: obj, place: "Parsing " + place + " failed: "}
+	return obj, o.checkAll(allowed)
+}
+
+// add reads one <monitor-request>.
+func (w *watch) add(j any, ts *tableSchema, conditions bool) *opError {
+	allowed := []memberSpec{{"columns", array | optional}, {"select", objectMember | optional}}
+	if conditions {
+		allowed = append([]memberSpec{{"where", array | optional}}, allowed...)
+	}
+	obj, err := requestMembers(j, "table "+ts.name, allowed...)
+	if err != nil {
+		return err
+	}
+	sel, err := parseSelection(obj["select"], ts)
+	if err != nil {
+		return err
+	}
+	w.sel |= sel
+	if err := w.addColumns(obj, ts, sel); err != nil || !conditions {
+		return err
+	}
+	conds, err := parseMonitorWhere(obj["where"], ts)
+	w.where = append(w.where, conds...)
+	return err
+}
+
+func parseSelection(j any, ts *tableSchema) (selection, *opError) {
+	if j == nil {
+		return always, nil
+	}
+	occasions := []struct {
+		name string
+		sel  selection
+	}{{"initial", onInitial}, {"insert", onInsert}, {"delete", onDelete}, {"modify", onModify}}
+	var allowed []memberSpec
+	for _, o := range occasions {
+		allowed = append(allowed, memberSpec{o.name, boolean | optional})
+	}
+	obj, err := requestMembers(j, "table "+ts.name+" select", allowed...)
+	if err != nil {
+		return 0, err
+	}
+	sel := selection(0)
+	for _, o := range occasions {
+		if v, ok := obj[o.name].(bool); v || !ok {
+			sel |= o.sel
 		}
-		w.cols = slices.DeleteFunc(cols, func(c string) bool { return c == "_uuid" })
 	}
-	if sel, ok := obj["select"].(map[string]any); ok {
-		for name, dst := range map[string]*bool{"initial": &w.initial, "insert": &w.insert, "delete": &w.remove, "modify": &w.modify} {
-			if v, ok := sel[name].(bool); ok {
-				*dst = v
-			}
+	return sel, nil
+}
+
+func (w *watch) addColumns(obj map[string]any, ts *tableSchema, sel selection) *opError {
+	j, given := obj["columns"]
+	list, _ := j.([]any)
+	if !given {
+		for _, c := range ts.order {
+			list = append(list, c.name)
 		}
 	}
-	var err *opError
-	w.where, err = parseMonitorWhere(obj["where"], ts)
-	return w, err
+	for _, e := range list {
+		name, ok := e.(string)
+		if !ok {
+			return syntaxError(j, "array of column names expected")
+		}
+		c := ts.column(name)
+		if c == nil {
+			return syntaxError(j, "%s is not a valid column name", name)
+		}
+		if slices.ContainsFunc(w.cols, func(have watchedColumn) bool { return have.index == c.index }) {
+			return syntaxError(j, "column %s mentioned more than once", name)
+		}
+		w.cols = append(w.cols, watchedColumn{c, sel})
+	}
+	return nil
 }
 
 // parseMonitorWhere reads the conditions of monitor_cond: they are or-ed.
@@ -86,7 +164,7 @@ func parseMonitorWhere(j any, ts *tableSchema) ([]where, *opError) {
 	}
 	l, ok := j.([]any)
 	if !ok {
-		return nil, syntaxError(j, "array of conditions expected")
+		return nil, syntaxError(j, "array expected")
 	}
 	out := make([]where, 0, len(l))
 	for _, e := range l {
@@ -106,69 +184,80 @@ func (w *watch) match(r *row) bool {
 	return len(w.where) == 0 || slices.ContainsFunc(w.where, func(c where) bool { return c.match(r) })
 }
 
-// tableUpdates are <table-updates> or <table-updates2>: by table, by UUID.
-type tableUpdates map[string]map[string]any
+// tableUpdates are <table-updates> or <table-updates2>: rows by table and UUID.
+type tableUpdates []tableUpdate
 
-func (u tableUpdates) add(table, id string, v map[string]any) {
+type tableUpdate struct {
+	table string
+	rows  []rowUpdate
+}
+
+// rowUpdate is one row of an update, with its JSON.
+type rowUpdate struct {
+	id   string
+	json []byte
+}
+
+func (u *tableUpdates) add(table, id string, v []byte) {
 	if v == nil {
 		return
 	}
-	if u[table] == nil {
-		u[table] = map[string]any{}
+	if n := len(*u); n == 0 || (*u)[n-1].table != table {
+		*u = append(*u, tableUpdate{table: table})
 	}
-	if old, ok := u[table][id].(map[string]any); ok {
-		mergeRows(old, v)
-		return
-	}
-	u[table][id] = v
+	last := &(*u)[len(*u)-1]
+	last.rows = append(last.rows, rowUpdate{id, v})
 }
 
-// mergeRows adds the columns that a second <monitor-request> for the same table asks for.
-func mergeRows(dst, src map[string]any) {
-	for op, v := range src {
-		have, ok1 := dst[op].(map[string]any)
-		more, ok2 := v.(map[string]any)
-		if ok1 && ok2 {
-			maps.Copy(have, more)
-		} else {
-			dst[op] = v
+func (u tableUpdates) appendJSON(b []byte) []byte {
+	return append(u.appendMembers(append(b, '{')), '}')
+}
+
+func (u tableUpdates) appendMembers(b []byte) []byte {
+	for i, t := range u {
+		if i > 0 {
+			b = append(b, ',')
 		}
+		b = append(appendString(b, t.table), ':', '{')
+		for j, r := range t.rows {
+			if j > 0 {
+				b = append(b, ',')
+			}
+			b = append(append(appendString(b, r.id), ':'), r.json...)
+		}
+		b = append(b, '}')
 	}
+	return b
 }
 
 // initialRows is the answer to the monitor request.
 func (m *monitor) initialRows() tableUpdates {
-	out := tableUpdates{}
-	for ts, watches := range m.tables {
-		for _, w := range watches {
-			if !w.initial {
-				continue
-			}
-			for _, r := range m.db.rows[ts.name] {
-				if !w.match(r) {
-					continue
-				}
-				if m.dialect == dialectRFC {
-					out.add(ts.name, r.uuid, map[string]any{"new": r.json(ts, w.cols)})
-				} else {
-					out.add(ts.name, r.uuid, map[string]any{"initial": nonDefault(ts, r, w.cols)})
-				}
+	var out tableUpdates
+	for _, ts := range m.db.schema.tableOrder() {
+		w := m.tables[ts]
+		if w == nil || w.sel&onInitial == 0 {
+			continue
+		}
+		name := "initial"
+		if m.dialect == dialectRFC {
+			name = "new"
+		}
+		for _, r := range m.db.tables[ts].rows {
+			if w.match(r) {
+				out.add(ts.name, r.uuid, m.whole(w, name, r, onInitial))
 			}
 		}
 	}
 	return out
 }
 
-// updates is what the monitor's client has to hear about changes; empty when nothing.
+// updates is what the monitor's client has to hear about changes; empty when nothing. Changes
+// are in the order of their tables.
 func (m *monitor) updates(changes []change) tableUpdates {
-	out := tableUpdates{}
-	for _, c := range changes {
-		for _, w := range m.tables[c.table] {
-			id := c.new
-			if id == nil {
-				id = c.old
-			}
-			out.add(c.table.name, id.uuid, m.update(w, c))
+	var out tableUpdates
+	for i := range changes {
+		if w := m.tables[changes[i].table]; w != nil {
+			out.add(changes[i].table.name, changes[i].id(), m.update(w, &changes[i]))
 		}
 	}
 	return out
@@ -176,43 +265,81 @@ func (m *monitor) updates(changes []change) tableUpdates {
 
 // update is one row as one watch sees its change: a row that starts to match its conditions
 // counts as inserted, one that ceases to as deleted.
-func (m *monitor) update(w *watch, c change) map[string]any {
+func (m *monitor) update(w *watch, c *change) []byte {
 	before, after := w.match(c.old), w.match(c.new)
 	switch {
-	case after && !before && w.insert:
+	case !before && after && w.sel&onInsert != 0:
+		name := "insert"
 		if m.dialect == dialectRFC {
-			return map[string]any{"new": c.new.json(c.table, w.cols)}
+			name = "new"
 		}
-		return map[string]any{"insert": nonDefault(c.table, c.new, w.cols)}
-	case before && !after && w.remove:
+		return m.whole(w, name, c.new, onInsert)
+	case before && !after && w.sel&onDelete != 0:
 		if m.dialect == dialectRFC {
-			return map[string]any{"old": c.old.json(c.table, w.cols)}
+			return m.whole(w, "old", c.old, onDelete)
 		}
-		return map[string]any{"delete": nil}
-	case before && after && w.modify:
-		return m.modified(w, c)
+		return []byte(`{"delete":null}`)
+	case before && after && w.sel&onModify != 0:
+		return w.modified(c, m.dialect == dialectRFC)
 	}
 	return nil
 }
 
-func (m *monitor) modified(w *watch, c change) map[string]any {
-	old, diff := map[string]any{}, map[string]any{}
-	for _, name := range w.cols {
-		a, b := c.old.get(name), c.new.get(name)
-		if a.equal(b) {
+// whole is a row that comes or goes: {"name":{columns}}, in the later dialects without the
+// columns that hold their defaults.
+func (m *monitor) whole(w *watch, name string, r *row, on selection) []byte {
+	b := append(appendString([]byte{'{'}, name), ':')
+	cols := columnWriter{b: append(b, '{')}
+	for _, c := range w.cols {
+		d := r.get(c.column)
+		if c.sel&on == 0 || m.dialect != dialectRFC && d.equal(*c.zero) {
 			continue
 		}
-		t := c.table.column(name).typ
-		old[name] = a.json(t)
-		diff[name] = difference(a, b, t).json(t)
+		cols.add(c.name, d)
 	}
-	if len(diff) == 0 {
+	return append(cols.b, "}}"...)
+}
+
+// columnWriter writes the columns of a row one after the other.
+type columnWriter struct {
+	b []byte
+	n int
+}
+
+func (w *columnWriter) add(name string, d datum) {
+	if w.n > 0 {
+		w.b = append(w.b, ',')
+	}
+	w.n++
+	w.b = append(appendString(w.b, name), ':')
+	w.b = d.appendJSON(w.b)
+}
+
+func (w *watch) modified(c *change, rfc bool) []byte {
+	var now, diff columnWriter // of all columns, of those that differ
+	for _, col := range w.cols {
+		if col.sel&onModify == 0 {
+			continue
+		}
+		before, after := c.old.get(col.column), c.new.get(col.column)
+		if rfc {
+			now.add(col.name, after)
+		}
+		if before.equal(after) {
+			continue
+		}
+		if !rfc {
+			before = difference(before, after, col.typ)
+		}
+		diff.add(col.name, before)
+	}
+	switch {
+	case diff.n == 0:
 		return nil
+	case rfc:
+		return fmt.Appendf(nil, `{"new":{%s},"old":{%s}}`, now.b, diff.b)
 	}
-	if m.dialect == dialectRFC {
-		return map[string]any{"old": old, "new": c.new.json(c.table, w.cols)}
-	}
-	return map[string]any{"modify": diff}
+	return fmt.Appendf(nil, `{"modify":{%s}}`, diff.b)
 }
 
 // difference is the "modify" of <row-update2>: the new value of a column with at most one
@@ -222,39 +349,45 @@ func difference(a, b datum, t columnType) datum {
 	if !t.composite() {
 		return b
 	}
-	out := defaultDatum(columnType{value: t.value})
-	for i, k := range b.keys {
-		if !a.contains(b, i) {
-			out.keys = append(out.keys, k)
-			if t.value != nil {
-				out.values = append(out.values, b.values[i])
-			}
-		}
-	}
-	gone := datum{}
+	out := datum{}
 	if t.value != nil {
-		gone.values = []atom{}
+		out.values = []atom{}
 	}
-	for i, k := range a.keys {
-		if _, ok := b.find(k); !ok {
-			gone.keys = append(gone.keys, k)
-			if t.value != nil {
-				gone.values = append(gone.values, a.values[i])
-			}
+	apart(a, b, func(d datum, i int, inB bool) {
+		n := len(out.keys)
+		if n > 0 && out.keys[n-1] == d.keys[i] { // the new value of a key replaces the old one
+			out.values[n-1] = d.values[i]
+			return
 		}
-	}
-	return out.insert(gone)
+		out.keys = append(out.keys, d.keys[i])
+		if t.value != nil {
+			out.values = append(out.values, d.values[i])
+		}
+	})
+	return out
 }
 
-func nonDefault(ts *tableSchema, r *row, cols []string) map[string]any {
-	out := map[string]any{}
-	for _, name := range cols {
-		t := ts.column(name).typ
-		if d := r.get(name); !d.equal(defaultDatum(t)) {
-			out[name] = d.json(t)
+// patched is the inverse of difference: a with the elements of diff exchanged.
+func patched(a, diff datum, t columnType) datum {
+	if !t.composite() {
+		return diff
+	}
+	gone := datum{keys: diff.keys} // whatever has these keys goes, what diff has anew comes
+	out := a.remove(gone)
+	fresh := datum{}
+	if t.value != nil {
+		fresh.values = []atom{}
+	}
+	for i, k := range diff.keys {
+		if a.contains(diff, i) {
+			continue
+		}
+		fresh.keys = append(fresh.keys, k)
+		if t.value != nil {
+			fresh.values = append(fresh.values, diff.values[i])
 		}
 	}
-	return out
+	return out.insert(fresh)
 }
 
 // setConditions answers monitor_cond_change: new conditions, and the updates that bring the
@@ -262,49 +395,60 @@ func nonDefault(ts *tableSchema, r *row, cols []string) map[string]any {
 func (m *monitor) setConditions(requests any) (tableUpdates, *opError) {
 	reqs, ok := requests.(map[string]any)
 	if !ok {
-		return nil, syntaxError(requests, "<monitor-cond-update-requests> is not an object")
+		return nil, failure("syntax error", "monitor-cond-change-requests must be object")
 	}
-	next := map[*watch][]where{}
-	for name, j := range reqs {
+	next := map[*tableSchema][]where{}
+	for _, name := range slices.Sorted(maps.Keys(reqs)) {
 		ts := m.db.schema.tables[name]
-		if ts == nil || m.tables[ts] == nil {
-			return nil, &opError{Name: "unknown table", Details: "no table named " + name}
+		if ts == nil {
+			return nil, failure("syntax error", "no table named %s", name)
 		}
-		list, ok := j.([]any)
-		if !ok || len(list) > len(m.tables[ts]) {
-			return nil, syntaxError(j, "array of <monitor-cond-update-request> expected")
+		if m.tables[ts] == nil {
+			return nil, failure("syntax error", "no table named %s in monitor session", name)
 		}
-		for i, e := range list {
-			obj, _ := e.(map[string]any)
-			w, err := parseMonitorWhere(obj["where"], ts)
+		list, ok := reqs[name].([]any)
+		if !ok {
+			return nil, failure("syntax error", "table %s no monitor-cond-change JSON array", name)
+		}
+		for _, e := range list {
+			obj, err := requestMembers(e, "table "+name, memberSpec{"columns", array | optional}, memberSpec{"where", array | optional})
 			if err != nil {
 				return nil, err
 			}
-			next[m.tables[ts][i]] = w
+			if _, ok := obj["columns"]; ok {
+				return nil, syntaxError(e, "changing columns is unsupported")
+			}
+			if next[ts], err = parseMonitorWhere(obj["where"], ts); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return m.moveTo(next), nil
 }
 
-func (m *monitor) moveTo(next map[*watch][]where) tableUpdates {
-	out := tableUpdates{}
-	for ts, watches := range m.tables {
-		for _, w := range watches {
-			conds, ok := next[w]
-			if !ok {
-				continue
-			}
-			had := *w
-			w.where = conds
-			for _, r := range m.db.rows[ts.name] {
-				switch before, after := had.match(r), w.match(r); {
-				case after && !before:
-					out.add(ts.name, r.uuid, map[string]any{"insert": nonDefault(ts, r, w.cols)})
-				case before && !after:
-					out.add(ts.name, r.uuid, map[string]any{"delete": nil})
-				}
+func (m *monitor) moveTo(next map[*tableSchema][]where) tableUpdates {
+	var out tableUpdates
+	for _, ts := range m.db.schema.tableOrder() {
+		conds, ok := next[ts]
+		if !ok {
+			continue
+		}
+		w := m.tables[ts]
+		had := *w
+		w.where = conds
+		for _, r := range m.db.tables[ts].rows {
+			switch before, after := had.match(r), w.match(r); {
+			case after && !before && w.sel&onInsert != 0:
+				out.add(ts.name, r.uuid, m.whole(w, "insert", r, onInsert))
+			case before && !after && w.sel&onDelete != 0:
+				out.add(ts.name, r.uuid, []byte(`{"delete":null}`))
 			}
 		}
 	}
 	return out
 }
+
+// raw is JSON text.
+type raw json.RawMessage
+
+func (r raw) appendJSON(b []byte) []byte { return append(b, r...) }

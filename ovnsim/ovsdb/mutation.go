@@ -13,11 +13,7 @@ type mutation struct {
 	value   datum
 }
 
-func parseMutations(j any, t *tableSchema, names resolver) ([]mutation, *opError) {
-	l, ok := j.([]any)
-	if !ok {
-		return nil, syntaxError(j, "array expected")
-	}
+func parseMutations(l []any, t *tableSchema, names resolver) ([]mutation, *opError) {
 	out := make([]mutation, 0, len(l))
 	for _, e := range l {
 		m, err := parseMutation(e, t, names)
@@ -44,7 +40,9 @@ func parseMutation(j any, t *tableSchema, names resolver) (mutation, *opError) {
 		return m, unknownColumn(j, name, t.name)
 	}
 	if !m.col.mutable || t.columns[name] == nil {
-		return m, constraint("Cannot mutate immutable column %s in table %s.", name, t.name)
+		err := constraint("Cannot mutate immutable column %s in table %s.", name, t.name)
+		err.Syntax = syntaxOf(j)
+		return m, err
 	}
 	m.mutator = fn
 	typ, err := mutationType(m.col, fn, l[2], j)
@@ -58,7 +56,7 @@ func parseMutation(j any, t *tableSchema, names resolver) (mutation, *opError) {
 // mutationType is the type of the value that a mutator takes for a column.
 func mutationType(c *column, fn string, value, j any) (columnType, *opError) {
 	typ := c.typ
-	mismatch := syntaxError(j, "Type mismatch: \"%s\" operator may not be applied to column %s of type %s.", fn, c.name, typ.key.kind)
+	mismatch := syntaxError(j, "Type mismatch: \"%s\" operator may not be applied to column %s of type %s.", fn, c.name, typ)
 	switch fn {
 	case "+=", "-=", "*=", "/=", "%=":
 		real := typ.key.kind == kindReal && fn != "%="
@@ -104,31 +102,49 @@ func (m mutation) apply(d datum) (datum, *opError) {
 
 // insert returns d with the elements of e that it does not have; a key keeps its value.
 func (d datum) insert(e datum) datum {
-	out := datum{keys: slices.Clone(d.keys), values: slices.Clone(d.values)}
-	for i, k := range e.keys {
-		at, found := out.find(k)
-		if found {
-			continue
+	out := datum{keys: make([]atom, 0, len(d.keys)+len(e.keys))}
+	if d.values != nil {
+		out.values = make([]atom, 0, cap(out.keys))
+	}
+	take := func(from datum, i int) {
+		out.keys = append(out.keys, from.keys[i])
+		if out.values != nil {
+			out.values = append(out.values, from.values[i])
 		}
-		out.keys = slices.Insert(out.keys, at, k)
-		if e.values != nil {
-			out.values = slices.Insert(out.values, at, e.values[i])
+	}
+	i := 0
+	for j, k := range e.keys {
+		for i < len(d.keys) && compareAtoms(d.keys[i], k) < 0 {
+			take(d, i)
+			i++
 		}
+		if i == len(d.keys) || d.keys[i] != k {
+			take(e, j)
+		}
+	}
+	for ; i < len(d.keys); i++ {
+		take(d, i)
 	}
 	return out
 }
 
 // remove returns d without the elements of e, which may be keys alone.
 func (d datum) remove(e datum) datum {
-	out := datum{keys: slices.Clone(d.keys), values: slices.Clone(d.values)}
-	for i, k := range e.keys {
-		at, found := out.find(k)
-		if !found || !out.contains(e, i) {
+	out := datum{keys: make([]atom, 0, len(d.keys))}
+	if d.values != nil {
+		out.values = make([]atom, 0, len(d.keys))
+	}
+	j := 0
+	for i, k := range d.keys {
+		for j < len(e.keys) && compareAtoms(e.keys[j], k) < 0 {
+			j++
+		}
+		if j < len(e.keys) && e.keys[j] == k && (d.values == nil || e.values == nil || d.values[i] == e.values[j]) {
 			continue
 		}
-		out.keys = slices.Delete(out.keys, at, at+1)
-		if out.values != nil {
-			out.values = slices.Delete(out.values, at, at+1)
+		out.keys = append(out.keys, k)
+		if d.values != nil {
+			out.values = append(out.values, d.values[i])
 		}
 	}
 	return out
@@ -155,7 +171,7 @@ func (m mutation) arithmetic(d datum) (datum, *opError) {
 }
 
 func compute(mutator string, a, b atom) (atom, *opError) {
-	if (mutator == "/=" || mutator == "%=") && b.num == 0 && b.real == 0 {
+	if (mutator == "/=" || mutator == "%=") && b.isZero() {
 		return a, failure("domain error", "Division by zero.")
 	}
 	if a.kind == kindReal {
@@ -181,21 +197,29 @@ func compute(mutator string, a, b atom) (atom, *opError) {
 	return a, nil
 }
 
+func (a atom) isZero() bool {
+	if a.kind == kindReal {
+		return a.real() == 0
+	}
+	return a.num == 0
+}
+
 func computeReal(mutator string, a, b atom) (atom, *opError) {
+	x, y := a.real(), b.real()
 	switch mutator {
 	case "+=":
-		a.real += b.real
+		x += y
 	case "-=":
-		a.real -= b.real
+		x -= y
 	case "*=":
-		a.real *= b.real
+		x *= y
 	case "/=":
-		a.real /= b.real
+		x /= y
 	}
-	if math.IsInf(a.real, 0) || math.IsNaN(a.real) {
+	if math.IsInf(x, 0) || math.IsNaN(x) {
 		return a, outOfRange(mutator)
 	}
-	return a, nil
+	return realAtom(x), nil
 }
 
 func outOfRange(mutator string) *opError {

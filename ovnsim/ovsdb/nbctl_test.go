@@ -130,7 +130,7 @@ func normalise(s string) string {
 		p := collision.FindStringSubmatch(m)
 		return p[1] + min(p[2], p[4]) + p[3] + max(p[2], p[4]) + p[5]
 	})
-	s = sortRows(s)
+	s = sortResults(s)
 	sep := "\n"
 	if strings.Contains(s, "\n\n") {
 		sep = "\n\n"
@@ -140,8 +140,8 @@ func normalise(s string) string {
 	return strings.Join(records, sep)
 }
 
-// sortRows sorts the rows in the results of a transaction; what is no such thing it leaves alone.
-func sortRows(s string) string {
+// sortResults sorts the rows in the results of a transaction; what is no such thing it leaves alone.
+func sortResults(s string) string {
 	var results []map[string]json.RawMessage
 	if json.Unmarshal([]byte(s), &results) != nil {
 		return s

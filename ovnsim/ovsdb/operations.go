@@ -1,40 +1,43 @@
 package ovsdb
 
 import (
-	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
 
-func (o *operation) insert() (any, *opError) {
+func (o *operation) insert() (appender, *opError) {
 	id, err := o.newUUID()
 	if err != nil {
 		return nil, err
 	}
-	cols := make(map[string]datum, len(o.table.columns))
-	if j, ok := o.members["row"]; ok {
-		given, err := o.parseRow(j)
-		if err != nil {
-			return nil, err
-		}
-		cols = given
+	given, err := o.parseRow(o.members["row"])
+	if err != nil {
+		return nil, err
 	}
-	delete(cols, "_uuid") // ovsdb-server ignores them too
-	delete(cols, "_version")
-	for _, name := range slices.Sorted(maps.Keys(o.table.columns)) {
-		if _, ok := cols[name]; ok {
+	r := &row{uuid: id, version: zeroUUID, cols: make([]*datum, len(o.table.order))}
+	for _, u := range given {
+		if u.col.index >= 0 { // ovsdb-server ignores _uuid and _version too
+			r.cols[u.col.index] = u.col.hold(u.to)
+		}
+	}
+	for _, c := range o.table.order {
+		if r.cols[c.index] == nil {
+			r.cols[c.index] = c.zero
+		}
+	}
+	for _, c := range o.table.order {
+		if r.cols[c.index] != c.zero {
 			continue
 		}
-		c := o.table.columns[name]
-		cols[name] = defaultDatum(c.typ)
-		if err := c.typ.check(cols[name]); err != nil {
+		if err := c.typ.check(*c.zero); err != nil {
 			return nil, err
 		}
 	}
-	o.txn.put(o.table.name, id, &row{uuid: id, version: zeroUUID, cols: cols})
-	return map[string]any{"uuid": [2]string{"uuid", id}}, nil
+	o.txn.put(o.table, id, r)
+	return inserted(id), nil
 }
 
 // newUUID decides the UUID of an inserted row: the one asked for, the one that its name has
@@ -47,10 +50,12 @@ func (o *operation) newUUID() (string, *opError) {
 			id, ok = canonicalUUID(s)
 		}
 		if !ok {
-			return "", syntaxError(j, "\"uuid\" must be a UUID")
+			return "", syntaxError(j, "bad uuid")
 		}
-		if _, touched := o.txn.changed[o.table.name][id]; touched || o.txn.db.rows[o.table.name][id] != nil {
-			return "", failure("duplicate uuid", "This UUID would duplicate a UUID already present within the table or deleted within the same transaction.")
+		if _, touched := o.txn.changed[o.table][id]; touched || o.txn.db.tables[o.table].rows[id] != nil {
+			err := failure("duplicate uuid", "This UUID would duplicate a UUID already present within the table or deleted within the same transaction.")
+			err.Syntax = syntaxOf(j)
+			return "", err
 		}
 	}
 	name, ok := o.members["uuid-name"].(string)
@@ -73,34 +78,43 @@ func (o *operation) newUUID() (string, *opError) {
 	return o.txn.names[name].uuid, nil
 }
 
-func (o *operation) selectRows() (any, *opError) {
-	cols, err := o.columns()
-	if err != nil {
-		return nil, err
-	}
+// selectRows returns each combination of the columns once, as ovsdb-server does.
+func (o *operation) selectRows() (appender, *opError) {
 	rows, err := o.matching()
 	if err != nil {
 		return nil, err
 	}
-	out := make([]any, len(rows))
-	for i, r := range rows {
-		out[i] = r.json(o.table, cols)
-	}
-	return map[string]any{"rows": out}, nil
-}
-
-func (o *operation) update() (any, *opError) {
-	j, ok := o.members["row"]
-	if !ok {
-		return nil, o.missing("row")
-	}
-	cols, err := o.parseRow(j)
+	cols, err := o.columns("columns")
 	if err != nil {
 		return nil, err
 	}
-	for name := range cols {
-		if c := o.table.columns[name]; c == nil || !c.mutable {
-			err := constraint("Cannot update immutable column %s in table %s.", name, o.table.name)
+	var by []*column
+	if _, ok := o.members["sort"]; ok {
+		if by, err = o.columns("sort"); err != nil {
+			return nil, err
+		}
+	}
+	sortRows(rows, by)
+	if !slices.ContainsFunc(cols, func(c *column) bool { return c.index == indexUUID }) {
+		seen := map[string]bool{}
+		rows = slices.DeleteFunc(rows, func(r *row) bool {
+			key := fingerprint(cols, func(c *column) datum { return r.get(c) })
+			had := seen[key]
+			seen[key] = true
+			return had
+		})
+	}
+	return rowList{cols, rows}, nil
+}
+
+func (o *operation) update() (appender, *opError) {
+	cols, err := o.parseRow(o.members["row"])
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range cols {
+		if u.col.index < 0 || !u.col.mutable {
+			err := constraint("Cannot update immutable column %s in table %s.", u.col.name, o.table.name)
 			err.Syntax = syntaxOf(o.members)
 			return nil, err
 		}
@@ -110,13 +124,13 @@ func (o *operation) update() (any, *opError) {
 		return nil, err
 	}
 	for _, r := range rows {
-		o.txn.put(o.table.name, r.uuid, r.with(cols))
+		o.txn.put(o.table, r.uuid, r.with(cols...))
 	}
 	return count(len(rows)), nil
 }
 
-func (o *operation) mutate() (any, *opError) {
-	muts, err := parseMutations(o.members["mutations"], o.table, o.txn)
+func (o *operation) mutate() (appender, *opError) {
+	muts, err := parseMutations(o.list("mutations"), o.table, o.txn)
 	if err != nil {
 		return nil, err
 	}
@@ -126,98 +140,104 @@ func (o *operation) mutate() (any, *opError) {
 	}
 	for _, r := range rows {
 		for _, m := range muts {
-			d, err := m.apply(r.cols[m.col.name])
+			d, err := m.apply(r.get(m.col))
 			if err != nil {
 				return nil, err
 			}
-			r = r.with(map[string]datum{m.col.name: d})
+			r = r.with(update{m.col, d})
 		}
-		o.txn.put(o.table.name, r.uuid, r)
+		o.txn.put(o.table, r.uuid, r)
 	}
 	return count(len(rows)), nil
 }
 
-func (o *operation) delete() (any, *opError) {
+func (o *operation) delete() (appender, *opError) {
 	rows, err := o.matching()
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range rows {
-		o.txn.put(o.table.name, r.uuid, nil)
+		o.txn.put(o.table, r.uuid, nil)
 	}
 	return count(len(rows)), nil
 }
 
 // wait (RFC 7047 section 5.2.6) compares the rows that "where" selects with "rows", both as
 // sets and in the columns asked for.
-func (o *operation) wait() (any, *opError, *errBlocked) {
-	equal, err := o.rowsEqual()
+func (o *operation) wait() (appender, *opError) {
+	rows, err := o.matching()
 	if err != nil {
-		return nil, err, nil
+		return nil, err
+	}
+	cols, err := o.columns("columns")
+	if err != nil {
+		return nil, err
+	}
+	timeout, limited := parseInteger(o.members["timeout"])
+	if limited && timeout < 0 {
+		return nil, syntaxError(o.members["timeout"], "timeout must be nonnegative")
 	}
 	until, _ := o.members["until"].(string)
 	if until != "==" && until != "!=" {
-		return nil, syntaxError(o.members["until"], "\"until\" must be \"==\" or \"!=\""), nil
+		return nil, syntaxError(until, "\"until\" must be \"==\" or \"!=\"")
 	}
-	timeout, limited, err := o.integer("timeout")
-	switch {
-	case err != nil:
-		return nil, err, nil
-	case equal == (until == "=="):
-		return empty{}, nil, nil
-	case limited && timeout <= 0:
-		return nil, failure("timed out", "\"where\" clause test failed"), nil
-	case !limited:
-		timeout = -1
-	}
-	return nil, nil, &errBlocked{timeoutMS: timeout}
-}
-
-func timedOut(ms int64) *opError {
-	return failure("timed out", "\"wait\" timed out after %d ms", ms)
-}
-
-func (o *operation) rowsEqual() (bool, *opError) {
-	cols, err := o.columns()
+	want, err := o.expected(cols)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	list, ok := o.members["rows"].([]any)
-	if !ok {
-		return false, o.missing("rows")
+	got := make([]string, len(rows))
+	for i, r := range rows {
+		got[i] = fingerprint(cols, func(c *column) datum { return r.get(c) })
 	}
-	var want []string
-	for _, j := range list {
+	if slices.Equal(distinct(want), distinct(got)) == (until == "==") {
+		return empty{}, nil
+	}
+	return nil, o.notYet(timeout, limited)
+}
+
+// notYet answers a wait that does not hold: an error when its time is over.
+func (o *operation) notYet(timeoutMS int64, limited bool) *opError {
+	if limited && o.txn.waited >= time.Duration(min(timeoutMS, maxWaitMS))*time.Millisecond {
+		if o.txn.waited == 0 {
+			return failure("timed out", "\"where\" clause test failed")
+		}
+		return failure("timed out", "\"wait\" timed out after %d ms", o.txn.waited.Milliseconds())
+	}
+	if !limited {
+		timeoutMS = -1
+	}
+	o.txn.blocked = &errBlocked{timeoutMS: timeoutMS}
+	return nil
+}
+
+// maxWaitMS is the longest timeout that is told from none: a year.
+const maxWaitMS = 365 * 24 * 3600 * 1000
+
+// expected are the fingerprints of the member "rows"; columns not mentioned have their defaults.
+func (o *operation) expected(cols []*column) ([]string, *opError) {
+	var out []string
+	for _, j := range o.list("rows") {
 		given, err := o.parseRow(j)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		want = append(want, o.fingerprint(cols, given))
+		out = append(out, fingerprint(cols, func(c *column) datum {
+			for _, u := range given {
+				if u.col.index == c.index {
+					return u.to
+				}
+			}
+			return *c.zero
+		}))
 	}
-	rows, err := o.matching()
-	if err != nil {
-		return false, err
-	}
-	var got []string
-	for _, r := range rows {
-		got = append(got, o.fingerprint(cols, map[string]datum{
-			"_uuid": r.get("_uuid"), "_version": r.get("_version")}, r.cols))
-	}
-	return slices.Equal(distinct(want), distinct(got)), nil
+	return out, nil
 }
 
-// fingerprint is equal for rows that are equal in cols; a column that none of the parts holds
-// counts with its default.
-func (o *operation) fingerprint(cols []string, parts ...map[string]datum) string {
+// fingerprint is equal for rows that are equal in cols.
+func fingerprint(cols []*column, get func(*column) datum) string {
 	var b strings.Builder
 	for _, c := range cols {
-		d := defaultDatum(o.table.column(c).typ)
-		for _, p := range parts {
-			if v, ok := p[c]; ok {
-				d = v
-			}
-		}
-		b.WriteString(d.String())
+		b.WriteString(get(c).String())
 		b.WriteByte(0)
 	}
 	return b.String()
@@ -226,4 +246,32 @@ func (o *operation) fingerprint(cols []string, parts ...map[string]datum) string
 func distinct(s []string) []string {
 	slices.Sort(s)
 	return slices.Compact(s)
+}
+
+func (o *operation) comment() (appender, *opError) {
+	text, _ := o.members["comment"].(string)
+	o.txn.comment = append(o.txn.comment, text)
+	return empty{}, nil
+}
+
+// commit: what is durable is on the disk before the answer; a database in memory cannot be.
+func (o *operation) commit() (appender, *opError) {
+	durable, _ := o.members["durable"].(bool)
+	if durable && o.txn.db.file == nil {
+		return nil, failure("not supported", "the database is kept in memory")
+	}
+	o.txn.durable = o.txn.durable || durable
+	return empty{}, nil
+}
+
+func (o *operation) abort() (appender, *opError) {
+	return nil, failure("aborted", "aborted by request")
+}
+
+func (o *operation) assert() (appender, *opError) {
+	lock, _ := o.members["lock"].(string)
+	if !o.txn.owns(lock) {
+		return nil, failure("not owner", "Asserted lock %s not held.", lock)
+	}
+	return empty{}, nil
 }

@@ -5,15 +5,8 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
-	"os"
-	"path/filepath"
-	"strings"
-	"syscall"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/ovnsim/nbdb"
@@ -26,8 +19,17 @@ var serverSchema []byte
 
 // Config is what the server needs to know.
 type Config struct {
-	Listen string   // path of the unix socket for OVSDB clients, mode 0600; "unix:PATH" too
+	// Listen is the address for OVSDB clients: PATH, unix:PATH or punix:PATH for a socket of mode 0600,
+	// ptcp:PORT[:IP], pssl:PORT[:IP]; without an IP it is loopback alone.
+	Listen string
+	Also   []string // more such addresses
+	TLS    TLS      // for pssl
 	Ctl    string   // path of the control socket; empty: none
+	// DB is the file that keeps the northbound database, in the format of ovsdb-server's standalone
+	// databases; empty: it is kept in memory.
+	DB string
+	// Northd says that a real ovn-northd reads the database: then it, not the server, answers `--wait`.
+	Northd bool
 	Log    *ctl.Log // nil: a log of its own
 }
 
@@ -38,21 +40,31 @@ type Status struct {
 	Rows     map[string]int `json:"rows"` // of OVN_Northbound, tables without rows left out
 }
 
-// Run serves until ctx ends. The database begins empty, but for the row of NB_Global.
-func Run(ctx context.Context, cfg Config) error {
+// Run serves until ctx ends. A new database is empty but for the row of NB_Global.
+func Run(ctx context.Context, cfg Config) (err error) {
 	if cfg.Log == nil {
 		cfg.Log = ctl.NewLog("ovn-nb")
 	}
-	s, err := newServer(cfg.Log)
+	nb, err := openNorthbound(cfg)
 	if err != nil {
 		return err
 	}
-	l, err := listen(ctx, cfg.Listen)
+	if nb.file != nil {
+		defer func() { err = errors.Join(err, nb.file.close()) }()
+	}
+	s, err := newServer(cfg.Log, nb)
+	if err != nil {
+		return err
+	}
+	s.northd = cfg.Northd
+	listeners, err := listenAll(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.serve(ctx, l) })
+	for _, l := range listeners {
+		g.Go(func() error { return s.serve(ctx, l) })
+	}
 	if cfg.Ctl != "" {
 		c := ctl.Server{Log: cfg.Log, State: func() (any, error) { return s.status(), nil }}
 		g.Go(func() error { return c.Serve(ctx, cfg.Ctl) })
@@ -60,26 +72,19 @@ func Run(ctx context.Context, cfg Config) error {
 	return g.Wait()
 }
 
-// listen makes the socket; it is never open to others, not even between two system calls.
-func listen(ctx context.Context, path string) (net.Listener, error) {
-	path = strings.TrimPrefix(path, "unix:")
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("make directory of OVSDB socket: %w", err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove stale OVSDB socket: %w", err)
-	}
-	// The mode is set before bind gives the socket a name.
-	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var chmodErr error
-		err := c.Control(func(fd uintptr) { chmodErr = unix.Fchmod(int(fd), 0o600) })
-		return errors.Join(err, chmodErr)
-	}}
-	l, err := private.Listen(ctx, "unix", path)
+func openNorthbound(cfg Config) (*database, error) {
+	sch, err := parseSchema(nbdb.SchemaJSON)
 	if err != nil {
-		return nil, fmt.Errorf("listen for OVSDB clients: %w", err)
+		return nil, err
 	}
-	return l, nil
+	if cfg.DB == "" {
+		return newDatabase(sch), nil
+	}
+	db, note, err := openDatabase(cfg.DB, sch)
+	if note != "" {
+		cfg.Log.Add("database-recovered", cfg.DB, note)
+	}
+	return db, err
 }
 
 func (s *server) status() Status {
@@ -89,29 +94,32 @@ func (s *server) status() Status {
 	for c := range s.conns {
 		st.Monitors += len(c.monitors)
 	}
-	for table, rows := range s.dbs["OVN_Northbound"].rows {
-		if len(rows) > 0 {
-			st.Rows[table] = len(rows)
+	nb := s.dbs["OVN_Northbound"]
+	for ts, content := range nb.tables {
+		if n := len(content.rows); n > 0 {
+			st.Rows[ts.name] = n
 		}
 	}
 	return st
 }
 
 // fill makes the databases and the rows that every server has.
-func (s *server) fill() error {
-	for _, raw := range [][]byte{nbdb.SchemaJSON, serverSchema} {
-		sch, err := parseSchema(raw)
-		if err != nil {
-			return err
-		}
-		s.dbs[sch.name] = newDatabase(sch)
-	}
-	if err := s.insert("OVN_Northbound", "NB_Global", map[string]any{}); err != nil {
+func (s *server) fill(nb *database) error {
+	sch, err := parseSchema(serverSchema)
+	if err != nil {
 		return err
 	}
+	for _, db := range []*database{nb, newDatabase(sch)} {
+		s.dbs[db.schema.name] = db
+	}
+	if len(nb.rows("NB_Global")) == 0 {
+		if err := s.insert(nb.schema.name, "NB_Global", map[string]any{}); err != nil {
+			return err
+		}
+	}
 	for name, db := range s.dbs {
-		err := s.insert("_Server", "Database", map[string]any{
-			"name": name, "model": "standalone", "connected": true, "leader": true, "schema": string(db.schema.raw),
+		err := s.insert(sch.name, "Database", map[string]any{
+			"name": name, "model": "standalone", "connected": true, "leader": true, "schema": string(oneLine(db.schema.raw)),
 		})
 		if err != nil {
 			return err

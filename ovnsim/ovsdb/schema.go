@@ -3,36 +3,45 @@ package ovsdb
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 )
 
 // A schema is a database schema (RFC 7047 section 3.2) made ready for checking values.
 type schema struct {
-	name   string
-	raw    json.RawMessage
-	tables map[string]*tableSchema
+	name    string
+	version string
+	raw     json.RawMessage
+	tables  map[string]*tableSchema
 }
 
 type tableSchema struct {
 	name    string
 	columns map[string]*column
-	indexes [][]string
+	order   []*column // by name; a column's place is its index in a row
+	indexes [][]*column
 	maxRows int
 	root    bool
-	// weakFrom are the columns of any table that hold weak references to this table.
-	weakFrom []columnOf
-}
-
-type columnOf struct {
-	table string
-	col   *column
+	refs    []*column // those that hold references
+	// weakFrom are the tables with columns that hold weak references to this table.
+	weakFrom []string
 }
 
 type column struct {
-	name    string
-	typ     columnType
-	mutable bool
+	name      string
+	index     int // in a row; < 0 for the columns that no schema lists
+	typ       columnType
+	mutable   bool
+	ephemeral bool   // not kept in the database's file
+	zero      *datum // what an insert leaves that does not mention the column
 }
+
+// Places of the two columns that every table has and no schema lists.
+const (
+	indexUUID    = -1
+	indexVersion = -2
+)
 
 // columnType is an RFC 7047 <type>. A nil value means a scalar or a set, otherwise a map.
 type columnType struct {
@@ -48,7 +57,7 @@ func (t columnType) composite() bool { return t.max > 1 }
 func (t columnType) String() string {
 	class, elems := "set", t.key.kind.String()
 	if t.value != nil {
-		class, elems = "map", elems+"-"+t.value.kind.String()+" pair"
+		class, elems = "map", "("+elems+", "+t.value.kind.String()+") pair"
 	}
 	switch {
 	case t.scalar():
@@ -72,16 +81,19 @@ type baseType struct {
 	minLen, maxLen   int64
 	refTable         string
 	strong           bool
+	free             bool // none of the constraints above
 }
 
 func (b *baseType) ref(strong bool) bool { return b != nil && b.refTable != "" && b.strong == strong }
 
 type rawSchema struct {
-	Name   string `json:"name"`
-	Tables map[string]struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Tables  map[string]struct {
 		Columns map[string]struct {
-			Type    json.RawMessage `json:"type"`
-			Mutable *bool           `json:"mutable"`
+			Type      json.RawMessage `json:"type"`
+			Mutable   *bool           `json:"mutable"`
+			Ephemeral bool            `json:"ephemeral"`
 		} `json:"columns"`
 		MaxRows *int       `json:"maxRows"`
 		IsRoot  bool       `json:"isRoot"`
@@ -108,10 +120,10 @@ func parseSchema(data []byte) (*schema, error) {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, fmt.Errorf("parse database schema: %w", err)
 	}
-	s := &schema{name: raw.Name, raw: data, tables: map[string]*tableSchema{}}
+	s := &schema{name: raw.Name, version: raw.Version, raw: data, tables: map[string]*tableSchema{}}
 	anyRoot := false
 	for name, rt := range raw.Tables {
-		t := &tableSchema{name: name, columns: map[string]*column{}, indexes: rt.Indexes, maxRows: math.MaxInt, root: rt.IsRoot}
+		t := &tableSchema{name: name, columns: map[string]*column{}, maxRows: math.MaxInt, root: rt.IsRoot}
 		anyRoot = anyRoot || rt.IsRoot
 		if rt.MaxRows != nil {
 			t.maxRows = *rt.MaxRows
@@ -121,7 +133,11 @@ func parseSchema(data []byte) (*schema, error) {
 			if err != nil {
 				return nil, fmt.Errorf("parse column %s of table %s: %w", cname, name, err)
 			}
-			t.columns[cname] = &column{name: cname, typ: typ, mutable: rc.Mutable == nil || *rc.Mutable}
+			zero := defaultDatum(typ)
+			t.columns[cname] = &column{name: cname, typ: typ, mutable: rc.Mutable == nil || *rc.Mutable, ephemeral: rc.Ephemeral, zero: &zero}
+		}
+		if err := t.arrange(rt.Indexes); err != nil {
+			return nil, err
 		}
 		s.tables[name] = t
 	}
@@ -129,20 +145,50 @@ func parseSchema(data []byte) (*schema, error) {
 	return s, nil
 }
 
+// arrange gives each column its place and finds the columns of the indexes.
+func (t *tableSchema) arrange(indexes [][]string) error {
+	for i, name := range slices.Sorted(maps.Keys(t.columns)) {
+		c := t.columns[name]
+		c.index = i
+		t.order = append(t.order, c)
+		if c.typ.key.refTable != "" || c.typ.value != nil && c.typ.value.refTable != "" {
+			t.refs = append(t.refs, c)
+		}
+	}
+	for _, names := range indexes {
+		var cols []*column
+		for _, name := range names {
+			c := t.columns[name]
+			if c == nil {
+				return fmt.Errorf("parse indexes of table %s: no column %s", t.name, name)
+			}
+			cols = append(cols, c)
+		}
+		t.indexes = append(t.indexes, cols)
+	}
+	return nil
+}
+
 // link fills in what one table says about another. A schema without any isRoot has only root
 // tables (RFC 7047 section 3.2).
 func (s *schema) link(anyRoot bool) {
 	for _, t := range s.tables {
 		t.root = t.root || !anyRoot
-		for _, c := range t.columns {
+		for _, c := range t.refs {
 			for _, b := range []*baseType{&c.typ.key, c.typ.value} {
-				if b.ref(false) && s.tables[b.refTable] != nil {
-					to := s.tables[b.refTable]
-					to.weakFrom = append(to.weakFrom, columnOf{table: t.name, col: c})
+				if to := s.tables[refTable(b)]; to != nil && b.ref(false) && !slices.Contains(to.weakFrom, t.name) {
+					to.weakFrom = append(to.weakFrom, t.name)
 				}
 			}
 		}
 	}
+}
+
+func refTable(b *baseType) string {
+	if b == nil {
+		return ""
+	}
+	return b.refTable
 }
 
 func parseColumnType(data json.RawMessage) (columnType, error) {
@@ -204,6 +250,8 @@ func parseBase(data json.RawMessage) (baseType, error) {
 	setIf(&b.minLen, raw.MinLength)
 	setIf(&b.maxLen, raw.MaxLength)
 	if raw.Enum == nil {
+		b.free = b.minInt == math.MinInt64 && b.maxInt == math.MaxInt64 && math.IsInf(b.minReal, -1) && math.IsInf(b.maxReal, 1) &&
+			b.minLen == 0 && b.maxLen == math.MaxInt64
 		return b, nil
 	}
 	j, err := decodeJSON(raw.Enum)
@@ -229,15 +277,20 @@ func baseOf(k kind) baseType {
 	return baseType{kind: k, minInt: math.MinInt64, maxInt: math.MaxInt64, minReal: math.Inf(-1), maxReal: math.Inf(1), maxLen: math.MaxInt64}
 }
 
-// typeUUID is the type of the column _uuid and _version, which no schema lists.
-func uuidColumn(name string) *column {
-	return &column{name: name, typ: columnType{key: baseOf(kindUUID), min: 1, max: 1}}
+// uuidColumn is a column that every table has and no schema lists.
+func uuidColumn(name string, index int) *column {
+	typ := columnType{key: baseOf(kindUUID), min: 1, max: 1}
+	zero := defaultDatum(typ)
+	return &column{name: name, index: index, typ: typ, zero: &zero}
 }
 
 // column finds a column by name, the two that every table has included.
 func (t *tableSchema) column(name string) *column {
-	if name == "_uuid" || name == "_version" {
-		return uuidColumn(name)
+	switch name {
+	case "_uuid":
+		return uuidColumn(name, indexUUID)
+	case "_version":
+		return uuidColumn(name, indexVersion)
 	}
 	return t.columns[name]
 }

@@ -9,22 +9,23 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/spklab/spklab/ctl"
 )
 
-// Limits of what clients may ask for.
+// Limits of what clients may ask for; those of messages stand in frame.go.
 const (
-	maxMessage  = 32 << 20 // bytes of one JSON-RPC message
 	maxConns    = 256      // clients at a time
 	maxMonitors = 64       // of one client
 	maxLocks    = 64       // of one client
 	maxWaiting  = 16       // blocked transactions of one client
-	maxBacklog  = 4096     // messages that a client has not read; then it is disconnected
-	// maxBacklogBytes bounds the same in bytes; a single message may exceed it.
-	maxBacklogBytes = 32 << 20
+	maxBacklog  = 32 << 20 // bytes that a client has not read; then it is disconnected
+	// maxBacklogAll is the same for all clients together; then those with much unread are disconnected.
+	maxBacklogAll = 256 << 20
 )
 
 // server holds the databases and the clients. One mutex covers everything, so that every
@@ -32,20 +33,25 @@ const (
 type server struct {
 	log *ctl.Log
 	id  string
+	// northd is whether a real ovn-northd answers nb_cfg.
+	northd bool
+	pool   pool
+	unread atomic.Int64
 
 	mu      sync.Mutex
 	dbs     map[string]*database
 	conns   map[*conn]bool
-	locks   map[string][]*conn // the owner first, then who waits
-	changed chan struct{}      // closed and replaced when a database changes
+	locks   map[string][]*waiter // the owner first, then who waits
+	changed chan struct{}        // closed and replaced when a database changes
 }
 
-func newServer(log *ctl.Log) (*server, error) {
+// newServer makes a server with the northbound database nb and one that describes the server.
+func newServer(log *ctl.Log, nb *database) (*server, error) {
 	s := &server{
 		log: log, id: uuid.NewString(), dbs: map[string]*database{}, conns: map[*conn]bool{},
-		locks: map[string][]*conn{}, changed: make(chan struct{}),
+		locks: map[string][]*waiter{}, changed: make(chan struct{}),
 	}
-	return s, s.fill()
+	return s, s.fill(nb)
 }
 
 // serve accepts clients until ctx ends.
@@ -89,25 +95,40 @@ func (s *server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	for _, name := range slices.Sorted(maps.Keys(s.locks)) {
+	for _, name := range slices.Sorted(maps.Keys(c.locks)) {
 		s.releaseLocked(c, name)
 	}
 }
 
 // transactLocked runs the operations of one transact request and tells the monitors.
-func (s *server) transactLocked(c *conn, db *database, ops []any) ([]any, *errBlocked) {
-	owns := func(lock string) bool { q := s.locks[lock]; return len(q) > 0 && q[0] == c }
+func (s *server) transactLocked(c *conn, db *database, ops []any, waited time.Duration) (operationResults, *errBlocked) {
+	owns := func(lock string) bool { q := s.locks[lock]; return len(q) > 0 && q[0].c == c }
 	t := newTxn(db, owns)
-	t.client = true
+	t.client, t.waited = true, waited
 	results, changes, blocked := t.run(ops)
 	if blocked != nil {
 		return nil, blocked
 	}
 	s.publishLocked(db, changes)
-	if len(changes) > 0 {
+	if len(changes) > 0 && !s.northd {
 		s.followLocked(db, changes)
 	}
+	if err := db.compactIfLarge(); err != nil {
+		s.log.Add("database-not-compacted", db.schema.name, err.Error())
+	}
 	return results, nil
+}
+
+// operationResults are the answer to transact.
+type operationResults []appender
+
+func (r operationResults) appendJSON(b []byte) []byte {
+	return appendList(b, r, func(b []byte, e appender) []byte {
+		if e == nil {
+			return append(b, "null"...)
+		}
+		return e.appendJSON(b)
+	})
 }
 
 // publishLocked sends the changes of one transaction to whoever monitors them.
@@ -135,8 +156,8 @@ func (s *server) followLocked(db *database, changes []change) {
 		if ch.table.name != "NB_Global" || ch.new == nil {
 			continue
 		}
-		cfg := ch.new.cols["nb_cfg"]
-		if ch.new.cols["hv_cfg"].equal(cfg) && ch.new.cols["sb_cfg"].equal(cfg) {
+		cfg := ch.new.get(ch.table.columns["nb_cfg"])
+		if ch.new.get(ch.table.columns["hv_cfg"]).equal(cfg) && ch.new.get(ch.table.columns["sb_cfg"]).equal(cfg) {
 			continue
 		}
 		n := cfg.keys[0].num
@@ -150,40 +171,50 @@ func (s *server) followLocked(db *database, changes []change) {
 
 func number(n int64) json.Number { return json.Number(fmt.Sprint(n)) }
 
+// waiter is a client's place in the queue for a lock.
+type waiter struct {
+	c *conn
+	// stole says how it came by its place: robbed in turn, it does not wait for the lock to come back.
+	stole bool
+}
+
 // lockLocked queues c for a lock; steal puts it first.
 func (s *server) lockLocked(c *conn, name string, steal bool) (bool, *opError) {
-	q := s.locks[name]
-	if slices.Contains(q, c) {
-		return false, syntaxError(name, "must issue \"unlock\" before new \"lock\"")
-	}
-	if c.held >= maxLocks {
+	if len(c.locks) >= maxLocks {
 		return false, failure("resources exhausted", "more than %d locks", maxLocks)
 	}
-	c.held++
+	w, q := &waiter{c: c, stole: steal}, s.locks[name]
+	c.locks[name] = w
 	if !steal || len(q) == 0 {
-		s.locks[name] = append(q, c)
+		s.locks[name] = append(q, w)
 		return len(q) == 0, nil
 	}
-	q[0].notify("stolen", name)
-	q[0].held--
-	q[0] = c
+	victim := q[0]
+	victim.c.notify("stolen", word(name))
+	if victim.stole {
+		q = q[1:]
+	}
+	s.locks[name] = append([]*waiter{w}, q...)
 	return true, nil
 }
 
-// releaseLocked takes c out of a lock's queue.
+// releaseLocked takes back what c asked for; false when it has not asked.
 func (s *server) releaseLocked(c *conn, name string) bool {
-	q := s.locks[name]
-	i := slices.Index(q, c)
-	if i < 0 {
+	w, q := c.locks[name], s.locks[name]
+	if w == nil {
 		return false
 	}
-	c.held--
+	delete(c.locks, name)
+	i := slices.Index(q, w)
+	if i < 0 {
+		return true // stolen
+	}
 	q = slices.Delete(q, i, i+1)
 	s.locks[name] = q
 	if len(q) == 0 {
 		delete(s.locks, name)
 	} else if i == 0 {
-		q[0].notify("locked", name)
+		q[0].c.notify("locked", word(name))
 	}
 	return true
 }

@@ -1,8 +1,7 @@
 package ovsdb
 
 import (
-	"maps"
-	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -10,51 +9,95 @@ import (
 // A row is one row of a table. It is never changed: a changed row is another row.
 type row struct {
 	uuid, version string
-	cols          map[string]datum // every column of the schema
+	cols          []*datum // every column of the schema, at its place
 }
 
 // get returns a column, _uuid and _version included.
-func (r *row) get(col string) datum {
-	switch col {
-	case "_uuid":
-		return datum{keys: []atom{{kind: kindUUID, text: r.uuid}}}
-	case "_version":
-		return datum{keys: []atom{{kind: kindUUID, text: r.version}}}
+func (r *row) get(c *column) datum {
+	switch c.index {
+	case indexUUID:
+		return datum{keys: []atom{uuidAtom(r.uuid)}}
+	case indexVersion:
+		return datum{keys: []atom{uuidAtom(r.version)}}
 	}
-	return r.cols[col]
+	return *r.cols[c.index]
 }
 
-// with returns a copy of r with col set to d.
-func (r *row) with(cols map[string]datum) *row {
-	out := &row{uuid: r.uuid, version: r.version, cols: maps.Clone(r.cols)}
-	maps.Copy(out.cols, cols)
+// update is new content for a column.
+type update struct {
+	col *column
+	to  datum
+}
+
+// with returns a copy of r with some columns changed.
+func (r *row) with(updates ...update) *row {
+	out := &row{uuid: r.uuid, version: r.version, cols: make([]*datum, len(r.cols))}
+	copy(out.cols, r.cols)
+	for _, u := range updates {
+		out.cols[u.col.index] = u.col.hold(u.to)
+	}
 	return out
 }
 
-// json is the row in the notation of RFC 7047.
-func (r *row) json(t *tableSchema, cols []string) map[string]any {
-	out := make(map[string]any, len(cols))
-	for _, c := range cols {
-		out[c] = r.get(c).json(t.column(c).typ)
+// hold is d for a row to keep: what is empty or the default takes no memory.
+func (c *column) hold(d datum) *datum {
+	if d.equal(*c.zero) {
+		return c.zero
 	}
-	return out
+	return &d
+}
+
+// appendColumns writes the row in the notation of RFC 7047.
+func (r *row) appendColumns(b []byte, cols []*column) []byte {
+	b = append(b, '{')
+	for i, c := range cols {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, c.name), ':')
+		b = r.get(c).appendJSON(b)
+	}
+	return append(b, '}')
+}
+
+// A table is the content of one table.
+type table struct {
+	rows map[string]*row // by UUID
+	// indexes find the row of a key, one map an index of the schema.
+	indexes []map[string]string
 }
 
 // A database is the content of one schema. It is not safe for concurrent use.
 type database struct {
-	schema *schema
-	rows   map[string]map[string]*row // by table, by UUID
-	strong map[string]int             // strong references to a row, by its UUID
+	schema     *schema
+	operations map[string]handler
+	tables     map[*tableSchema]*table
+	// strong and weak count the references to a row by its UUID; those of a row to itself are left out.
+	strong, weak map[string]int
 	// txn is the last transaction that changed something.
-	txn string
+	txn     string
+	history history
+	file    *file // nil: memory alone
 }
 
 func newDatabase(s *schema) *database {
-	db := &database{schema: s, rows: map[string]map[string]*row{}, strong: map[string]int{}, txn: zeroUUID}
-	for t := range s.tables {
-		db.rows[t] = map[string]*row{}
+	db := &database{schema: s, operations: operations(), tables: map[*tableSchema]*table{}, strong: map[string]int{}, weak: map[string]int{}, txn: zeroUUID}
+	for _, ts := range s.tables {
+		t := &table{rows: map[string]*row{}, indexes: make([]map[string]string, len(ts.indexes))}
+		for i := range t.indexes {
+			t.indexes[i] = map[string]string{}
+		}
+		db.tables[ts] = t
 	}
 	return db
+}
+
+// rows are the rows of a table by name, nil for a name that is none.
+func (db *database) rows(name string) map[string]*row {
+	if ts := db.schema.tables[name]; ts != nil {
+		return db.tables[ts].rows
+	}
+	return nil
 }
 
 // A change is what a transaction did to one row; old is nil for an insertion, new for a deletion.
@@ -63,43 +106,123 @@ type change struct {
 	old, new *row
 }
 
-// sortedUUIDs makes the order of rows in answers stable.
-func sortedUUIDs(rows map[string]*row) []string { return slices.Sorted(maps.Keys(rows)) }
+// id is the UUID of the row.
+func (c *change) id() string {
+	if c.new != nil {
+		return c.new.uuid
+	}
+	return c.old.uuid
+}
+
+// changed says whether a column differs between the old and the new row.
+func (c *change) changed(col *column) bool {
+	a, b := c.old.cols[col.index], c.new.cols[col.index]
+	return a != b && !a.equal(*b)
+}
+
+func (c *change) any() bool {
+	for _, col := range c.table.order {
+		if c.changed(col) {
+			return true
+		}
+	}
+	return false
+}
 
 // apply puts the rows of a checked transaction into the database.
 func (db *database) apply(changes []change) {
 	if len(changes) == 0 {
 		return
 	}
+	before := db.txn
 	db.txn = uuid.NewString()
 	for i := range changes {
 		c := &changes[i]
-		if c.new == nil {
-			delete(db.rows[c.table.name], c.old.uuid)
-			delete(db.strong, c.old.uuid)
-			continue
+		t := db.tables[c.table]
+		eachReference(c, func(r reference) { db.count(r) })
+		if c.old != nil {
+			t.unindex(c.table, c.old)
 		}
-		c.new.version = uuid.NewString()
-		db.rows[c.table.name][c.new.uuid] = c.new
+		if c.new == nil {
+			delete(t.rows, c.old.uuid)
+		}
+	}
+	for i := range changes {
+		c := &changes[i]
+		if c.new != nil {
+			c.new.version = uuid.NewString()
+			db.tables[c.table].rows[c.new.uuid] = c.new
+			db.tables[c.table].index(c.table, c.new)
+		}
+	}
+	db.history.add(before, changes)
+}
+
+func (db *database) count(r reference) {
+	counts := db.weak
+	if r.base.strong {
+		counts = db.strong
+	}
+	if counts[r.to] += r.delta; counts[r.to] == 0 {
+		delete(counts, r.to)
 	}
 }
 
-// eachRef calls f for each reference of the wanted strength that r holds.
-func eachRef(t *tableSchema, r *row, strong bool, f func(c *column, table, to string)) {
-	if r == nil {
-		return
+func indexKey(r *row, cols []*column) string {
+	var b strings.Builder
+	for _, c := range cols {
+		b.WriteString(r.cols[c.index].String())
+		b.WriteByte(0)
 	}
-	for name, c := range t.columns {
-		d := r.cols[name]
-		if c.typ.key.ref(strong) {
-			for _, a := range d.keys {
-				f(c, c.typ.key.refTable, a.text)
-			}
+	return b.String()
+}
+
+func (t *table) index(ts *tableSchema, r *row) {
+	for i, cols := range ts.indexes {
+		t.indexes[i][indexKey(r, cols)] = r.uuid
+	}
+}
+
+func (t *table) unindex(ts *tableSchema, r *row) {
+	for i, cols := range ts.indexes {
+		if key := indexKey(r, cols); t.indexes[i][key] == r.uuid {
+			delete(t.indexes[i], key)
 		}
-		if c.typ.value.ref(strong) {
-			for _, a := range d.values {
-				f(c, c.typ.value.refTable, a.text)
-			}
+	}
+}
+
+// A reference is one that a row gained (delta 1) or lost (-1).
+type reference struct {
+	col   *column
+	base  *baseType
+	to    string // the UUID of a row of base.refTable
+	delta int
+}
+
+// eachReference calls f for each reference to another row that c makes or takes away.
+func eachReference(c *change, f func(reference)) {
+	for _, col := range c.table.refs {
+		var old, new datum
+		if c.old != nil {
+			old = *c.old.cols[col.index]
 		}
+		if c.new != nil {
+			new = *c.new.cols[col.index]
+		}
+		if c.old != nil && c.new != nil && c.old.cols[col.index] == c.new.cols[col.index] {
+			continue
+		}
+		apart(old, new, func(d datum, i int, inNew bool) {
+			delta := -1
+			if inNew {
+				delta = 1
+			}
+			if col.typ.key.refTable != "" && d.keys[i].text != c.id() {
+				f(reference{col, &col.typ.key, d.keys[i].text, delta})
+			}
+			if col.typ.value != nil && col.typ.value.refTable != "" && d.values[i].text != c.id() {
+				f(reference{col, col.typ.value, d.values[i].text, delta})
+			}
+		})
 	}
 }

@@ -1,11 +1,10 @@
 package ovsdb
 
 import (
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -15,9 +14,13 @@ import (
 type txn struct {
 	db      *database
 	owns    func(lock string) bool
-	client  bool                       // not the server itself
-	changed map[string]map[string]*row // by table, by UUID; nil = deleted
+	client  bool                             // not the server itself
+	waited  time.Duration                    // since the request came
+	changed map[*tableSchema]map[string]*row // by UUID; nil = deleted
 	names   map[string]*named
+	comment []string
+	durable bool
+	blocked *errBlocked // a "wait" does not hold
 }
 
 // named is a row name of this transaction: "uuid-name" where it is inserted, "named-uuid"
@@ -32,10 +35,11 @@ type errBlocked struct {
 	timeoutMS int64 // < 0: no limit
 }
 
+// Error implements error.
 func (e *errBlocked) Error() string { return "wait does not hold" }
 
 func newTxn(db *database, owns func(string) bool) *txn {
-	return &txn{db: db, owns: owns, changed: map[string]map[string]*row{}, names: map[string]*named{}}
+	return &txn{db: db, owns: owns, changed: map[*tableSchema]map[string]*row{}, names: map[string]*named{}}
 }
 
 // resolve implements resolver.
@@ -48,15 +52,23 @@ func (t *txn) resolve(name string) string {
 	return n.uuid
 }
 
+// known implements resolver.
+func (t *txn) known(table, id string) string {
+	if r := t.db.rows(table)[id]; r != nil {
+		return r.uuid
+	}
+	return id
+}
+
 // run executes operations. results has one element an operation (nil after a failed one) and
-// one more when the commit failed. On success the changes are in the database. A non-nil error
-// says that the transaction has to be tried again when the database has changed.
-func (t *txn) run(ops []any) (results []any, changes []change, blocked *errBlocked) {
-	results = make([]any, len(ops))
+// one more when the commit failed. On success the changes are in the database and in its file.
+// blocked says that the transaction has to be tried again when the database has changed.
+func (t *txn) run(ops []any) (results []appender, changes []change, blocked *errBlocked) {
+	results = make([]appender, len(ops))
 	for i, j := range ops {
-		res, opErr, wait := t.operation(j, i, len(ops))
-		if wait != nil {
-			return nil, nil, wait
+		res, opErr := t.operation(j, i, len(ops))
+		if t.blocked != nil {
+			return nil, nil, t.blocked
 		}
 		if opErr != nil {
 			results[i] = opErr
@@ -65,46 +77,14 @@ func (t *txn) run(ops []any) (results []any, changes []change, blocked *errBlock
 		results[i] = res
 	}
 	changes, opErr := t.commit()
+	if opErr == nil {
+		opErr = t.db.store(changes, t.comment, t.durable)
+	}
 	if opErr != nil {
 		return append(results, opErr), nil, nil
 	}
 	t.db.apply(changes)
 	return results, changes, nil
-}
-
-// empty is the result of an operation that has nothing to say.
-type empty struct{}
-
-func (t *txn) operation(j any, i, n int) (any, *opError, *errBlocked) {
-	m, ok := j.(map[string]any)
-	o := operation{txn: t, members: m, place: fmt.Sprintf("Parsing ovsdb operation %d of %d failed: ", i+1, n)}
-	if !ok {
-		return nil, failure("syntax error", "%sObject expected.", o.place), nil
-	}
-	name, ok := m["op"].(string)
-	if !ok {
-		return nil, o.missing("op"), nil
-	}
-	run, ok := operations()[name]
-	if !ok {
-		return nil, o.syntax("No operation \"%s\"", name), nil
-	}
-	if err := o.only(run.members); err != nil {
-		return nil, err, nil
-	}
-	if run.table {
-		if err := o.setTable(); err != nil {
-			return nil, err, nil
-		}
-	}
-	if name == "wait" {
-		return o.wait()
-	}
-	res, err := run.do(&o)
-	if err == nil && run.writes {
-		err = t.writable(name)
-	}
-	return res, err, nil
 }
 
 // writable refuses clients the database that describes the server.
@@ -115,215 +95,64 @@ func (t *txn) writable(op string) *opError {
 	return nil
 }
 
-// handler is one operation of RFC 7047 section 5.2.
-type handler struct {
-	members []string // allowed beside "op"
-	table   bool     // "table" is required
-	writes  bool     // a reserved database refuses it
-	do      func(*operation) (any, *opError)
-}
-
-func operations() map[string]handler {
-	return map[string]handler{
-		"insert":  {[]string{"table", "row", "uuid-name", "uuid"}, true, true, (*operation).insert},
-		"select":  {[]string{"table", "where", "columns"}, true, false, (*operation).selectRows},
-		"update":  {[]string{"table", "where", "row"}, true, true, (*operation).update},
-		"mutate":  {[]string{"table", "where", "mutations"}, true, true, (*operation).mutate},
-		"delete":  {[]string{"table", "where"}, true, true, (*operation).delete},
-		"wait":    {[]string{"table", "where", "columns", "until", "rows", "timeout"}, true, false, nil},
-		"comment": {[]string{"comment"}, false, false, (*operation).comment},
-		"commit":  {[]string{"durable"}, false, true, (*operation).commit},
-		"abort":   {nil, false, false, (*operation).abort},
-		"assert":  {[]string{"lock"}, false, false, (*operation).assert},
-	}
-}
-
-// operation is one operation with its members.
-type operation struct {
-	txn     *txn
-	members map[string]any
-	table   *tableSchema
-	place   string // begins the messages about it
-}
-
-// syntax is an error about the operation as a whole.
-func (o *operation) syntax(format string, args ...any) *opError {
-	return syntaxError(o.members, "%s", o.place+fmt.Sprintf(format, args...))
-}
-
-func (o *operation) missing(member string) *opError {
-	return o.syntax("Required '%s' member is missing.", member)
-}
-
-func (o *operation) only(allowed []string) *opError {
-	for _, m := range slices.Sorted(maps.Keys(o.members)) {
-		if m != "op" && !slices.Contains(allowed, m) {
-			return o.syntax("Member '%s' is present but not allowed here.", m)
-		}
-	}
-	return nil
-}
-
-func (o *operation) setTable() *opError {
-	name, ok := o.members["table"].(string)
-	if !ok {
-		return o.missing("table")
-	}
-	if o.table = o.txn.db.schema.tables[name]; o.table == nil {
-		return o.syntax("No table named %s.", name)
-	}
-	return nil
-}
-
 // view returns a row as this transaction sees it.
-func (t *txn) view(table, id string) *row {
-	if r, ok := t.changed[table][id]; ok {
+func (t *txn) view(ts *tableSchema, id string) *row {
+	if r, ok := t.changed[ts][id]; ok {
 		return r
 	}
-	return t.db.rows[table][id]
+	if content := t.db.tables[ts]; content != nil {
+		return content.rows[id]
+	}
+	return nil
 }
 
 // put sets a row as this transaction sees it; nil deletes it.
-func (t *txn) put(table, id string, r *row) {
-	if t.changed[table] == nil {
-		t.changed[table] = map[string]*row{}
+func (t *txn) put(ts *tableSchema, id string, r *row) {
+	if t.changed[ts] == nil {
+		t.changed[ts] = map[string]*row{}
 	}
-	t.changed[table][id] = r
+	t.changed[ts][id] = r
 }
 
-// each calls f for every row of a table in the order of UUIDs, as this transaction sees it.
-func (t *txn) each(table string, f func(*row)) {
-	for _, id := range sortedUUIDs(t.db.rows[table]) {
-		if r := t.view(table, id); r != nil {
+// each calls f for every row of a table as this transaction sees it, in no order.
+func (t *txn) each(ts *tableSchema, f func(*row)) {
+	changed, rows := t.changed[ts], t.db.tables[ts].rows
+	for id, r := range rows {
+		if _, touched := changed[id]; !touched {
 			f(r)
 		}
 	}
-	for _, id := range sortedUUIDs(t.changed[table]) {
-		if r := t.changed[table][id]; r != nil && t.db.rows[table][id] == nil {
+	for _, r := range changed {
+		if r != nil {
 			f(r)
 		}
 	}
 }
 
-// matching returns the rows that the member "where" selects.
-func (o *operation) matching() ([]*row, *opError) {
-	clauses, err := parseWhere(o.members["where"], o.table, o.txn)
-	if err != nil {
-		return nil, err
-	}
-	if id, ok := clauses.uuid(); ok {
-		if r := o.txn.view(o.table.name, id); r != nil && clauses.match(r) {
-			return []*row{r}, nil
+// sortRows puts rows in the order of columns, then of their UUIDs.
+func sortRows(rows []*row, cols []*column) {
+	slices.SortFunc(rows, func(a, b *row) int {
+		for _, c := range cols {
+			if n := compareData(a.get(c), b.get(c)); n != 0 {
+				return n
+			}
 		}
-		return nil, nil
-	}
-	var out []*row
-	o.txn.each(o.table.name, func(r *row) {
-		if clauses.match(r) {
-			out = append(out, r)
-		}
+		return strings.Compare(a.uuid, b.uuid)
 	})
-	return out, nil
 }
 
-// parseRow reads a <row>: the columns that it mentions.
-func (o *operation) parseRow(j any) (map[string]datum, *opError) {
-	m, ok := j.(map[string]any)
-	if !ok {
-		return nil, syntaxError(j, "row must be JSON object")
+func compareData(a, b datum) int {
+	if n := slices.CompareFunc(a.keys, b.keys, compareAtoms); n != 0 {
+		return n
 	}
-	cols := make(map[string]datum, len(m))
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		c := o.table.column(name)
-		if c == nil {
-			return nil, unknownColumn(j, name, o.table.name)
-		}
-		d, err := parseDatum(m[name], c.typ, o.txn)
-		if err != nil {
-			return nil, err
-		}
-		cols[name] = d
-	}
-	return cols, nil
+	return slices.CompareFunc(a.values, b.values, compareAtoms)
 }
 
-// columns reads the member "columns"; without one it is every column.
-func (o *operation) columns() ([]string, *opError) {
-	j, ok := o.members["columns"]
-	if !ok {
-		return append(slices.Sorted(maps.Keys(o.table.columns)), "_uuid", "_version"), nil
+// tableOrder lists the tables in the order of their names.
+func (s *schema) tableOrder() []*tableSchema {
+	var out []*tableSchema
+	for _, name := range slices.Sorted(maps.Keys(s.tables)) {
+		out = append(out, s.tables[name])
 	}
-	return parseColumns(j, o.table)
+	return out
 }
-
-func parseColumns(j any, t *tableSchema) ([]string, *opError) {
-	l, ok := j.([]any)
-	if !ok {
-		return nil, syntaxError(j, "array of distinct column names expected")
-	}
-	var out []string
-	for _, e := range l {
-		name, ok := e.(string)
-		if !ok || slices.Contains(out, name) {
-			return nil, syntaxError(j, "array of distinct column names expected")
-		}
-		if t.column(name) == nil {
-			return nil, syntaxError(j, "%s is not a valid column name", name)
-		}
-		out = append(out, name)
-	}
-	return out, nil
-}
-
-func (o *operation) comment() (any, *opError) {
-	if _, ok := o.members["comment"].(string); !ok {
-		return nil, o.missing("comment")
-	}
-	return empty{}, nil
-}
-
-// commit: everything is as durable as memory is; asking for more is refused.
-func (o *operation) commit() (any, *opError) {
-	durable, ok := o.members["durable"].(bool)
-	if !ok {
-		return nil, o.missing("durable")
-	}
-	if durable {
-		return nil, failure("not supported", "the database is kept in memory")
-	}
-	return empty{}, nil
-}
-
-func (o *operation) abort() (any, *opError) { return nil, failure("aborted", "aborted by request") }
-
-func (o *operation) assert() (any, *opError) {
-	lock, ok := o.members["lock"].(string)
-	if !ok {
-		return nil, o.missing("lock")
-	}
-	if !o.txn.owns(lock) {
-		return nil, failure("not owner", "Asserted lock %s not held.", lock)
-	}
-	return empty{}, nil
-}
-
-// integer reads an optional integer member.
-func (o *operation) integer(name string) (n int64, present bool, err *opError) {
-	j, ok := o.members[name]
-	if !ok {
-		return 0, false, nil
-	}
-	n, ok = parseInteger(j)
-	if !ok {
-		return 0, true, syntaxError(j, "'%s' must be an integer", name)
-	}
-	return n, true, nil
-}
-
-var _ json.Marshaler = count(0)
-
-// count is the result of an operation that changes rows.
-type count int
-
-// MarshalJSON writes {"count": n}.
-func (c count) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `{"count":%d}`, int(c)), nil }

@@ -75,23 +75,23 @@ func TestMethods(t *testing.T) {
 	cases := []struct{ name, send, want string }{
 		{"echo", `{"method":"echo","id":1,"params":["a",2]}`, `{"id":1,"result":["a",2],"error":null}`},
 		{"databases", `{"method":"list_dbs","id":"x","params":[]}`, `{"id":"x","result":["OVN_Northbound","_Server"],"error":null}`},
-		{"unknown method", `{"method":"frob","id":2,"params":[]}`, `{"id":2,"result":null,"error":{"error":"unknown method","details":"frob"}}`},
+		{"unknown method", `{"method":"frob","id":2,"params":[]}`, `{"id":2,"result":null,"error":"unknown method"}`},
 		{"unknown database", `{"method":"get_schema","id":3,"params":["x"]}`,
 			`{"id":3,"result":null,"error":{"error":"unknown database","details":"get_schema request specifies unknown database x","syntax":"[\"x\"]"}}`},
 		{"no database", `{"method":"transact","id":4,"params":[]}`,
-			`{"id":4,"result":null,"error":{"error":"syntax error","details":"transact request params must begin with \u003cdb-name\u003e","syntax":"[]"}}`},
+			`{"id":4,"result":null,"error":{"error":"syntax error","details":"transact request params must begin with <db-name>","syntax":"[]"}}`},
 		{"lock", `{"method":"lock","id":5,"params":["l"]}`, `{"id":5,"result":{"locked":true},"error":null}`},
 		{"lock again", `{"method":"lock","id":6,"params":["l"]}`,
-			`{"id":6,"result":null,"error":{"error":"syntax error","details":"must issue \"unlock\" before new \"lock\"","syntax":"\"l\""}}`},
+			`{"id":6,"result":null,"error":{"error":"syntax error","details":"must issue \"unlock\" before new \"lock\"","syntax":"[\"l\"]"}}`},
 		{"assert", transact("7", `{"op":"assert","lock":"l"}`), `{"id":7,"result":[{}],"error":null}`},
 		{"assert another", transact("8", `{"op":"assert","lock":"m"}`),
 			`{"id":8,"result":[{"error":"not owner","details":"Asserted lock m not held."}],"error":null}`},
 		{"unlock", `{"method":"unlock","id":9,"params":["l"]}`, `{"id":9,"result":{},"error":null}`},
 		{"unlock again", `{"method":"unlock","id":10,"params":["l"]}`,
-			`{"id":10,"result":null,"error":{"error":"syntax error","details":"\"unlock\" without \"lock\" or \"steal\"","syntax":"\"l\""}}`},
-		{"cancel nothing", `{"method":"monitor_cancel","id":11,"params":["m"]}`, `{"id":11,"result":null,"error":{"error":"unknown monitor"}}`},
+			`{"id":10,"result":null,"error":{"error":"syntax error","details":"unlock: \"unlock\" without \"lock\" or \"steal\"","syntax":"[\"l\"]"}}`},
+		{"cancel nothing", `{"method":"monitor_cancel","id":11,"params":["m"]}`, `{"id":11,"result":null,"error":"unknown monitor"}`},
 		{"monitor an unknown table", `{"method":"monitor","id":12,"params":[` + nb + `,"m",{"Nosuch":[{}]}]}`,
-			`{"id":12,"result":null,"error":{"error":"unknown table","details":"no table named Nosuch"}}`},
+			`{"id":12,"result":null,"error":{"error":"syntax error","details":"no table named Nosuch"}}`},
 	}
 	p := dialPeer(t, startServer(t))
 	for _, c := range cases {
@@ -114,24 +114,24 @@ func TestMonitors(t *testing.T) {
 		`{"op":"delete","table":"Logical_Router","where":[]}`,
 	}
 	cases := []struct {
-		dialect, reply string
-		updates        []string // empty: none
+		dialect, last, reply string
+		updates              []string // empty: none
 	}{
-		{"monitor", `{"id":1,"result":{},"error":null}`, []string{
+		{"monitor", "", `{"id":1,"result":{},"error":null}`, []string{
 			`{"id":null,"method":"update","params":["m",{"Logical_Router":{"UUID":{"new":{"enabled":["set",[]],"name":"r","options":["map",[["a","1"],["b","2"]]]}}}}]}`,
 			`{"id":null,"method":"update","params":["m",{"Logical_Router":{"UUID":{"new":{"enabled":["set",[]],"name":"r","options":["map",[["b","2"],["c","3"]]]},"old":{"options":["map",[["a","1"],["b","2"]]]}}}}]}`,
 			`{"id":null,"method":"update","params":["m",{"Logical_Router":{"UUID":{"new":{"enabled":true,"name":"r","options":["map",[["b","2"],["c","3"]]]},"old":{"enabled":["set",[]]}}}}]}`,
 			"",
 			`{"id":null,"method":"update","params":["m",{"Logical_Router":{"UUID":{"old":{"enabled":true,"name":"r","options":["map",[["b","2"],["c","3"]]]}}}}]}`,
 		}},
-		{"monitor_cond", `{"id":1,"result":{},"error":null}`, []string{
+		{"monitor_cond", "", `{"id":1,"result":{},"error":null}`, []string{
 			`{"id":null,"method":"update2","params":["m",{"Logical_Router":{"UUID":{"insert":{"name":"r","options":["map",[["a","1"],["b","2"]]]}}}}]}`,
 			`{"id":null,"method":"update2","params":["m",{"Logical_Router":{"UUID":{"modify":{"options":["map",[["a","1"],["c","3"]]]}}}}]}`,
 			`{"id":null,"method":"update2","params":["m",{"Logical_Router":{"UUID":{"modify":{"enabled":true}}}}]}`,
 			"",
 			`{"id":null,"method":"update2","params":["m",{"Logical_Router":{"UUID":{"delete":null}}}]}`,
 		}},
-		{"monitor_cond_since", `{"id":1,"result":[false,"UUID",{}],"error":null}`, []string{
+		{"monitor_cond_since", `,"` + zeroUUID + `"`, `{"id":1,"result":[false,"UUID",{}],"error":null}`, []string{
 			`{"id":null,"method":"update3","params":["m","UUID",{"Logical_Router":{"UUID":{"insert":{"name":"r","options":["map",[["a","1"],["b","2"]]]}}}}]}`,
 			`{"id":null,"method":"update3","params":["m","UUID",{"Logical_Router":{"UUID":{"modify":{"options":["map",[["a","1"],["c","3"]]]}}}}]}`,
 			`{"id":null,"method":"update3","params":["m","UUID",{"Logical_Router":{"UUID":{"modify":{"enabled":true}}}}]}`,
@@ -143,7 +143,7 @@ func TestMonitors(t *testing.T) {
 		t.Run(c.dialect, func(t *testing.T) {
 			sock := startServer(t)
 			watcher, writer := dialPeer(t, sock), dialPeer(t, sock)
-			watcher.send(`{"method":"` + c.dialect + `","id":1,"params":[` + nb + `,"m",{"Logical_Router":[{"columns":` + columns + `}]}]}`)
+			watcher.send(`{"method":"` + c.dialect + `","id":1,"params":[` + nb + `,"m",{"Logical_Router":[{"columns":` + columns + `}]}` + c.last + `]}`)
 			watcher.wants(c.reply)
 			for i, op := range steps {
 				writer.send(transact("1", op))
@@ -176,7 +176,7 @@ func TestMonitorConditions(t *testing.T) {
 	p.wants(`{"id":null,"method":"update2","params":[["m",1],{"Logical_Router":{"UUID":{"insert":{"name":"a"}}}}]}`, done)
 	p.send(`{"method":"monitor_cond_change","id":4,"params":[["m",1],["m",2],{"Logical_Router":[{"where":[["name","==","c"]]}]}]}`)
 	change := p.receive()
-	for _, want := range []string{`"method":"update2","params":[["m",1],`, `{"insert":{"name":"c"}}`, `{"delete":null}`} {
+	for _, want := range []string{`"method":"update2","params":[["m",2],`, `{"insert":{"name":"c"}}`, `{"delete":null}`} {
 		if !strings.Contains(change, want) {
 			t.Errorf("%s lacks %s", change, want)
 		}
@@ -203,7 +203,9 @@ func TestWaitBlocks(t *testing.T) {
 	a.wants(`{"id":1,"result":[{}],"error":null}`)
 	b.receive()
 	b.send(transact("3", `{"op":"wait","timeout":20,"table":"Logical_Router","where":[],"columns":["name"],"until":"==","rows":[]},{"op":"comment","comment":"x"}`))
-	b.wants(`{"id":3,"result":[{"error":"timed out","details":"\"wait\" timed out after 20 ms"},null],"error":null}`)
+	if got := waited.ReplaceAllString(b.receive(), "after N ms"); got != `{"id":3,"result":[{"error":"timed out","details":"\"wait\" timed out after N ms"},null],"error":null}` {
+		t.Error(got)
+	}
 	b.send(transact("4", `{"op":"wait","table":"Logical_Router","where":[],"columns":["name"],"until":"==","rows":[]}`))
 	b.send(`{"method":"cancel","id":null,"params":[4]}`)
 	b.wants(`{"id":4,"result":null,"error":{"error":"canceled"}}`)
@@ -287,7 +289,7 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 	lazy, writer := dialPeer(t, sock), dialPeer(t, sock)
 	lazy.send(`{"method":"monitor","id":1,"params":[` + nb + `,"m",{"Logical_Router":[{}]}]}`)
 	lazy.receive()
-	const size, total = 1 << 20, 2 * maxBacklogBytes >> 20
+	const size, total = 1 << 20, 2 * maxBacklog >> 20
 	big := strings.Repeat("x", size)
 	for range total {
 		writer.send(transact("1", `{"op":"insert","table":"Logical_Router","row":{"name":"`+big+`"}}`))
@@ -313,10 +315,7 @@ func FuzzWire(f *testing.F) {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := newServer(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := memoryServer(t)
 		c := newConn(s, &recording{data: bytes.NewReader(data)})
 		s.conns[c] = true
 		ctx, cancel := context.WithCancel(t.Context())
@@ -325,10 +324,28 @@ func FuzzWire(f *testing.F) {
 		s.forget(c)
 		cancel()
 		wg.Wait()
+		c.out.close()
 		for _, db := range s.dbs {
 			checkRows(t, db)
 		}
+		if pool, unread := s.pool.used.Load(), s.unread.Load(); pool != 0 || unread != 0 || len(s.locks) != 0 {
+			t.Errorf("the client left, and there are %d bytes of messages, %d unread, locks %v", pool, unread, s.locks)
+		}
 	})
+}
+
+// memoryServer is a server without a socket.
+func memoryServer(t testing.TB) *server {
+	t.Helper()
+	nb, err := openNorthbound(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newServer(nil, nb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // recording is a connection on which a client has said data and then left.
@@ -337,9 +354,10 @@ type recording struct {
 	data io.Reader
 }
 
-func (r *recording) Read(p []byte) (int, error) { return r.data.Read(p) }
-func (r *recording) Close() error               { return nil }
-func (r *recording) RemoteAddr() net.Addr       { return &net.UnixAddr{Net: "unix"} }
+func (r *recording) Read(p []byte) (int, error)      { return r.data.Read(p) }
+func (r *recording) Close() error                    { return nil }
+func (r *recording) SetReadDeadline(time.Time) error { return nil }
+func (r *recording) RemoteAddr() net.Addr            { return &net.UnixAddr{Net: "unix"} }
 
 var fuzzSeeds = []string{
 	`{"method":"echo","id":1,"params":[]}{"method":"list_dbs","id":2,"params":[]}`,
@@ -354,29 +372,57 @@ var fuzzSeeds = []string{
 	`{"method":"cancel","params":[1]}{"result":{},"id":"echo"}[1]`,
 }
 
-// checkRows holds every row against its schema and counts the references anew.
+// checkRows holds every row against its schema, and counts references and index keys anew.
 func checkRows(t *testing.T, db *database) {
 	t.Helper()
-	strong := map[string]int{}
-	for name, ts := range db.schema.tables {
-		for id, r := range db.rows[name] {
-			if len(r.cols) != len(ts.columns) {
-				t.Errorf("%s %s has %d columns of %d", name, id, len(r.cols), len(ts.columns))
-			}
-			for col, d := range r.cols {
-				if !slices.IsSortedFunc(d.keys, compareAtoms) || len(d.keys) > ts.columns[col].typ.max || len(d.keys) < ts.columns[col].typ.min {
-					t.Errorf("%s %s: column %s holds %v", name, id, col, d)
+	strong, weak := map[string]int{}, map[string]int{}
+	for ts, content := range db.tables {
+		keys := make([]map[string]string, len(ts.indexes))
+		for i := range keys {
+			keys[i] = map[string]string{}
+		}
+		for id, r := range content.rows {
+			checkRow(t, ts, id, r)
+			eachReference(&change{table: ts, new: r}, func(ref reference) {
+				if ref.base.strong {
+					strong[ref.to]++
+				} else {
+					weak[ref.to]++
 				}
-			}
-			eachRef(ts, r, true, func(_ *column, table, to string) {
-				strong[to]++
-				if db.rows[table][to] == nil {
-					t.Errorf("%s %s refers to %s, which is not in %s", name, id, to, table)
+				if db.rows(ref.base.refTable)[ref.to] == nil {
+					t.Errorf("%s %s refers to %s, which is not in %s", ts.name, id, ref.to, ref.base.refTable)
 				}
 			})
+			for i, cols := range ts.indexes {
+				keys[i][indexKey(r, cols)] = id
+			}
+		}
+		if diff := cmp.Diff(keys, content.indexes); diff != "" {
+			t.Errorf("%s: index -counted +kept:\n%s", ts.name, diff)
+		}
+		for id := range content.rows {
+			if !ts.root && strong[id] == 0 && db.strong[id] == 0 {
+				t.Errorf("%s %s: nothing refers to it", ts.name, id)
+			}
 		}
 	}
 	if diff := cmp.Diff(strong, db.strong); diff != "" {
-		t.Errorf("reference counts -counted +kept:\n%s", diff)
+		t.Errorf("strong references -counted +kept:\n%s", diff)
+	}
+	if diff := cmp.Diff(weak, db.weak); diff != "" {
+		t.Errorf("weak references -counted +kept:\n%s", diff)
+	}
+}
+
+func checkRow(t *testing.T, ts *tableSchema, id string, r *row) {
+	t.Helper()
+	if len(r.cols) != len(ts.order) || r.uuid != id {
+		t.Errorf("%s %s has %d columns of %d and the UUID %s", ts.name, id, len(r.cols), len(ts.order), r.uuid)
+	}
+	for _, c := range ts.order {
+		d := r.get(c)
+		if !slices.IsSortedFunc(d.keys, compareAtoms) || len(d.keys) > c.typ.max || len(d.keys) < c.typ.min || c.typ.check(d) != nil {
+			t.Errorf("%s %s: column %s holds %v", ts.name, id, c.name, d)
+		}
 	}
 }
