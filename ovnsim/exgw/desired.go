@@ -20,10 +20,32 @@ const (
 	joinV6        = "fd98::/64"
 )
 
-// Desired computes the rows that follow from the objects and the networks of the pods. It is
-// pure. Objects that make no sense are warnings; the others count.
-func Desired(res api.Resources, cluster []netip.Prefix) (Rows, []string) {
-	d := desirer{res: &res, cidrs: cluster, gateways: map[string][]netip.Addr{}}
+// Gateway modes, as OVN-Kubernetes has them.
+const (
+	GatewayShared = "shared" // what pods send out leaves by the gateway router
+	GatewayLocal  = "local"  // it leaves by the node itself, but for pods that a policy reroutes
+)
+
+// Options are what the rows depend on beside the objects.
+type Options struct {
+	ClusterCIDRs []netip.Prefix // of the pods, both families
+	GatewayMode  string         // GatewayShared, also when empty, or GatewayLocal
+}
+
+// Desired is everything that follows from the objects of one moment.
+type Desired struct {
+	Rows     Rows
+	Policies []Policy
+	// Warnings are objects that make no sense; the others count.
+	Warnings []string
+	// Gateways are the external gateways by their addresses: the pod's name, or the address itself.
+	Gateways map[netip.Addr]string
+}
+
+// Compute says what the database has to hold. It is pure. The networks of a node's pods are those of
+// the annotations that OVN-Kubernetes writes to nodes.
+func Compute(res api.Resources, opt Options) Desired {
+	d := desirer{res: &res, cidrs: opt.ClusterCIDRs, local: opt.GatewayMode == GatewayLocal, gateways: map[string][]gateway{}, known: map[netip.Addr]string{}}
 	d.findGateways()
 	router := Router{Name: clusterRouter, Ports: []RouterPort{joinPort("rtoj-"+clusterRouter, 1)}}
 	join := Switch{Name: joinSwitch, Ports: []SwitchPort{routerPort("jtor-"+clusterRouter, "rtoj-"+clusterRouter)}}
@@ -34,27 +56,35 @@ func Desired(res api.Resources, cluster []netip.Prefix) (Rows, []string) {
 			continue
 		}
 		router.Ports = append(router.Ports, RouterPort{Name: "rtos-" + n.name, MAC: macOf(n.gateways()), Networks: n.gateways()})
-		router.Routes = append(router.Routes, n.outwardRoutes(i+2)...)
+		router.Routes = append(router.Routes, d.outwardRoutes(n, i+2)...)
 		join.Ports = append(join.Ports, routerPort("jtor-GR_"+n.name, "rtoj-GR_"+n.name))
 		d.rows.Routers = append(d.rows.Routers, d.gatewayRouter(n, i+2))
 		d.rows.Switches = append(d.rows.Switches, d.nodeSwitch(n), externalSwitch(n))
+		if n.second != nil {
+			d.rows.Switches = append(d.rows.Switches, n.secondSwitch())
+		}
 	}
 	d.rows.Routers = append(d.rows.Routers, router)
 	d.rows.Switches = append(d.rows.Switches, join)
 	d.rows.sort()
-	return d.rows, d.warnings
+	return Desired{Rows: d.rows, Policies: d.policies, Warnings: d.warnings, Gateways: d.known}
 }
 
 type desirer struct {
 	res      *api.Resources
 	cidrs    []netip.Prefix
+	local    bool
 	rows     Rows
 	warnings []string
-	gateways map[string][]netip.Addr // by namespace
+	policies []Policy
+	gateways map[string][]gateway // by namespace
+	known    map[netip.Addr]string
 }
 
 func (d *desirer) warn(format string, args ...any) {
-	d.warnings = append(d.warnings, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(d.warnings, text) {
+		d.warnings = append(d.warnings, text)
+	}
 }
 
 // node is what a Node's annotations say of its place in the network.
@@ -62,6 +92,7 @@ type node struct {
 	name    string
 	subnets []netip.Prefix
 	primary []netip.Prefix // own addresses, one a family
+	second  *secondBridge  // nil: gateways are beyond the node's own network
 }
 
 // readNode reads the annotations that OVN-Kubernetes writes to nodes.
@@ -87,7 +118,9 @@ func readNode(o *corev1.Node) (node, error) {
 			n.primary = append(n.primary, p)
 		}
 	}
-	return n, nil
+	var err error
+	n.second, err = readSecondBridge(o.Annotations[annotationL3Gateway])
+	return n, err
 }
 
 // gateways are the first address of each of the node's subnets: the pods' default gateways.
@@ -101,11 +134,13 @@ func (n node) gateways() []netip.Prefix {
 
 // gatewayRouter is GR_NODE with the routes of the node's pods.
 func (d *desirer) gatewayRouter(n node, index int) Router {
-	out := "rtoe-GR_" + n.name
 	r := Router{Name: "GR_" + n.name, Options: gatewayOptions(n.name), Ports: []RouterPort{
 		joinPort("rtoj-GR_"+n.name, index),
-		{Name: out, MAC: macOf(n.primary), Networks: n.primary},
+		{Name: "rtoe-GR_" + n.name, MAC: macOf(n.primary), Networks: n.primary},
 	}}
+	if n.second != nil {
+		r.Ports = append(r.Ports, RouterPort{Name: n.outPort(), MAC: n.second.MAC, Networks: n.second.Addresses})
+	}
 	for _, own := range joinAddrs(index) {
 		r.SNATs = append(r.SNATs, n.snat(own.Addr())...)
 	}
@@ -114,28 +149,7 @@ func (d *desirer) gatewayRouter(n node, index int) Router {
 			r.Routes = append(r.Routes, Route{Prefix: c.Masked(), Nexthop: hop})
 		}
 	}
-	for i := range d.res.Pods {
-		p := &d.res.Pods[i]
-		if p.Spec.NodeName != n.name || !attached(p) {
-			continue
-		}
-		hops := d.gateways[p.Namespace]
-		matched := len(hops) == 0
-		for _, ip := range podIPs(p) {
-			if !slices.ContainsFunc(hops, func(hop netip.Addr) bool { return hop.Is4() == ip.Is4() }) {
-				r.SNATs = append(r.SNATs, n.snat(ip)...)
-			}
-			for _, hop := range hops {
-				if hop.Is4() == ip.Is4() {
-					r.Routes = append(r.Routes, Route{Prefix: hostPrefix(ip), BySource: true, Nexthop: hop, OutputPort: out, Symmetric: true})
-					matched = true
-				}
-			}
-		}
-		if !matched {
-			d.warn("pod %s/%s: no valid routes exist for pod: its gateways are all of the other family", p.Namespace, p.Name)
-		}
-	}
+	d.podRoutes(n, index, &r)
 	return r
 }
 
@@ -164,23 +178,14 @@ func (n node) snat(inside netip.Addr) []SNAT {
 	return nil
 }
 
-// outwardRoutes are those of the cluster router: what a node's pods send to the outside goes to
-// the node's own gateway router, the nth on the join networks.
-func (n node) outwardRoutes(index int) []Route {
-	var out []Route
-	for _, s := range n.subnets {
-		if hop, ok := joinAddr(index, s.Addr()); ok {
-			out = append(out, Route{Prefix: s.Masked(), BySource: true, Nexthop: hop})
-		}
-	}
-	return out
-}
-
 func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // nodeSwitch is the node's own switch with its pods.
 func (d *desirer) nodeSwitch(n node) Switch {
 	s := Switch{Name: n.name, OtherConfig: map[string]string{}, Ports: []SwitchPort{routerPort("stor-"+n.name, "rtos-"+n.name)}}
+	if d.local {
+		s.Ports = append(s.Ports, n.managementPort())
+	}
 	for _, p := range n.subnets {
 		if p.Addr().Is4() {
 			s.OtherConfig["subnet"] = p.String()
@@ -278,16 +283,6 @@ func macOf(networks []netip.Prefix) string {
 	return fmt.Sprintf("0a:58:%02x:%02x:%02x:%02x", b[12], b[13], b[14], b[15])
 }
 
-// attached says whether a pod has a port on its node's switch. One on its way out keeps it, and
-// its routes, until it is gone: its last packets still have a way.
-func attached(p *corev1.Pod) bool {
-	return !p.Spec.HostNetwork && !completed(p) && len(podIPs(p)) > 0
-}
-
-func completed(p *corev1.Pod) bool {
-	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
-}
-
 // podNetworks is the annotation k8s.ovn.org/pod-networks.
 type podNetworks map[string]struct {
 	Addresses []netip.Prefix `json:"ip_addresses"`
@@ -311,99 +306,3 @@ func podIPs(p *corev1.Pod) []netip.Addr {
 }
 
 func podMAC(p *corev1.Pod) string { return readPodNetworks(p)["default"].MAC }
-
-// findGateways collects the external gateways of each namespace, from its own annotation and
-// from gateway pods.
-func (d *desirer) findGateways() {
-	for i := range d.res.Namespaces {
-		ns := &d.res.Namespaces[i]
-		if text := ns.Annotations[api.AnnotationExternalGateways]; text != "" {
-			hops, err := parseAddrs(text)
-			if err != nil { // one bad address rejects all
-				d.warn("namespace %s: %s: %v", ns.Name, api.AnnotationExternalGateways, err)
-				continue
-			}
-			d.gateways[ns.Name] = append(d.gateways[ns.Name], hops...)
-		}
-	}
-	taken := map[string]string{}
-	for i := range d.res.Pods {
-		d.addGatewayPod(&d.res.Pods[i], taken)
-	}
-}
-
-func parseAddrs(text string) ([]netip.Addr, error) {
-	var out []netip.Addr
-	for item := range strings.SplitSeq(text, ",") {
-		a, err := netip.ParseAddr(strings.TrimSpace(item))
-		if err != nil {
-			return nil, fmt.Errorf("parse address: %w", err)
-		}
-		out = append(out, a)
-	}
-	return out, nil
-}
-
-// addGatewayPod takes the addresses of a pod that is a gateway: ready, not on its way out,
-// annotated with the namespaces it serves. Two pods with one address cannot both serve one.
-func (d *desirer) addGatewayPod(p *corev1.Pod, taken map[string]string) {
-	namespaces := p.Annotations[api.AnnotationRoutingNamespaces]
-	if namespaces == "" || p.DeletionTimestamp != nil || completed(p) || !ready(p) {
-		return
-	}
-	hops := d.gatewayAddrs(p)
-	for item := range strings.SplitSeq(namespaces, ",") {
-		ns := strings.TrimSpace(item)
-		for _, hop := range hops {
-			key := ns + " " + hop.String()
-			if other, ok := taken[key]; ok {
-				d.warn("pod %s/%s: address %s serves namespace %s as gateway of pod %s already", p.Namespace, p.Name, hop, ns, other)
-				continue
-			}
-			taken[key] = p.Namespace + "/" + p.Name
-			if !slices.Contains(d.gateways[ns], hop) {
-				d.gateways[ns] = append(d.gateways[ns], hop)
-			}
-		}
-	}
-}
-
-// gatewayAddrs are the addresses of every entry of network-status that routing-network names; a
-// pod in the host's network needs no such name.
-func (d *desirer) gatewayAddrs(p *corev1.Pod) []netip.Addr {
-	network := p.Annotations[api.AnnotationRoutingNetwork]
-	if network == "" {
-		if p.Spec.HostNetwork {
-			var out []netip.Addr
-			for _, ip := range p.Status.PodIPs {
-				if a, err := netip.ParseAddr(ip.IP); err == nil {
-					out = append(out, a)
-				}
-			}
-			return out
-		}
-		d.warn("pod %s/%s: %s without %s", p.Namespace, p.Name, api.AnnotationRoutingNamespaces, api.AnnotationRoutingNetwork)
-		return nil
-	}
-	status, err := api.NetworkStatuses(p)
-	if err != nil {
-		d.warn("pod %s/%s: %v", p.Namespace, p.Name, err)
-		return nil
-	}
-	var out []netip.Addr
-	for _, s := range status {
-		if s.Name == network {
-			out = append(out, s.IPs...)
-		}
-	}
-	if len(out) == 0 {
-		d.warn("pod %s/%s: %s %q matches no entry of network-status with ips", p.Namespace, p.Name, api.AnnotationRoutingNetwork, network)
-	}
-	return out
-}
-
-func ready(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
-}

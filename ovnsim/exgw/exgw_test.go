@@ -24,9 +24,9 @@ metadata:
     k8s.ovn.org/node-primary-ifaddr: '{"ipv4":"10.144.100.11/24","ipv6":"fd00:10:144:100::11/64"}'
 `
 
-// cluster is what the lab's --cluster-cidr says.
-func cluster() []netip.Prefix {
-	return []netip.Prefix{netip.MustParsePrefix("10.131.0.0/16"), netip.MustParsePrefix("fd01::/48")}
+// options are what the lab's --cluster-cidr says.
+func options() exgw.Options {
+	return exgw.Options{ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.131.0.0/16"), netip.MustParsePrefix("fd01::/48")}}
 }
 
 // app is a pod of namespace apps.
@@ -73,7 +73,7 @@ status: %s
 `, g.name, g.meta, g.network, g.ips, g.status)
 }
 
-func decode(t *testing.T, docs ...string) api.Resources {
+func decode(t testing.TB, docs ...string) api.Resources {
 	t.Helper()
 	objs, err := api.Split("test", []byte(strings.Join(docs, "\n---\n")))
 	if err != nil {
@@ -126,7 +126,7 @@ func TestDesiredRoutes(t *testing.T) {
 		{"completed target", []string{node, app("app-1", both, "spec: {nodeName: worker-1}\nstatus: {phase: Succeeded}\n"), tmm1.String()}, nil, ""},
 		{"target in the host's network", []string{node, app("app-1", both, "spec: {nodeName: worker-1, hostNetwork: true}\n"), tmm1.String()}, nil, ""},
 		{"target without address", []string{node, strings.Replace(pod, both, "", 1), tmm1.String()}, nil, ""},
-		{"namespace annotation", []string{node, pod, "apiVersion: v1\nkind: Namespace\nmetadata: {name: apps, annotations: {k8s.ovn.org/routing-external-gws: '10.144.100.30, 10.144.100.31'}}\n"},
+		{"namespace annotation", []string{node, pod, "apiVersion: v1\nkind: Namespace\nmetadata: {name: apps, annotations: {k8s.ovn.org/routing-external-gws: '10.144.100.30,10.144.100.31'}}\n"},
 			[]string{v4("10.144.100.30"), v4("10.144.100.31")}, ""},
 		{"one bad address in the namespace annotation", []string{node, pod, "apiVersion: v1\nkind: Namespace\nmetadata: {name: apps, annotations: {k8s.ovn.org/routing-external-gws: '10.144.100.30,nonsense'}}\n"}, nil, "nonsense"},
 		{"two gateways with one address", []string{node, pod, tmm{name: "tmm-1", ips: `"10.144.100.16"`}.String(), tmm{name: "tmm-2", ips: `"10.144.100.16"`}.String()},
@@ -134,7 +134,8 @@ func TestDesiredRoutes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rows, warnings := exgw.Desired(decode(t, tt.docs...), cluster())
+			want := exgw.Compute(decode(t, tt.docs...), options())
+			rows, warnings := want.Rows, want.Warnings
 			if diff := cmp.Diff(tt.want, routes(rows, "GR_worker-1"), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("routes (-want +got):\n%s", diff)
 			}
@@ -147,7 +148,8 @@ func TestDesiredRoutes(t *testing.T) {
 }
 
 func TestDesiredTopology(t *testing.T) {
-	rows, warnings := exgw.Desired(decode(t, node, app("app-1", both, running)), cluster())
+	computed := exgw.Compute(decode(t, node, app("app-1", both, running)), options())
+	rows, warnings := computed.Rows, computed.Warnings
 	if len(warnings) != 0 {
 		t.Errorf("warnings %v", warnings)
 	}
@@ -194,7 +196,7 @@ func TestDesiredTopology(t *testing.T) {
 
 // TestServedPodsKeepTheirAddress: a pod is translated in the families for which it has no gateway.
 func TestServedPodsKeepTheirAddress(t *testing.T) {
-	rows, _ := exgw.Desired(decode(t, node, app("app-1", both, running), tmm{name: "tmm-1", ips: `"10.144.100.16"`}.String()), cluster())
+	rows := exgw.Compute(decode(t, node, app("app-1", both, running), tmm{name: "tmm-1", ips: `"10.144.100.16"`}.String()), options()).Rows
 	var got []string
 	for _, r := range rows.Routers {
 		for _, n := range r.SNATs {

@@ -11,6 +11,7 @@ import (
 type Rows struct {
 	Routers  []Router
 	Switches []Switch
+	Reroutes []Reroute // of local gateway mode
 }
 
 // Router is a Logical_Router.
@@ -42,6 +43,7 @@ type Route struct {
 	Nexthop    netip.Addr
 	OutputPort string // empty: the port whose network holds the next hop
 	Symmetric  bool   // ecmp_symmetric_reply: a route to an external gateway
+	BFD        bool   // with a BFD session, which decides whether OVN uses the route
 }
 
 // Switch is a Logical_Switch.

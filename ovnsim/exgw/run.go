@@ -2,12 +2,16 @@ package exgw
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/api"
@@ -16,11 +20,11 @@ import (
 
 // Config is what the controller needs to know.
 type Config struct {
-	NB           string         // the northbound database, "unix:PATH"
-	Manifests    string         // the object store
-	ClusterCIDRs []netip.Prefix // of the pods, both families
-	Ctl          string         // path of the control socket; empty: none
-	Log          *ctl.Log       // nil: a log of its own
+	NB        string // the northbound database, "unix:PATH"
+	Manifests string // the object store
+	Options
+	Ctl string   // path of the control socket; empty: none
+	Log *ctl.Log // nil: a log of its own
 }
 
 // Kinds of events. Object is the pod's address, Detail the next hop.
@@ -33,6 +37,7 @@ const (
 // State is the state document of the controller.
 type State struct {
 	Routes   []RouteState `json:"routes"`             // as last read
+	Policies []Policy     `json:"policies,omitempty"` // status of each AdminPolicyBasedExternalRoute
 	Warnings []string     `json:"warnings,omitempty"` // objects that make no sense
 	Error    string       `json:"error,omitempty"`    // of the connection or the last write, empty when all is well
 }
@@ -42,6 +47,7 @@ type RouteState struct {
 	Router  string     `json:"router"`
 	Pod     netip.Addr `json:"pod"`
 	Nexthop netip.Addr `json:"nexthop"`
+	BFD     bool       `json:"bfd,omitempty"`
 }
 
 // Run keeps the northbound database equal to what the objects ask for until ctx ends. Started
@@ -51,7 +57,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Log == nil {
 		cfg.Log = ctl.NewLog("ovn-exgw")
 	}
-	c := &controller{log: cfg.Log, cluster: cfg.ClusterCIDRs, changed: make(chan struct{}, 1)}
+	c := &controller{log: cfg.Log, opt: cfg.Options, changed: make(chan struct{}, 1)}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return api.Watch(ctx, cfg.Manifests, c.take) })
 	g.Go(func() error {
@@ -68,27 +74,45 @@ func Run(ctx context.Context, cfg Config) error {
 // controller writes the rows that the objects ask for.
 type controller struct {
 	log     *ctl.Log
-	cluster []netip.Prefix
+	opt     Options
 	changed chan struct{}
 	ready   atomic.Bool
 
-	mu       sync.Mutex
-	seen     bool // objects have been read at least once
-	want     Rows
-	warnings []string
-	routes   []RouteState // as last read
-	err      error
+	mu     sync.Mutex
+	seen   bool // objects have been read at least once
+	want   Desired
+	before map[netip.Addr]string // gateways that were there, by their addresses
+	routes []RouteState          // as last read
+	err    error
 }
 
 // take is called with the objects of the moment.
 func (c *controller) take(res api.Resources, _ []api.Warning) {
-	want, warnings := Desired(res, c.cluster)
+	want := Compute(res, c.opt)
 	c.mu.Lock()
-	c.seen, c.want, c.warnings = true, want, warnings
+	c.stamp(want.Policies, time.Now())
+	if c.before == nil {
+		c.before = map[netip.Addr]string{}
+	}
+	maps.Copy(c.before, c.want.Gateways)
+	c.seen, c.want = true, want
 	c.mu.Unlock()
 	select {
 	case c.changed <- struct{}{}:
 	default:
+	}
+}
+
+// stamp dates the policies whose status is another than before.
+func (c *controller) stamp(policies []Policy, now time.Time) {
+	for i := range policies {
+		p := &policies[i]
+		p.Status.LastTransitionTime = metav1.NewTime(now.UTC().Truncate(time.Second))
+		for _, old := range c.want.Policies {
+			if old.Name == p.Name && old.Status.Status == p.Status.Status && slices.Equal(old.Status.Messages, p.Status.Messages) {
+				p.Status.LastTransitionTime = old.Status.LastTransitionTime
+			}
+		}
 	}
 }
 
@@ -102,10 +126,11 @@ func (c *controller) fail(err error) {
 	c.err = err
 }
 
-// sync brings the database to what is wanted with one transaction.
+// sync brings the database to what is wanted: the topology in one transaction, then one for each pod
+// or gateway that came, changed or went. It may be cut off between any two of them.
 func (c *controller) sync(ctx context.Context, nb *northbound.Client) error {
 	c.mu.Lock()
-	want, seen := c.want, c.seen
+	want, before, seen := c.want, maps.Clone(c.before), c.seen
 	c.mu.Unlock()
 	if !seen {
 		return nil
@@ -114,45 +139,92 @@ func (c *controller) sync(ctx context.Context, nb *northbound.Client) error {
 	if err != nil {
 		return err
 	}
-	before := routesOf(have)
-	ops, err := difference(nb.API(), have, want)
+	old := routesOf(have)
+	after, err := write(ctx, nb, have, want, before)
 	if err != nil {
 		return err
 	}
-	if _, err := nb.Write(ctx, ops); err != nil {
-		return err
-	}
-	if len(ops) > 0 {
-		if have, err = nb.Read(ctx); err != nil {
-			return err
-		}
-	}
-	after := routesOf(have)
-	c.tell(before, after)
+	now := routesOf(after)
+	c.tell(old, now)
 	c.mu.Lock()
-	c.routes, c.err = after, nil
+	c.routes, c.err = now, nil
 	c.mu.Unlock()
 	c.ready.Store(true)
 	return nil
 }
 
+// write makes the database hold what is wanted and returns what it holds then. have is what it held
+// before. A change that is refused does not keep the others from being written.
+func write(ctx context.Context, nb *northbound.Client, have northbound.Topology, want Desired, before map[netip.Addr]string) (northbound.Topology, error) {
+	ops, err := topology(nb.API(), have, want.Rows)
+	if err != nil {
+		return have, err
+	}
+	ports := have.SwitchPorts // the names of pods that go are known from before
+	if len(ops) > 0 {
+		if _, err := nb.Write(ctx, ops); err != nil {
+			return have, err
+		}
+		if have, err = nb.Read(ctx); err != nil {
+			return have, err
+		}
+	}
+	named := have
+	named.SwitchPorts = slices.Concat(ports, have.SwitchPorts)
+	changes := planChanges(named, want.Rows, before, want.Gateways)
+	t := newTransactor(nb.API(), have, want.Rows)
+	var errs []error
+	for _, change := range changes {
+		x := t.begin(change)
+		if err := errors.Join(x.errs...); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		inserted, err := nb.Write(ctx, x.ops)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		x.done(inserted)
+	}
+	orphans := t.orphans()
+	if _, err := nb.Write(ctx, orphans); err != nil {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil || len(changes)+len(orphans) == 0 {
+		return have, err
+	}
+	return nb.Read(ctx)
+}
+
 func (c *controller) tell(before, after []RouteState) {
+	stood, stands := map[RouteState]bool{}, map[RouteState]bool{}
+	for _, r := range before {
+		stood[r.key()] = true
+	}
 	for _, r := range after {
-		if !slices.Contains(before, r) {
+		stands[r.key()] = true
+		if !stood[r.key()] {
 			c.log.Add(EventRouteAdded, r.Pod.String(), r.Nexthop.String())
 		}
 	}
 	for _, r := range before {
-		if !slices.Contains(after, r) {
+		if !stands[r.key()] {
 			c.log.Add(EventRouteRemoved, r.Pod.String(), r.Nexthop.String())
 		}
 	}
 }
 
+// key is the route without what may change while it stands.
+func (r RouteState) key() RouteState {
+	r.BFD = false
+	return r
+}
+
 func (c *controller) state() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	st := State{Warnings: c.warnings, Routes: append([]RouteState{}, c.routes...)}
+	st := State{Warnings: c.want.Warnings, Policies: c.want.Policies, Routes: append([]RouteState{}, c.routes...)}
 	if c.err != nil {
 		st.Error = c.err.Error()
 	}

@@ -17,17 +17,18 @@ import (
 	"github.com/spklab/spklab/ovnsim/northbound"
 )
 
-// routesOf lists the external-gateway routes, sorted.
+// routesOf lists this controller's routes to external gateways, sorted.
 func routesOf(t northbound.Topology) []RouteState {
 	out := []RouteState{}
-	for _, r := range t.Routers {
-		for _, row := range t.Routes {
-			if !slices.Contains(r.StaticRoutes, row.UUID) {
-				continue
-			}
-			if route, err := parseRoute(&row); err == nil && route.Symmetric {
-				out = append(out, RouteState{Router: r.Name, Pod: route.Prefix.Addr(), Nexthop: route.Nexthop})
-			}
+	routers := owners(t)
+	for i := range t.Routes {
+		row := &t.Routes[i]
+		router, ok := routers[row.UUID]
+		if !ok {
+			continue
+		}
+		if route, ok := externalRoute(row); ok {
+			out = append(out, RouteState{Router: router, Pod: route.Prefix.Addr(), Nexthop: route.Nexthop, BFD: route.BFD})
 		}
 	}
 	slices.SortFunc(out, func(a, b RouteState) int {
@@ -36,14 +37,29 @@ func routesOf(t northbound.Topology) []RouteState {
 	return out
 }
 
-// ours says whether a route is of this controller's kinds: to an external gateway, or between
-// routers over the join networks.
-func ours(r Route) bool { return r.Symmetric || joins(r.Nexthop) }
+// owners are the names of the routers by the UUIDs of their static routes.
+func owners(t northbound.Topology) map[string]string {
+	out := make(map[string]string, len(t.Routes))
+	for _, r := range t.Routers {
+		for _, id := range r.StaticRoutes {
+			out[id] = r.Name
+		}
+	}
+	return out
+}
+
+// joining says whether a route is of those that lead between the routers: over the join networks, or
+// in local gateway mode from the cluster router to a node. Only those are brought in line with the
+// topology; a route that somebody made by hand stays.
+func joining(r Route) bool {
+	return !r.Symmetric && (joins(r.Nexthop) || r.BySource && !r.Prefix.IsSingleIP() && management(r.Prefix) == r.Nexthop)
+}
 
 // parseRoute reads a row; a host route may stand with or without its length.
 func parseRoute(r *nbdb.LogicalRouterStaticRoute) (Route, error) {
 	out := Route{BySource: r.Policy != nil && *r.Policy == nbdb.LogicalRouterStaticRoutePolicySrcIP}
 	out.Symmetric = out.BySource && r.Options["ecmp_symmetric_reply"] == "true"
+	out.BFD = r.BFD != nil
 	var err error
 	if out.Prefix, err = netip.ParsePrefix(r.IPPrefix); err != nil {
 		host, err := netip.ParseAddr(r.IPPrefix)
@@ -80,10 +96,11 @@ func (r Route) row(id string) nbdb.LogicalRouterStaticRoute {
 	return row
 }
 
-// difference is what has to be written for the database to hold want. Rows that other people
-// made by hand (other routes, other routers and switches) are left alone.
-func difference(api client.API, have northbound.Topology, want Rows) ([]ovsdb.Operation, error) {
-	w := &writer{api: api, have: have}
+// topology is what has to be written for the database to hold the routers and switches, without
+// what belongs to external gateways. Rows that other people made by hand (other routes, other routers
+// and switches) are left alone.
+func topology(api client.API, have northbound.Topology, want Rows) ([]ovsdb.Operation, error) {
+	w := newWriter(api, have)
 	for _, r := range want.Routers {
 		w.router(r)
 	}
@@ -96,11 +113,24 @@ func difference(api client.API, have northbound.Topology, want Rows) ([]ovsdb.Op
 
 // writer collects operations.
 type writer struct {
-	api   client.API
-	have  northbound.Topology
-	ops   []ovsdb.Operation
-	errs  []error
-	named int
+	api    client.API
+	have   northbound.Topology
+	routes map[string]*nbdb.LogicalRouterStaticRoute // by UUID
+	nats   map[string]*nbdb.NAT                      // by UUID
+	ops    []ovsdb.Operation
+	errs   []error
+	named  int
+}
+
+func newWriter(api client.API, have northbound.Topology) *writer {
+	w := &writer{api: api, have: have, routes: map[string]*nbdb.LogicalRouterStaticRoute{}, nats: map[string]*nbdb.NAT{}}
+	for i := range have.Routes {
+		w.routes[have.Routes[i].UUID] = &have.Routes[i]
+	}
+	for i := range have.NATs {
+		w.nats[have.NATs[i].UUID] = &have.NATs[i]
+	}
+	return w
 }
 
 func (w *writer) add(ops []ovsdb.Operation, err error) {
@@ -151,28 +181,43 @@ func merged(have, want map[string]string) map[string]string {
 	return out
 }
 
-// snats brings the translations of single addresses of a router to what is wanted; other kinds
-// of NAT are left alone.
+// parseSNAT reads a translation of a single address; other kinds of NAT are nobody's here.
+func parseSNAT(row *nbdb.NAT) (SNAT, bool) {
+	external, err := netip.ParseAddr(row.ExternalIP)
+	logical, lerr := netip.ParseAddr(row.LogicalIP)
+	ok := err == nil && lerr == nil && row.Type == nbdb.NATTypeSNAT && len(row.ExternalIDs)+len(row.Options) == 0
+	return SNAT{External: external, Logical: logical}, ok
+}
+
+// row is the translation as OVN-Kubernetes writes it.
+func (s SNAT) row(id string) nbdb.NAT {
+	return nbdb.NAT{UUID: id, Type: nbdb.NATTypeSNAT, ExternalIP: s.External.String(), LogicalIP: s.Logical.String()}
+}
+
+// snats brings the translations of the router's own addresses on the join networks to what is
+// wanted; those of pods follow their routes.
 func (w *writer) snats(want []SNAT, refs []string) (add, drop []string) {
 	have := map[SNAT]bool{}
-	for _, row := range w.have.NATs {
-		external, err := netip.ParseAddr(row.ExternalIP)
-		logical, lerr := netip.ParseAddr(row.LogicalIP)
-		if err != nil || lerr != nil || row.Type != nbdb.NATTypeSNAT || !slices.Contains(refs, row.UUID) {
+	for _, id := range refs {
+		row, ok := w.nats[id]
+		if !ok {
 			continue
 		}
-		n := SNAT{External: external, Logical: logical}
+		n, ok := parseSNAT(row)
+		if !ok || !joins(n.Logical) {
+			continue
+		}
 		if have[n] || !slices.Contains(want, n) {
-			drop = append(drop, row.UUID)
+			drop = append(drop, id)
 			continue
 		}
 		have[n] = true
 	}
 	for _, n := range want {
-		if have[n] {
+		if have[n] || !joins(n.Logical) {
 			continue
 		}
-		row := nbdb.NAT{UUID: w.name(), Type: nbdb.NATTypeSNAT, ExternalIP: n.External.String(), LogicalIP: n.Logical.String()}
+		row := n.row(w.name())
 		add = append(add, row.UUID)
 		w.add(w.api.Create(&row))
 	}
@@ -215,22 +260,30 @@ func (w *writer) routerPorts(want []RouterPort, refs []string) (add, drop []stri
 	return add, without(refs, keep)
 }
 
-// staticRoutes leaves routes alone that are not of this controller's kind.
+// staticRoutes brings the routes between the routers to what is wanted.
 func (w *writer) staticRoutes(want []Route, refs []string) (add, drop []string) {
+	wanted := map[Route]bool{}
+	for _, r := range want {
+		wanted[r] = !r.Symmetric
+	}
 	have := map[Route]bool{}
-	for _, row := range w.have.Routes {
-		r, err := parseRoute(&row)
-		if err != nil || !slices.Contains(refs, row.UUID) || !ours(r) {
+	for _, id := range refs {
+		row, ok := w.routes[id]
+		if !ok {
 			continue
 		}
-		if have[r] || !slices.Contains(want, r) {
-			drop = append(drop, row.UUID)
+		r, err := parseRoute(row)
+		if err != nil || !joining(r) || len(row.ExternalIDs) > 0 {
+			continue
+		}
+		if have[r] || !wanted[r] {
+			drop = append(drop, id)
 			continue
 		}
 		have[r] = true
 	}
 	for _, r := range want {
-		if have[r] {
+		if have[r] || r.Symmetric {
 			continue
 		}
 		row := r.row(w.name())
@@ -292,7 +345,7 @@ func (w *writer) stale(want Rows) {
 	}
 	for i := range w.have.Switches {
 		s := &w.have.Switches[i]
-		ours := strings.HasPrefix(s.Name, "ext_") || s.OtherConfig["subnet"] != "" || s.OtherConfig["ipv6_prefix"] != ""
+		ours := strings.HasPrefix(s.Name, "ext_") || strings.HasPrefix(s.Name, "exgw-ext_") || s.OtherConfig["subnet"] != "" || s.OtherConfig["ipv6_prefix"] != ""
 		if ours && !slices.ContainsFunc(want.Switches, func(x Switch) bool { return x.Name == s.Name }) {
 			w.add(w.api.Where(s).Delete())
 		}

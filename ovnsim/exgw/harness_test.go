@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,21 +20,42 @@ import (
 	"github.com/spklab/spklab/ovnsim/ovsdb"
 )
 
+// The servers that the controller is tested on.
+const (
+	ours      = "ours"
+	reference = "ovsdb-server"
+)
+
+// onBoth runs a test on our server and on ovsdb-server.
+func onBoth(t *testing.T, f func(*testing.T, *bench)) {
+	for _, kind := range []string{ours, reference} {
+		t.Run(kind, func(t *testing.T) { f(t, newBenchOn(t, kind)) })
+	}
+}
+
 // bench is a database with an object store and a controller between them.
 type bench struct {
-	t          *testing.T
+	t          testing.TB
+	kind       string
 	nb, store  string
+	opt        exgw.Options
+	endpoint   string // where the controller finds the database
+	marks      int
 	ctl        string
 	controller context.CancelFunc
 	ended      chan error
 	database   context.CancelFunc
+	pid        int // of a database that is a process of its own
 	served     chan error
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench { return newBenchOn(t, ours) }
+
+func newBenchOn(t testing.TB, kind string) *bench {
 	t.Helper()
 	dir := t.TempDir()
-	b := &bench{t: t, nb: filepath.Join(dir, "nb.sock"), store: filepath.Join(dir, "manifests"), ctl: filepath.Join(dir, "ctl.sock")}
+	b := &bench{t: t, kind: kind, nb: filepath.Join(dir, "nb.sock"), store: filepath.Join(dir, "manifests"), ctl: filepath.Join(dir, "ctl.sock"), opt: options()}
+	b.endpoint = "unix:" + b.nb
 	if err := os.Mkdir(b.store, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -46,11 +68,53 @@ func newBench(t *testing.T) *bench {
 }
 
 func (b *bench) startDatabase() {
+	b.t.Helper()
+	if b.kind == reference {
+		b.startReference()
+		return
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	b.database, b.served = cancel, make(chan error, 1)
 	ready := b.nb + ".ctl"
 	go func() { b.served <- ovsdb.Run(ctx, ovsdb.Config{Listen: b.nb, Ctl: ready}) }()
 	b.eventually(func() error { return ctl.Get(b.t.Context(), ready, ctl.PathReady, nil) })
+}
+
+// startReference runs the real ovsdb-server on a new database.
+func (b *bench) startReference() {
+	b.t.Helper()
+	for _, program := range []string{"ovsdb-tool", "ovsdb-server"} {
+		if _, err := exec.LookPath(program); err != nil {
+			if os.Getenv("CI") == "true" {
+				b.t.Fatalf("%v: install openvswitch-switch", err)
+			}
+			b.t.Skipf("%v: install openvswitch-switch", err)
+		}
+	}
+	dir := filepath.Dir(b.nb)
+	db := filepath.Join(dir, "nb.db")
+	_ = os.Remove(db) // a database that comes back here has lost its memory
+	if out, err := exec.Command("ovsdb-tool", "create", db, filepath.Join("..", "nbdb", "ovn-nb.ovsschema")).CombinedOutput(); err != nil {
+		b.t.Fatalf("ovsdb-tool create: %v: %s", err, out)
+	}
+	cmd := exec.Command("ovsdb-server", "--remote=punix:"+b.nb, "--unixctl="+filepath.Join(dir, "appctl"), "--no-chdir", db)
+	cmd.Env = append(os.Environ(), "OVS_RUNDIR="+dir, "OVS_LOGDIR="+dir)
+	if err := cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.served, b.pid = make(chan error, 1), cmd.Process.Pid
+	b.database = func() { _ = cmd.Process.Kill() }
+	go func() {
+		_ = cmd.Wait() // killed
+		b.served <- nil
+	}()
+	b.eventually(func() error {
+		conn, err := net.Dial("unix", b.nb)
+		if err == nil {
+			err = conn.Close()
+		}
+		return err
+	})
 }
 
 func (b *bench) stopDatabase() {
@@ -64,7 +128,7 @@ func (b *bench) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.controller, b.ended = cancel, make(chan error, 1)
 	go func() {
-		b.ended <- exgw.Run(ctx, exgw.Config{NB: "unix:" + b.nb, Manifests: b.store, ClusterCIDRs: cluster(), Ctl: b.ctl})
+		b.ended <- exgw.Run(ctx, exgw.Config{NB: b.endpoint, Manifests: b.store, Options: b.opt, Ctl: b.ctl})
 	}()
 	b.eventually(func() error { return ctl.Get(b.t.Context(), b.ctl, ctl.PathReady, nil) })
 }
@@ -127,6 +191,9 @@ func (b *bench) holds(want ...string) {
 		return nil
 	})
 }
+
+// ask reads the controller's state.
+func (b *bench) ask(st *exgw.State) error { return ctl.Get(b.t.Context(), b.ctl, ctl.PathState, st) }
 
 func (b *bench) transact(ops ...string) json.RawMessage {
 	b.t.Helper()
