@@ -36,7 +36,7 @@ import (
 // words of package frame with the hosts of tableHosts; one that leaves has a hop limit of 63
 // unless it says another. A port or identifier $p stands for any that the program chose, the
 // same one throughout, $q for one within the bounds of the SNAT pool, @m for any member, @s for any
-// address of a SNAT pool.
+// address of a SNAT pool, $i for any identification but 0, another one in each packet.
 type packetCase struct {
 	name   string
 	script string
@@ -77,6 +77,8 @@ func packetTables() map[string][]packetCase {
 		"subnets":         subnetCases(),
 		"ping":            pingCases(),
 		"nat64":           nat64Cases(),
+		"nat64 errors":    nat64ErrorCases(),
+		"nat46 errors":    nat46ErrorCases(),
 		"sctp":            sctpCases(),
 		"down actions":    downCases(),
 	}
@@ -88,7 +90,7 @@ func TestPackets(t *testing.T) {
 		t.Run(front.name, func(t *testing.T) {
 			r := newRigAt(t, tableState(), front)
 			r.tableRoutes(t)
-			must(t, r.d.SetNAT46(map[netip.Addr]netip.Addr{tableHosts("4")["nat46"]: tableHosts("6")["client"]}))
+			must(t, r.d.SetNAT46(tableNAT46()))
 			tables := packetTables()
 			for _, subject := range slices.Sorted(maps.Keys(tables)) {
 				t.Run(subject, func(t *testing.T) { r.runTable(t, tables[subject]) })
@@ -115,7 +117,7 @@ func (c packetCase) run(t *testing.T, r *rig, family string) {
 	}
 	r.reset(t, s)
 	r.noSums = c.cut
-	p := &player{r: r, c: c, state: s, hosts: tableHosts(family), bound: map[string]string{}}
+	p := &player{r: r, c: c, state: s, hosts: tableHosts(family), bound: map[string]string{}, ids: map[string]bool{}}
 	for _, step := range steps(c.script) {
 		p.step(t, step)
 	}
@@ -145,6 +147,7 @@ type player struct {
 	state State
 	hosts map[string]netip.Addr
 	bound map[string]string // what $p and the like stand for
+	ids   map[string]bool   // that $i has stood for
 
 	pending string // the packet whose outcome is not compared yet
 	in      []byte
@@ -290,8 +293,14 @@ func (p *player) ended(t *testing.T, step string, verdict verdictWord, counter s
 // bind takes what the program chose from the packet that it sent.
 func (p *player) bind(text string) {
 	words := strings.Fields(frame.Words(p.got.frame))
-	if i, j := slices.Index(strings.Fields(text), "id"), slices.Index(words, "id"); i >= 0 && j >= 0 && j+1 < len(words) {
-		p.bindOne(strings.Fields(text)[i+1], words[j+1])
+	delete(p.bound, "$i")
+	for _, key := range []string{"id", "ipid"} {
+		if i, j := slices.Index(strings.Fields(text), key), slices.Index(words, key); i >= 0 && j >= 0 && j+1 < len(words) {
+			p.bindOne(strings.Fields(text)[i+1], words[j+1])
+		}
+	}
+	if id := p.bound["$i"]; id != "" {
+		p.ids[id] = true
 	}
 	for i, word := range strings.Fields(text) {
 		if i >= len(words) || word == "about" {
@@ -321,6 +330,8 @@ func (p *player) legal(name, value string) bool {
 		low, high := p.r.ports()
 		n, err := strconv.Atoi(value)
 		return err == nil && n >= int(low) && n <= int(high)
+	case "$i":
+		return value != "0" && !p.ids[value]
 	case "$q":
 		n, err := strconv.Atoi(value)
 		return err == nil && n >= int(p.state.SNATPools[0].PortMin) && n <= int(p.state.SNATPools[0].PortMax)

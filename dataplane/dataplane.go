@@ -171,6 +171,7 @@ func (d *Dataplane) start(c Config) error {
 	progs := map[bpf.Prog]*ebpf.Program{
 		bpf.ProgSlow4: d.objs.SpkSlow4, bpf.ProgSlow6: d.objs.SpkSlow6,
 		bpf.ProgNAT64: d.objs.Spk6to4, bpf.ProgNAT46: d.objs.Spk4to6,
+		bpf.ProgICMP64: d.objs.SpkIcmp6to4, bpf.ProgICMP46: d.objs.SpkIcmp4to6,
 		bpf.ProgICMP4: d.objs.SpkIcmp4, bpf.ProgICMP6: d.objs.SpkIcmp6,
 		bpf.ProgReply4: d.objs.SpkReply4, bpf.ProgReply6: d.objs.SpkReply6,
 		bpf.ProgNeigh: d.objs.SpkNeigh,

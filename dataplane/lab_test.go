@@ -50,7 +50,18 @@ func tableHosts(family string) map[string]netip.Addr {
 	}
 	out["nat64"], out["nat46"] = netip.MustParseAddr("64:ff9b::203.0.113.10"), netip.MustParseAddr("10.2.2.7")
 	out["nobody46"] = netip.MustParseAddr("10.2.2.8")
+	for i, name := range []string{"hop", "narrow", "lost"} { // each as the other family knows it
+		six := netip.MustParseAddr("64:ff9b::").As16()
+		copy(six[12:], out[name+"4"].AsSlice())
+		out[name+"64"], out[name+"46"] = netip.AddrFrom16(six), netip.AddrFrom4([4]byte{10, 2, 2, byte(20 + i)})
+	}
 	return out
+}
+
+// tableNAT46 are the IPv4 addresses that stand for hosts with IPv6.
+func tableNAT46() map[netip.Addr]netip.Addr {
+	h := tableHosts("6")
+	return map[netip.Addr]netip.Addr{h["nat46"]: h["client6"], h["narrow46"]: h["narrow6"], h["lost46"]: h["lost6"]}
 }
 
 // tableState is what the tables' TMM is told: the virtual servers web, nosnat and pool, one a kind

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strings"
 	"testing"
@@ -35,6 +36,41 @@ func longer(p packet) packet {
 	return p
 }
 
+// identification is that of an IPv4 frame, 0 for one of IPv6.
+func identification(frame []byte) uint16 {
+	if frame[12] == 0x08 && frame[13] == 0x00 {
+		return binary.BigEndian.Uint16(frame[18:])
+	}
+	return 0
+}
+
+// identified is the packet that a frame should be with the identification that the frame has, which
+// for an IPv4 packet must be one.
+func identified(t testing.TB, frame []byte, p packet) packet {
+	t.Helper()
+	p.id = identification(frame)
+	if ap(p.src).Addr().Is4() && p.id == 0 {
+		t.Errorf("no identification: %s", show(frame))
+	}
+	return p
+}
+
+// TestNAT64Identifications: packets that may be cut have identifications that do not come again soon
+// (RFC 6864 section 4.3), whatever the flow.
+func TestNAT64Identifications(t *testing.T) {
+	r := newNAT64Rig(t)
+	const packets = 500
+	seen := map[uint16]bool{}
+	for i := range packets {
+		src := netip.AddrPortFrom(netip.MustParseAddr("fd01:0:0:1::100"), uint16(4000+i%5)).String()
+		frame := r.forwarded(t, "out", bpf.Internal, fromPod(UDP, src, "[64:ff9b::203.0.113.10]:53", ""))
+		seen[identification(frame)] = true
+	}
+	if len(seen) != packets || seen[0] {
+		t.Errorf("%d identifications of %d packets, with 0 %t", len(seen), packets, seen[0])
+	}
+}
+
 // TestNAT64 sends a packet out as the other family and its answer back.
 func TestNAT64(t *testing.T) {
 	for _, tt := range []struct {
@@ -54,9 +90,9 @@ func TestNAT64(t *testing.T) {
 			for i := range tt.out {
 				frame := r.forwarded(t, "out", bpf.Internal, longer(fromPod(tt.proto, tt.src, tt.dst, tt.out[i])))
 				source := netip.AddrPortFrom(netip.MustParseAddr(tt.wantSource), sourcePort(t, frame)).String()
-				check(t, "out", frame, toClient(source, tt.wantDst, longer(fromPod(tt.proto, tt.src, tt.dst, tt.out[i]))))
+				check(t, "out", frame, identified(t, frame, toClient(source, tt.wantDst, longer(fromPod(tt.proto, tt.src, tt.dst, tt.out[i])))))
 				frame = r.forwarded(t, "in", bpf.External, longer(fromClient(tt.proto, tt.wantDst, source, tt.in[i])))
-				check(t, "in", frame, toPod(tt.dst, tt.src, longer(fromClient(tt.proto, tt.wantDst, source, tt.in[i]))))
+				check(t, "in", frame, identified(t, frame, toPod(tt.dst, tt.src, longer(fromClient(tt.proto, tt.wantDst, source, tt.in[i])))))
 			}
 			c := r.onlyConn(t, ap(tt.src))
 			if c.State != Established || c.Egress != "spk-apps/egress" || c.Destination != ap(tt.dst) || c.TranslatedDestination != ap(tt.wantDst) {

@@ -19,6 +19,7 @@ type packet struct {
 	proto      Protocol
 	flags      string // of TCP: S A F R
 	ttl        uint8  // 0 = 64
+	id         uint16 // IPv4 identification
 	payload    string
 	noChecksum bool // UDP over IPv4 without a checksum
 }
@@ -57,7 +58,7 @@ func (p packet) headers(t testing.TB, src, dst netip.Addr) (eth *layers.Ethernet
 	if src.Is4() {
 		eth.EthernetType = layers.EthernetTypeIPv4
 		ip4 := &layers.IPv4{
-			Version: 4, TTL: p.ttl, Protocol: layers.IPProtocol(p.proto),
+			Version: 4, TTL: p.ttl, Id: p.id, Protocol: layers.IPProtocol(p.proto),
 			SrcIP: src.AsSlice(), DstIP: dst.AsSlice(),
 		}
 		return eth, ip4, ip4

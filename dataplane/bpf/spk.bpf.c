@@ -11,6 +11,7 @@
 #include "spk_slow.h"
 #ifndef SPK_XDP
 #include "spk_icmp.h"
+#include "spk_icmp64.h"
 #include "spk_nat64.h"
 #include "spk_neigh.h"
 #include "spk_reply.h"
@@ -143,6 +144,18 @@ SEC(SPK_SEC)
 int spk_icmp6(spk_ctx *ctx)
 {
 	return pass_error(ctx, SPK_AF_INET6);
+}
+
+SEC(SPK_SEC)
+int spk_icmp4to6(spk_ctx *ctx)
+{
+	return translate_error(ctx, SPK_AF_INET);
+}
+
+SEC(SPK_SEC)
+int spk_icmp6to4(spk_ctx *ctx)
+{
+	return translate_error(ctx, SPK_AF_INET6);
 }
 
 SEC(SPK_SEC)

@@ -457,6 +457,8 @@ const (
 	SpkSpkProgSPK_PROG_NEIGH  SpkSpkProg = 6
 	SpkSpkProgSPK_PROG_NAT64  SpkSpkProg = 7
 	SpkSpkProgSPK_PROG_NAT46  SpkSpkProg = 8
+	SpkSpkProgSPK_PROG_ICMP64 SpkSpkProg = 9
+	SpkSpkProgSPK_PROG_ICMP46 SpkSpkProg = 10
 	SpkSpkProgSPK_PROGS       SpkSpkProg = 16
 )
 
@@ -590,56 +592,59 @@ type SpkSpkVsKey6 struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	SpkMapSpkAffinities  = "spk_affinities"
-	SpkMapSpkConfig      = "spk_config"
-	SpkMapSpkCounters    = "spk_counters"
-	SpkMapSpkCt4         = "spk_ct4"
-	SpkMapSpkCt6         = "spk_ct6"
-	SpkMapSpkCursors     = "spk_cursors"
-	SpkMapSpkEgress4     = "spk_egress4"
-	SpkMapSpkEgress6     = "spk_egress6"
-	SpkMapSpkEgressInfo  = "spk_egress_info"
-	SpkMapSpkEvents      = "spk_events"
-	SpkMapSpkFlow        = "spk_flow"
-	SpkMapSpkFrags       = "spk_frags"
-	SpkMapSpkHalf4       = "spk_half4"
-	SpkMapSpkHalf6       = "spk_half6"
-	SpkMapSpkIcmpBudget  = "spk_icmp_budget"
-	SpkMapSpkLoads       = "spk_loads"
-	SpkMapSpkLocal4      = "spk_local4"
-	SpkMapSpkLocal6      = "spk_local6"
-	SpkMapSpkNat46       = "spk_nat46"
-	SpkMapSpkNat64       = "spk_nat64"
-	SpkMapSpkOwners      = "spk_owners"
-	SpkMapSpkPool        = "spk_pool"
-	SpkMapSpkPorts       = "spk_ports"
-	SpkMapSpkProgs       = "spk_progs"
-	SpkMapSpkServices    = "spk_services"
-	SpkMapSpkSnatAddrs   = "spk_snat_addrs"
-	SpkMapSpkSnatInfo    = "spk_snat_info"
-	SpkMapSpkSnatPools   = "spk_snat_pools"
-	SpkMapSpkSubnets     = "spk_subnets"
-	SpkMapSpkTraffic     = "spk_traffic"
-	SpkMapSpkVlanDevices = "spk_vlan_devices"
-	SpkMapSpkVlans       = "spk_vlans"
-	SpkMapSpkVs4         = "spk_vs4"
-	SpkMapSpkVs6         = "spk_vs6"
-	SpkMapSpkVsInfo      = "spk_vs_info"
-	SpkProgSpk4to6       = "spk_4to6"
-	SpkProgSpk6to4       = "spk_6to4"
-	SpkProgSpkExternal   = "spk_external"
-	SpkProgSpkIcmp4      = "spk_icmp4"
-	SpkProgSpkIcmp6      = "spk_icmp6"
-	SpkProgSpkInternal   = "spk_internal"
-	SpkProgSpkNeigh      = "spk_neigh"
-	SpkProgSpkReply4     = "spk_reply4"
-	SpkProgSpkReply6     = "spk_reply6"
-	SpkProgSpkSlow4      = "spk_slow4"
-	SpkProgSpkSlow6      = "spk_slow6"
-	SpkProgSpkTag        = "spk_tag"
-	SpkProgSpkTagged     = "spk_tagged"
-	SpkProgSpkZoned      = "spk_zoned"
-	SpkVarSpkEventType   = "spk_event_type"
+	SpkMapSpkAffinities      = "spk_affinities"
+	SpkMapSpkConfig          = "spk_config"
+	SpkMapSpkCounters        = "spk_counters"
+	SpkMapSpkCt4             = "spk_ct4"
+	SpkMapSpkCt6             = "spk_ct6"
+	SpkMapSpkCursors         = "spk_cursors"
+	SpkMapSpkEgress4         = "spk_egress4"
+	SpkMapSpkEgress6         = "spk_egress6"
+	SpkMapSpkEgressInfo      = "spk_egress_info"
+	SpkMapSpkEvents          = "spk_events"
+	SpkMapSpkFlow            = "spk_flow"
+	SpkMapSpkFrags           = "spk_frags"
+	SpkMapSpkHalf4           = "spk_half4"
+	SpkMapSpkHalf6           = "spk_half6"
+	SpkMapSpkIcmpBudget      = "spk_icmp_budget"
+	SpkMapSpkIdentifications = "spk_identifications"
+	SpkMapSpkLoads           = "spk_loads"
+	SpkMapSpkLocal4          = "spk_local4"
+	SpkMapSpkLocal6          = "spk_local6"
+	SpkMapSpkNat46           = "spk_nat46"
+	SpkMapSpkNat64           = "spk_nat64"
+	SpkMapSpkOwners          = "spk_owners"
+	SpkMapSpkPool            = "spk_pool"
+	SpkMapSpkPorts           = "spk_ports"
+	SpkMapSpkProgs           = "spk_progs"
+	SpkMapSpkServices        = "spk_services"
+	SpkMapSpkSnatAddrs       = "spk_snat_addrs"
+	SpkMapSpkSnatInfo        = "spk_snat_info"
+	SpkMapSpkSnatPools       = "spk_snat_pools"
+	SpkMapSpkSubnets         = "spk_subnets"
+	SpkMapSpkTraffic         = "spk_traffic"
+	SpkMapSpkVlanDevices     = "spk_vlan_devices"
+	SpkMapSpkVlans           = "spk_vlans"
+	SpkMapSpkVs4             = "spk_vs4"
+	SpkMapSpkVs6             = "spk_vs6"
+	SpkMapSpkVsInfo          = "spk_vs_info"
+	SpkProgSpk4to6           = "spk_4to6"
+	SpkProgSpk6to4           = "spk_6to4"
+	SpkProgSpkExternal       = "spk_external"
+	SpkProgSpkIcmp4          = "spk_icmp4"
+	SpkProgSpkIcmp4to6       = "spk_icmp4to6"
+	SpkProgSpkIcmp6          = "spk_icmp6"
+	SpkProgSpkIcmp6to4       = "spk_icmp6to4"
+	SpkProgSpkInternal       = "spk_internal"
+	SpkProgSpkNeigh          = "spk_neigh"
+	SpkProgSpkReply4         = "spk_reply4"
+	SpkProgSpkReply6         = "spk_reply6"
+	SpkProgSpkSlow4          = "spk_slow4"
+	SpkProgSpkSlow6          = "spk_slow6"
+	SpkProgSpkTag            = "spk_tag"
+	SpkProgSpkTagged         = "spk_tagged"
+	SpkProgSpkZoned          = "spk_zoned"
+	SpkVarSpkEventType       = "spk_event_type"
 )
 
 // LoadSpk returns the embedded CollectionSpec for Spk.
@@ -688,7 +693,9 @@ type SpkProgramSpecs struct {
 	Spk6to4     *ebpf.ProgramSpec `ebpf:"spk_6to4"`
 	SpkExternal *ebpf.ProgramSpec `ebpf:"spk_external"`
 	SpkIcmp4    *ebpf.ProgramSpec `ebpf:"spk_icmp4"`
+	SpkIcmp4to6 *ebpf.ProgramSpec `ebpf:"spk_icmp4to6"`
 	SpkIcmp6    *ebpf.ProgramSpec `ebpf:"spk_icmp6"`
+	SpkIcmp6to4 *ebpf.ProgramSpec `ebpf:"spk_icmp6to4"`
 	SpkInternal *ebpf.ProgramSpec `ebpf:"spk_internal"`
 	SpkNeigh    *ebpf.ProgramSpec `ebpf:"spk_neigh"`
 	SpkReply4   *ebpf.ProgramSpec `ebpf:"spk_reply4"`
@@ -704,41 +711,42 @@ type SpkProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SpkMapSpecs struct {
-	SpkAffinities  *ebpf.MapSpec `ebpf:"spk_affinities"`
-	SpkConfig      *ebpf.MapSpec `ebpf:"spk_config"`
-	SpkCounters    *ebpf.MapSpec `ebpf:"spk_counters"`
-	SpkCt4         *ebpf.MapSpec `ebpf:"spk_ct4"`
-	SpkCt6         *ebpf.MapSpec `ebpf:"spk_ct6"`
-	SpkCursors     *ebpf.MapSpec `ebpf:"spk_cursors"`
-	SpkEgress4     *ebpf.MapSpec `ebpf:"spk_egress4"`
-	SpkEgress6     *ebpf.MapSpec `ebpf:"spk_egress6"`
-	SpkEgressInfo  *ebpf.MapSpec `ebpf:"spk_egress_info"`
-	SpkEvents      *ebpf.MapSpec `ebpf:"spk_events"`
-	SpkFlow        *ebpf.MapSpec `ebpf:"spk_flow"`
-	SpkFrags       *ebpf.MapSpec `ebpf:"spk_frags"`
-	SpkHalf4       *ebpf.MapSpec `ebpf:"spk_half4"`
-	SpkHalf6       *ebpf.MapSpec `ebpf:"spk_half6"`
-	SpkIcmpBudget  *ebpf.MapSpec `ebpf:"spk_icmp_budget"`
-	SpkLoads       *ebpf.MapSpec `ebpf:"spk_loads"`
-	SpkLocal4      *ebpf.MapSpec `ebpf:"spk_local4"`
-	SpkLocal6      *ebpf.MapSpec `ebpf:"spk_local6"`
-	SpkNat46       *ebpf.MapSpec `ebpf:"spk_nat46"`
-	SpkNat64       *ebpf.MapSpec `ebpf:"spk_nat64"`
-	SpkOwners      *ebpf.MapSpec `ebpf:"spk_owners"`
-	SpkPool        *ebpf.MapSpec `ebpf:"spk_pool"`
-	SpkPorts       *ebpf.MapSpec `ebpf:"spk_ports"`
-	SpkProgs       *ebpf.MapSpec `ebpf:"spk_progs"`
-	SpkServices    *ebpf.MapSpec `ebpf:"spk_services"`
-	SpkSnatAddrs   *ebpf.MapSpec `ebpf:"spk_snat_addrs"`
-	SpkSnatInfo    *ebpf.MapSpec `ebpf:"spk_snat_info"`
-	SpkSnatPools   *ebpf.MapSpec `ebpf:"spk_snat_pools"`
-	SpkSubnets     *ebpf.MapSpec `ebpf:"spk_subnets"`
-	SpkTraffic     *ebpf.MapSpec `ebpf:"spk_traffic"`
-	SpkVlanDevices *ebpf.MapSpec `ebpf:"spk_vlan_devices"`
-	SpkVlans       *ebpf.MapSpec `ebpf:"spk_vlans"`
-	SpkVs4         *ebpf.MapSpec `ebpf:"spk_vs4"`
-	SpkVs6         *ebpf.MapSpec `ebpf:"spk_vs6"`
-	SpkVsInfo      *ebpf.MapSpec `ebpf:"spk_vs_info"`
+	SpkAffinities      *ebpf.MapSpec `ebpf:"spk_affinities"`
+	SpkConfig          *ebpf.MapSpec `ebpf:"spk_config"`
+	SpkCounters        *ebpf.MapSpec `ebpf:"spk_counters"`
+	SpkCt4             *ebpf.MapSpec `ebpf:"spk_ct4"`
+	SpkCt6             *ebpf.MapSpec `ebpf:"spk_ct6"`
+	SpkCursors         *ebpf.MapSpec `ebpf:"spk_cursors"`
+	SpkEgress4         *ebpf.MapSpec `ebpf:"spk_egress4"`
+	SpkEgress6         *ebpf.MapSpec `ebpf:"spk_egress6"`
+	SpkEgressInfo      *ebpf.MapSpec `ebpf:"spk_egress_info"`
+	SpkEvents          *ebpf.MapSpec `ebpf:"spk_events"`
+	SpkFlow            *ebpf.MapSpec `ebpf:"spk_flow"`
+	SpkFrags           *ebpf.MapSpec `ebpf:"spk_frags"`
+	SpkHalf4           *ebpf.MapSpec `ebpf:"spk_half4"`
+	SpkHalf6           *ebpf.MapSpec `ebpf:"spk_half6"`
+	SpkIcmpBudget      *ebpf.MapSpec `ebpf:"spk_icmp_budget"`
+	SpkIdentifications *ebpf.MapSpec `ebpf:"spk_identifications"`
+	SpkLoads           *ebpf.MapSpec `ebpf:"spk_loads"`
+	SpkLocal4          *ebpf.MapSpec `ebpf:"spk_local4"`
+	SpkLocal6          *ebpf.MapSpec `ebpf:"spk_local6"`
+	SpkNat46           *ebpf.MapSpec `ebpf:"spk_nat46"`
+	SpkNat64           *ebpf.MapSpec `ebpf:"spk_nat64"`
+	SpkOwners          *ebpf.MapSpec `ebpf:"spk_owners"`
+	SpkPool            *ebpf.MapSpec `ebpf:"spk_pool"`
+	SpkPorts           *ebpf.MapSpec `ebpf:"spk_ports"`
+	SpkProgs           *ebpf.MapSpec `ebpf:"spk_progs"`
+	SpkServices        *ebpf.MapSpec `ebpf:"spk_services"`
+	SpkSnatAddrs       *ebpf.MapSpec `ebpf:"spk_snat_addrs"`
+	SpkSnatInfo        *ebpf.MapSpec `ebpf:"spk_snat_info"`
+	SpkSnatPools       *ebpf.MapSpec `ebpf:"spk_snat_pools"`
+	SpkSubnets         *ebpf.MapSpec `ebpf:"spk_subnets"`
+	SpkTraffic         *ebpf.MapSpec `ebpf:"spk_traffic"`
+	SpkVlanDevices     *ebpf.MapSpec `ebpf:"spk_vlan_devices"`
+	SpkVlans           *ebpf.MapSpec `ebpf:"spk_vlans"`
+	SpkVs4             *ebpf.MapSpec `ebpf:"spk_vs4"`
+	SpkVs6             *ebpf.MapSpec `ebpf:"spk_vs6"`
+	SpkVsInfo          *ebpf.MapSpec `ebpf:"spk_vs_info"`
 }
 
 // SpkVariableSpecs contains global variables before they are loaded into the kernel.
@@ -768,41 +776,42 @@ func (o *SpkObjects) Close() error {
 //
 // It can be passed to LoadSpkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SpkMaps struct {
-	SpkAffinities  *ebpf.Map `ebpf:"spk_affinities"`
-	SpkConfig      *ebpf.Map `ebpf:"spk_config"`
-	SpkCounters    *ebpf.Map `ebpf:"spk_counters"`
-	SpkCt4         *ebpf.Map `ebpf:"spk_ct4"`
-	SpkCt6         *ebpf.Map `ebpf:"spk_ct6"`
-	SpkCursors     *ebpf.Map `ebpf:"spk_cursors"`
-	SpkEgress4     *ebpf.Map `ebpf:"spk_egress4"`
-	SpkEgress6     *ebpf.Map `ebpf:"spk_egress6"`
-	SpkEgressInfo  *ebpf.Map `ebpf:"spk_egress_info"`
-	SpkEvents      *ebpf.Map `ebpf:"spk_events"`
-	SpkFlow        *ebpf.Map `ebpf:"spk_flow"`
-	SpkFrags       *ebpf.Map `ebpf:"spk_frags"`
-	SpkHalf4       *ebpf.Map `ebpf:"spk_half4"`
-	SpkHalf6       *ebpf.Map `ebpf:"spk_half6"`
-	SpkIcmpBudget  *ebpf.Map `ebpf:"spk_icmp_budget"`
-	SpkLoads       *ebpf.Map `ebpf:"spk_loads"`
-	SpkLocal4      *ebpf.Map `ebpf:"spk_local4"`
-	SpkLocal6      *ebpf.Map `ebpf:"spk_local6"`
-	SpkNat46       *ebpf.Map `ebpf:"spk_nat46"`
-	SpkNat64       *ebpf.Map `ebpf:"spk_nat64"`
-	SpkOwners      *ebpf.Map `ebpf:"spk_owners"`
-	SpkPool        *ebpf.Map `ebpf:"spk_pool"`
-	SpkPorts       *ebpf.Map `ebpf:"spk_ports"`
-	SpkProgs       *ebpf.Map `ebpf:"spk_progs"`
-	SpkServices    *ebpf.Map `ebpf:"spk_services"`
-	SpkSnatAddrs   *ebpf.Map `ebpf:"spk_snat_addrs"`
-	SpkSnatInfo    *ebpf.Map `ebpf:"spk_snat_info"`
-	SpkSnatPools   *ebpf.Map `ebpf:"spk_snat_pools"`
-	SpkSubnets     *ebpf.Map `ebpf:"spk_subnets"`
-	SpkTraffic     *ebpf.Map `ebpf:"spk_traffic"`
-	SpkVlanDevices *ebpf.Map `ebpf:"spk_vlan_devices"`
-	SpkVlans       *ebpf.Map `ebpf:"spk_vlans"`
-	SpkVs4         *ebpf.Map `ebpf:"spk_vs4"`
-	SpkVs6         *ebpf.Map `ebpf:"spk_vs6"`
-	SpkVsInfo      *ebpf.Map `ebpf:"spk_vs_info"`
+	SpkAffinities      *ebpf.Map `ebpf:"spk_affinities"`
+	SpkConfig          *ebpf.Map `ebpf:"spk_config"`
+	SpkCounters        *ebpf.Map `ebpf:"spk_counters"`
+	SpkCt4             *ebpf.Map `ebpf:"spk_ct4"`
+	SpkCt6             *ebpf.Map `ebpf:"spk_ct6"`
+	SpkCursors         *ebpf.Map `ebpf:"spk_cursors"`
+	SpkEgress4         *ebpf.Map `ebpf:"spk_egress4"`
+	SpkEgress6         *ebpf.Map `ebpf:"spk_egress6"`
+	SpkEgressInfo      *ebpf.Map `ebpf:"spk_egress_info"`
+	SpkEvents          *ebpf.Map `ebpf:"spk_events"`
+	SpkFlow            *ebpf.Map `ebpf:"spk_flow"`
+	SpkFrags           *ebpf.Map `ebpf:"spk_frags"`
+	SpkHalf4           *ebpf.Map `ebpf:"spk_half4"`
+	SpkHalf6           *ebpf.Map `ebpf:"spk_half6"`
+	SpkIcmpBudget      *ebpf.Map `ebpf:"spk_icmp_budget"`
+	SpkIdentifications *ebpf.Map `ebpf:"spk_identifications"`
+	SpkLoads           *ebpf.Map `ebpf:"spk_loads"`
+	SpkLocal4          *ebpf.Map `ebpf:"spk_local4"`
+	SpkLocal6          *ebpf.Map `ebpf:"spk_local6"`
+	SpkNat46           *ebpf.Map `ebpf:"spk_nat46"`
+	SpkNat64           *ebpf.Map `ebpf:"spk_nat64"`
+	SpkOwners          *ebpf.Map `ebpf:"spk_owners"`
+	SpkPool            *ebpf.Map `ebpf:"spk_pool"`
+	SpkPorts           *ebpf.Map `ebpf:"spk_ports"`
+	SpkProgs           *ebpf.Map `ebpf:"spk_progs"`
+	SpkServices        *ebpf.Map `ebpf:"spk_services"`
+	SpkSnatAddrs       *ebpf.Map `ebpf:"spk_snat_addrs"`
+	SpkSnatInfo        *ebpf.Map `ebpf:"spk_snat_info"`
+	SpkSnatPools       *ebpf.Map `ebpf:"spk_snat_pools"`
+	SpkSubnets         *ebpf.Map `ebpf:"spk_subnets"`
+	SpkTraffic         *ebpf.Map `ebpf:"spk_traffic"`
+	SpkVlanDevices     *ebpf.Map `ebpf:"spk_vlan_devices"`
+	SpkVlans           *ebpf.Map `ebpf:"spk_vlans"`
+	SpkVs4             *ebpf.Map `ebpf:"spk_vs4"`
+	SpkVs6             *ebpf.Map `ebpf:"spk_vs6"`
+	SpkVsInfo          *ebpf.Map `ebpf:"spk_vs_info"`
 }
 
 func (m *SpkMaps) Close() error {
@@ -822,6 +831,7 @@ func (m *SpkMaps) Close() error {
 		m.SpkHalf4,
 		m.SpkHalf6,
 		m.SpkIcmpBudget,
+		m.SpkIdentifications,
 		m.SpkLoads,
 		m.SpkLocal4,
 		m.SpkLocal6,
@@ -860,7 +870,9 @@ type SpkPrograms struct {
 	Spk6to4     *ebpf.Program `ebpf:"spk_6to4"`
 	SpkExternal *ebpf.Program `ebpf:"spk_external"`
 	SpkIcmp4    *ebpf.Program `ebpf:"spk_icmp4"`
+	SpkIcmp4to6 *ebpf.Program `ebpf:"spk_icmp4to6"`
 	SpkIcmp6    *ebpf.Program `ebpf:"spk_icmp6"`
+	SpkIcmp6to4 *ebpf.Program `ebpf:"spk_icmp6to4"`
 	SpkInternal *ebpf.Program `ebpf:"spk_internal"`
 	SpkNeigh    *ebpf.Program `ebpf:"spk_neigh"`
 	SpkReply4   *ebpf.Program `ebpf:"spk_reply4"`
@@ -878,7 +890,9 @@ func (p *SpkPrograms) Close() error {
 		p.Spk6to4,
 		p.SpkExternal,
 		p.SpkIcmp4,
+		p.SpkIcmp4to6,
 		p.SpkIcmp6,
+		p.SpkIcmp6to4,
 		p.SpkInternal,
 		p.SpkNeigh,
 		p.SpkReply4,

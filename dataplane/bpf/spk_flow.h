@@ -46,7 +46,7 @@ static __always_inline void to_outside(struct spk_flow *f, const struct spk_egre
 /* Takes the source address of the interface that the packet leaves by. */
 static __always_inline enum spk_counter automap(struct spk_flow *f, const struct spk_port *port)
 {
-	if (f->orig.family == SPK_AF_INET) {
+	if (f->xlat.family == SPK_AF_INET) {
 		if (!port->self4)
 			return SPK_DROP_NO_SELF_IP;
 		f->xlat.saddr[0] = port->self4;

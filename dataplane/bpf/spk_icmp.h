@@ -19,7 +19,12 @@ struct spk_quote {
 	__u32 l4;
 	__u32 end;    /* of what is quoted */
 	__u32 l4_len; /* bytes of the transport before it was cut */
+	__be32 id;    /* of a fragment, as in IPv6 */
+	__u16 frag;   /* as in spk_flow */
+	bool fragment;
 	__u8 proto;
+	__u8 tos;
+	__u8 ttl;
 };
 
 static __always_inline bool read_quote4(spk_ctx *ctx, struct spk_flow *f, struct spk_quote *q)
@@ -27,11 +32,16 @@ static __always_inline bool read_quote4(spk_ctx *ctx, struct spk_flow *f, struct
 	struct iphdr ip;
 
 	if (ctx_load(ctx, q->ip, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5 ||
-	    ip.frag_off & bpf_htons(IP4_OFFSET_MASK))
+	    ip.frag_off & bpf_htons(IP4_OFFSET_MASK) || bpf_ntohs(ip.tot_len) < ip.ihl * 4)
 		return false;
 	q->l4 = q->ip + ip.ihl * 4;
 	q->l4_len = bpf_ntohs(ip.tot_len) - ip.ihl * 4;
+	q->id = (__u32)ip.id << 16;
+	q->fragment = ip.frag_off & bpf_htons(IP4_MF);
+	q->frag = q->fragment ? SPK_MORE : 0;
 	q->proto = ip.protocol;
+	q->tos = ip.tos;
+	q->ttl = ip.ttl;
 	__builtin_memset(f->rev.saddr, 0, 2 * sizeof(f->rev.saddr));
 	f->rev.saddr[0] = ip.daddr;
 	f->rev.daddr[0] = ip.saddr;
@@ -51,10 +61,16 @@ static __always_inline bool read_quote6(spk_ctx *ctx, struct spk_flow *f, struct
 	f->orig.proto = ip.nexthdr;
 	f->l4 = q->ip + sizeof(ip);
 	f->l4_len = q->end - f->l4;
-	readable = !walk_extensions(ctx, f) && f->part != SPK_LATER_FRAGMENT;
+	readable = !walk_extensions(ctx, f) && f->part != SPK_LATER_FRAGMENT &&
+		   q->ip + sizeof(ip) + bpf_ntohs(ip.payload_len) >= f->l4;
 	q->l4 = f->l4;
 	q->l4_len = bpf_ntohs(ip.payload_len) + q->ip + sizeof(ip) - q->l4;
+	q->id = f->frag_id;
+	q->fragment = f->part == SPK_FIRST_FRAGMENT;
+	q->frag = q->fragment ? SPK_MORE : 0;
 	q->proto = f->orig.proto;
+	q->tos = ip.priority << 4 | ip.flow_lbl[0] >> 4;
+	q->ttl = ip.hop_limit;
 	f->orig.proto = IPPROTO_ICMPV6;
 	f->part = SPK_WHOLE;
 	f->l4 = q->ip - ICMP_HEAD;
@@ -269,8 +285,10 @@ static __always_inline int pass_error(spk_ctx *ctx, const __u8 family)
 		return SPK_ACT_DROP;
 	if (read_quote(ctx, f, &q, family))
 		e = find_entry(&f->rev, family);
-	if (!e.ct || e.ct->flags & SPK_CT_FAMILY)
+	if (!e.ct)
 		return not_of_a_flow(ctx, f, family);
+	if (e.ct->flags & SPK_CT_FAMILY)
+		return go_on(ctx, family == SPK_AF_INET ? SPK_PROG_ICMP46 : SPK_PROG_ICMP64);
 	if (f->ttl < 2)
 		return drop(ctx, SPK_DROP_TTL_EXPIRED);
 	ct_target(e.ct, &f->rev, &f->xlat, family);

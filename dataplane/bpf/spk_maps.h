@@ -61,6 +61,15 @@ struct {
 	__type(value, struct spk_addr6);
 } spk_nat46 SEC(".maps");
 
+/* The last identification of IPv4 packets that have become so, by a hash of addresses and protocol.
+ * Written by the programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SPK_IDENTIFICATIONS);
+	__type(key, __u32);
+	__type(value, __u32);
+} spk_identifications SEC(".maps");
+
 /* The ports of first fragments. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -49,12 +49,7 @@ static __always_inline enum spk_counter other_source(struct spk_flow *f,
 	if (f->snat == SPK_SNAT_POOL)
 		return SPK_OK; /* taken with the port */
 	f->snat = SPK_SNAT_AUTOMAP;
-	if (f->xlat.family == SPK_AF_INET) {
-		f->xlat.saddr[0] = port->self4;
-		return port->self4 ? SPK_OK : SPK_DROP_NO_SELF_IP;
-	}
-	copy_addr(f->xlat.saddr, port->self6);
-	return port->self6[0] | port->self6[3] ? SPK_OK : SPK_DROP_NO_SELF_IP;
+	return automap(f, port);
 }
 
 /* Keeps the IPv6 addresses that packets with the IPv4 tuple t leave with. */
@@ -139,38 +134,48 @@ static __always_inline enum spk_counter start_other(spk_ctx *ctx, struct spk_flo
 	return SPK_OK;
 }
 
+/* Reads what t is turned into. ct must be the entry of t, and of a flow that changes family. */
+static __always_inline enum spk_counter other_target(const struct spk_ct *ct,
+						     const struct spk_tuple *t,
+						     struct spk_tuple *to, const __u8 family)
+{
+	*to = *t;
+	to->sport = ct->sport;
+	to->dport = ct->dport;
+	if (family == SPK_AF_INET6) {
+		const struct spk_ct6 *v = (const void *)ct;
+
+		__builtin_memset(to->saddr, 0, 2 * sizeof(to->saddr));
+		to->family = SPK_AF_INET;
+		to->saddr[0] = v->saddr[0];
+		to->daddr[0] = v->daddr[0];
+		if (t->proto == IPPROTO_ICMPV6)
+			to->proto = IPPROTO_ICMP;
+	} else {
+		struct spk_key4 k = key4_of(t);
+		struct spk_nat64 *v = bpf_map_lookup_elem(&spk_nat64, &k);
+
+		if (!v)
+			return SPK_DROP_NO_FLOW;
+		to->family = SPK_AF_INET6;
+		copy_addr(to->saddr, v->saddr);
+		copy_addr(to->daddr, v->daddr);
+		if (t->proto == IPPROTO_ICMP)
+			to->proto = IPPROTO_ICMPV6;
+	}
+	return SPK_OK;
+}
+
 /* Fills in f->xlat and the way of a packet whose entry is known. */
 static __always_inline enum spk_counter follow_other(spk_ctx *ctx, struct spk_flow *f,
 						     struct spk_ct *ct, const __u8 family)
 {
 	const struct spk_config *cfg = config();
 	__u32 gen = cfg ? ~cfg->gen : 0;
-	enum spk_counter fault;
+	enum spk_counter fault = other_target(ct, &f->orig, &f->xlat, family);
 
-	f->xlat = f->orig;
-	f->xlat.sport = ct->sport;
-	f->xlat.dport = ct->dport;
-	__builtin_memset(f->xlat.saddr, 0, 2 * sizeof(f->xlat.saddr));
-	if (family == SPK_AF_INET6) {
-		const struct spk_ct6 *v = (const void *)ct;
-
-		f->xlat.family = SPK_AF_INET;
-		f->xlat.saddr[0] = v->saddr[0];
-		f->xlat.daddr[0] = v->daddr[0];
-		if (f->orig.proto == IPPROTO_ICMPV6)
-			f->xlat.proto = IPPROTO_ICMP;
-	} else {
-		struct spk_key4 k = key4_of(&f->orig);
-		struct spk_nat64 *v = bpf_map_lookup_elem(&spk_nat64, &k);
-
-		if (!v)
-			return SPK_DROP_NO_FLOW;
-		f->xlat.family = SPK_AF_INET6;
-		copy_addr(f->xlat.saddr, v->saddr);
-		copy_addr(f->xlat.daddr, v->daddr);
-		if (f->orig.proto == IPPROTO_ICMP)
-			f->xlat.proto = IPPROTO_ICMPV6;
-	}
+	if (fault)
+		return fault;
 	if (gen && ct->gen == gen) {
 		way_of(f, ct);
 		return SPK_OK;
@@ -181,92 +186,116 @@ static __always_inline enum spk_counter follow_other(spk_ctx *ctx, struct spk_fl
 	return fault;
 }
 
-/* The transport's part: ports, identifier, type, checksum (RFC 7915 sections 4.2 and 5.2). ICMPv6
- * has a pseudo header in its sum and ICMP has none. */
-static __always_inline long translate_transport(spk_ctx *ctx, const struct spk_flow *f,
-						const struct spk_ct *ct)
+/* The header of a ping at the offset at: type, identifier and sum. ICMPv6 has a pseudo header in its
+ * sum, of the addresses of six and the length, and ICMP has none. */
+static __always_inline long translate_echo(spk_ctx *ctx, __u32 at, const struct spk_tuple *six,
+					   __u16 len, __u16 port_delta, __be16 id,
+					   const __u8 family)
 {
-	struct spk_ports_head ports = {.source = ct->sport, .dest = ct->dport};
-	__u32 l4 = f->l4, delta;
 	struct spk_icmp icmp;
 	__be16 was, is;
+	__u32 delta;
+
+	if (ctx_load(ctx, at, &icmp, sizeof(icmp)))
+		return -1;
+	__builtin_memcpy(&was, &icmp, sizeof(was));
+	if (family == SPK_AF_INET6)
+		icmp.type = icmp.type == ICMP6_ECHO ? ICMP4_ECHO : ICMP4_ECHO_REPLY;
+	else
+		icmp.type = icmp.type == ICMP4_ECHO ? ICMP6_ECHO : ICMP6_ECHO_REPLY;
+	__builtin_memcpy(&is, &icmp, sizeof(is));
+	delta = csum_pseudo(six->saddr, six->daddr, IPPROTO_ICMPV6, len);
+	if (family == SPK_AF_INET6)
+		delta = csum_negate(delta);
+	delta += csum_diff16(was, is) + port_delta;
+	icmp.check = csum_apply(icmp.check, csum_fold(delta));
+	icmp.id = id;
+	return store_summed(ctx, at, &icmp, sizeof(icmp));
+}
+
+/* The transport's part: ports, identifier, type, checksum (RFC 7915 sections 4.2 and 5.2). */
+static __always_inline long translate_transport(spk_ctx *ctx, const struct spk_flow *f,
+						const struct spk_ct *ct, const __u8 family)
+{
+	struct spk_ports_head ports = {.source = ct->sport, .dest = ct->dport};
+	__u32 l4 = f->l4;
 	__sum16 sum;
 
 	if (f->part == SPK_LATER_FRAGMENT)
 		return 0;
-	if (!is_icmp(f->orig.proto)) {
-		if (ctx_store(ctx, l4, &ports, sizeof(ports)))
-			return -1;
-		if (f->orig.proto == IPPROTO_TCP)
-			return fix_sum(ctx, l4 + offsetof(struct tcphdr, check), ct->addr_delta,
-				       ct->port_delta, false);
-		if (ctx_load(ctx, l4 + offsetof(struct udphdr, check), &sum, sizeof(sum)) || !sum)
-			return -1; /* IPv6 has no datagrams without a checksum */
-		return fix_sum(ctx, l4 + offsetof(struct udphdr, check), ct->addr_delta,
-			       ct->port_delta, true);
-	}
-	if (ctx_load(ctx, l4, &icmp, sizeof(icmp)))
+	if (is_icmp(f->orig.proto))
+		return translate_echo(ctx, l4, family == SPK_AF_INET6 ? &f->orig : &f->xlat,
+				      f->l4_len, ct->port_delta,
+				      is_echo_request(f) ? ct->sport : ct->dport, family);
+	if (f->orig.proto == IPPROTO_SCTP_)
+		return rewrite_sctp(ctx, f, ct);
+	if (ctx_store(ctx, l4, &ports, sizeof(ports)))
 		return -1;
-	__builtin_memcpy(&was, &icmp, sizeof(was));
-	if (f->orig.proto == IPPROTO_ICMPV6)
-		icmp.type = is_echo_request(f) ? ICMP4_ECHO : ICMP4_ECHO_REPLY;
-	else
-		icmp.type = is_echo_request(f) ? ICMP6_ECHO : ICMP6_ECHO_REPLY;
-	__builtin_memcpy(&is, &icmp, sizeof(is));
-	delta = csum_diff16(was, is) + ct->port_delta;
-	if (f->orig.proto == IPPROTO_ICMPV6) /* takes the pseudo header out, or in */
-		delta += csum_negate(csum_pseudo(f->orig.saddr, f->orig.daddr, IPPROTO_ICMPV6, f->l4_len));
-	else
-		delta += csum_pseudo(f->xlat.saddr, f->xlat.daddr, IPPROTO_ICMPV6, f->l4_len);
-	icmp.check = csum_apply(icmp.check, csum_fold(delta));
-	icmp.id = is_echo_request(f) ? ct->sport : ct->dport;
-	return store_summed(ctx, l4, &icmp, sizeof(icmp));
+	if (f->orig.proto == IPPROTO_TCP)
+		return fix_sum(ctx, l4 + offsetof(struct tcphdr, check), ct->addr_delta,
+			       ct->port_delta, false);
+	if (ctx_load(ctx, l4 + offsetof(struct udphdr, check), &sum, sizeof(sum)) || !sum)
+		return -1; /* IPv6 has no datagrams without a checksum */
+	return fix_sum(ctx, l4 + offsetof(struct udphdr, check), ct->addr_delta, ct->port_delta,
+		       true);
 }
 
-/* The header of a packet that becomes IPv4. A whole packet must not be fragmented on its way, but
- * for those that IPv6 would not have cut either (RFC 7915 section 5.1). */
-static __always_inline long write_head4(spk_ctx *ctx, const struct spk_flow *f, __u8 tos)
-{
-	struct iphdr ip = {.version = 4, .ihl = 5, .tos = tos};
+/* What a header says besides the addresses, in the terms of either family. */
+struct spk_head {
+	__u32 len;     /* bytes behind it and behind a fragment header; 0: more than it can say */
+	__be32 id;     /* of a fragment header; IPv4 has the low half of it */
+	__u16 frag;    /* as in spk_flow */
+	bool fragment; /* frag and id count in IPv6 too */
+	__u8 tos;
+	__u8 ttl;
+};
 
-	ip.tot_len = bpf_htons(f->l3_len ? f->l4_len + sizeof(ip) : 0);
-	if (f->part) {
-		ip.id = f->frag_id >> 16; /* the low 16 bits, as they stand on the wire */
-		ip.frag_off = bpf_htons((f->frag & IP4_OFFSET_MASK) |
-					(f->frag & SPK_MORE ? IP4_MF : 0));
-	} else if (f->l4_len > IP6_MIN_MTU - sizeof(struct ipv6hdr)) {
-		ip.frag_off = bpf_htons(IP4_DF);
-	}
-	ip.ttl = f->ttl - 1;
-	ip.protocol = f->xlat.proto;
-	ip.saddr = f->xlat.saddr[0];
-	ip.daddr = f->xlat.daddr[0];
+/* A whole packet must not be fragmented on its way, but for those that IPv6 would not have cut
+ * either (RFC 7915 section 5.1). */
+static __always_inline bool may_be_cut4(__u32 len)
+{
+	return len <= IP6_MIN_MTU - sizeof(struct ipv6hdr);
+}
+
+static __always_inline long write_head4(spk_ctx *ctx, __u32 at, const struct spk_tuple *t,
+					const struct spk_head *h)
+{
+	struct iphdr ip = {.version = 4, .ihl = 5, .tos = h->tos, .ttl = h->ttl};
+
+	ip.tot_len = bpf_htons(h->len ? h->len + sizeof(ip) : 0);
+	ip.id = h->id >> 16;
+	ip.frag_off = bpf_htons((h->frag & IP4_OFFSET_MASK) | (h->frag & SPK_MORE ? IP4_MF : 0) |
+				(h->frag & SPK_DF ? IP4_DF : 0));
+	ip.protocol = t->proto;
+	ip.saddr = t->saddr[0];
+	ip.daddr = t->daddr[0];
 	ip.check = csum_header(&ip);
-	return store_summed(ctx, ETH_HLEN, &ip, sizeof(ip));
+	return store_summed(ctx, at, &ip, sizeof(ip));
 }
 
-static __always_inline long write_head6(spk_ctx *ctx, const struct spk_flow *f, __u8 tos)
+static __always_inline long write_head6(spk_ctx *ctx, __u32 at, const struct spk_tuple *t,
+					const struct spk_head *h)
 {
-	struct ipv6hdr ip = {.version = 6, .priority = tos >> 4, .nexthdr = f->xlat.proto};
-	__u8 fragment[IP6_FRAGMENT_HEAD] = {f->xlat.proto};
-	__u32 len = f->l4_len;
+	struct ipv6hdr ip = {.version = 6, .priority = h->tos >> 4, .nexthdr = t->proto};
+	__u8 fragment[IP6_FRAGMENT_HEAD] = {t->proto};
+	__u32 len = h->len;
 	__be16 offset;
 
-	if (f->part) {
+	if (h->fragment) {
 		ip.nexthdr = IPPROTO_FRAGMENT;
 		len += sizeof(fragment);
-		offset = bpf_htons((f->frag & IP4_OFFSET_MASK) << 3 | !!(f->frag & SPK_MORE));
+		offset = bpf_htons((h->frag & IP4_OFFSET_MASK) << 3 | !!(h->frag & SPK_MORE));
 		__builtin_memcpy(fragment + 2, &offset, sizeof(offset));
-		__builtin_memcpy(fragment + 6, &f->frag_id, 2);
-		if (store_summed(ctx, ETH_HLEN + sizeof(ip), fragment, sizeof(fragment)))
+		__builtin_memcpy(fragment + 4, &h->id, sizeof(h->id));
+		if (store_summed(ctx, at + sizeof(ip), fragment, sizeof(fragment)))
 			return -1;
 	}
-	ip.flow_lbl[0] = tos << 4;
-	ip.payload_len = bpf_htons(f->l3_len ? len : 0);
-	ip.hop_limit = f->ttl - 1;
-	__builtin_memcpy(&ip.saddr, f->xlat.saddr, sizeof(ip.saddr));
-	__builtin_memcpy(&ip.daddr, f->xlat.daddr, sizeof(ip.daddr));
-	return store_summed(ctx, ETH_HLEN, &ip, sizeof(ip));
+	ip.flow_lbl[0] = h->tos << 4;
+	ip.payload_len = bpf_htons(h->len ? len : 0);
+	ip.hop_limit = h->ttl;
+	__builtin_memcpy(&ip.saddr, t->saddr, sizeof(ip.saddr));
+	__builtin_memcpy(&ip.daddr, t->daddr, sizeof(ip.daddr));
+	return store_summed(ctx, at, &ip, sizeof(ip));
 }
 
 /* Traffic class or type of service (RFC 7915 sections 4.1 and 5.1: copied). */
@@ -278,59 +307,123 @@ static __always_inline __u8 traffic_class(spk_ctx *ctx, const __u8 family)
 	return family == SPK_AF_INET ? head[1] : head[0] << 4 | head[1] >> 4;
 }
 
+/* The identification of an IPv4 packet that may be cut on its way: other than those of the packets
+ * before it with the same addresses and protocol (RFC 6864 section 4.3), and never 0. */
+static __noinline __be16 next_id(const struct spk_tuple *t)
+{
+	__u32 slot = mix(mix(t->proto, t->saddr[0]), t->daddr[0]) % SPK_IDENTIFICATIONS;
+	__u32 *last = bpf_map_lookup_elem(&spk_identifications, &slot);
+
+	if (!last)
+		return bpf_htons(1);
+	if (!*last)
+		*last = bpf_get_prandom_u32() | 1; /* nobody can guess where it begins */
+	return bpf_htons(1 + __sync_fetch_and_add(last, 1) % 0xffff);
+}
+
+/* Says of a packet that becomes IPv4 that it may not be cut, or what its parts would have in common. */
+static __always_inline void identify(struct spk_head *h, const struct spk_tuple *t)
+{
+	if (may_be_cut4(h->len))
+		h->id = (__u32)next_id(t) << 16;
+	else
+		h->frag = SPK_DF;
+}
+
+/* The header that the packet leaves with. */
+static __always_inline struct spk_head new_head(spk_ctx *ctx, const struct spk_flow *f,
+						const __u8 family)
+{
+	struct spk_head h = {
+		.len = f->l4_len,
+		.fragment = f->part,
+		.tos = traffic_class(ctx, family),
+		.ttl = f->ttl - 1,
+	};
+
+	if (f->part) {
+		h.frag = f->frag & (IP4_OFFSET_MASK | SPK_MORE);
+		h.id = family == SPK_AF_INET6 ? f->frag_id : f->frag_id << 16;
+	} else if (family == SPK_AF_INET6) {
+		identify(&h, &f->xlat);
+	}
+	if (!f->l3_len)
+		h.len = 0;
+	return h;
+}
+
+/* Makes the head longer or shorter, behind the part that every packet of its family has. */
+static __always_inline long change_room(spk_ctx *ctx, __s32 more)
+{
+	if (!more)
+		return 0;
+	return bpf_skb_adjust_room(ctx, more, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_FIXED_GSO);
+}
+
 /* Makes room for the header of the other family where that of this one is: options and extension
  * headers go, but for a fragment's. */
 static __always_inline long change_head(spk_ctx *ctx, const struct spk_flow *f, const __u8 family)
 {
-	__u32 tos = traffic_class(ctx, family), extra;
-	__be16 proto;
-	long err = 0;
+	struct spk_head h = new_head(ctx, f, family);
+	long err;
 
 	if (family == SPK_AF_INET6) {
-		proto = bpf_htons(ETH_P_IP);
-		extra = f->l4 - ETH_HLEN - sizeof(struct ipv6hdr);
-		err = bpf_skb_change_proto(ctx, proto, 0);
-		if (!err && extra)
-			err = bpf_skb_adjust_room(ctx, -(__s32)extra, BPF_ADJ_ROOM_NET,
-						  BPF_F_ADJ_ROOM_FIXED_GSO);
-		err = err ?: write_head4(ctx, f, tos);
-	} else {
-		proto = bpf_htons(ETH_P_IPV6);
-		extra = f->l4 - ETH_HLEN - sizeof(struct iphdr);
-		if (extra)
-			err = bpf_skb_adjust_room(ctx, -(__s32)extra, BPF_ADJ_ROOM_NET,
-						  BPF_F_ADJ_ROOM_FIXED_GSO);
-		err = err ?: bpf_skb_change_proto(ctx, proto, 0);
-		if (!err && f->part)
-			err = bpf_skb_adjust_room(ctx, IP6_FRAGMENT_HEAD, BPF_ADJ_ROOM_NET,
-						  BPF_F_ADJ_ROOM_FIXED_GSO);
-		err = err ?: write_head6(ctx, f, tos);
+		err = bpf_skb_change_proto(ctx, bpf_htons(ETH_P_IP), 0) ?:
+		      change_room(ctx, -(__s32)(f->l4 - ETH_HLEN - sizeof(struct ipv6hdr)));
+		return err ?: write_head4(ctx, ETH_HLEN, &f->xlat, &h);
 	}
-	return err ?: ctx_store(ctx, offsetof(struct ethhdr, h_proto), &proto, sizeof(proto));
+	err = change_room(ctx, -(__s32)(f->l4 - ETH_HLEN - sizeof(struct iphdr))) ?:
+	      bpf_skb_change_proto(ctx, bpf_htons(ETH_P_IPV6), 0);
+	err = err ?: change_room(ctx, f->part ? IP6_FRAGMENT_HEAD : 0);
+	return err ?: write_head6(ctx, ETH_HLEN, &f->xlat, &h);
 }
 
-/* Does the packet fit the way in its new shape? */
+/* The Ethernet header of a packet of the other family. */
+static __always_inline long write_ether(spk_ctx *ctx, const __u8 *macs, const __u8 family)
+{
+	__be16 proto = bpf_htons(family == SPK_AF_INET6 ? ETH_P_IP : ETH_P_IPV6);
+
+	return ctx_store(ctx, 0, macs, ETH_ADDRS) ?:
+	       ctx_store(ctx, offsetof(struct ethhdr, h_proto), &proto, sizeof(proto));
+}
+
+/* Does the packet fit the way in its new shape? Of segments that are offloaded together, each by
+ * itself; their size does not change with the family. */
 static __always_inline bool fits_other(spk_ctx *ctx, const struct spk_flow *f, const __u8 family)
 {
 	__u32 head = family == SPK_AF_INET6 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	__u32 gso = ctx_gso_size(ctx), len = f->l4_len;
 
+	if (gso)
+		len = gso + (f->orig.proto == IPPROTO_TCP ? f->l4_head : sizeof(struct udphdr));
 	if (family == SPK_AF_INET && f->part)
 		head += IP6_FRAGMENT_HEAD;
-	return ctx_gso_size(ctx) || f->l4_len + head <= f->hop.mtu;
+	return len + head <= f->hop.mtu;
+}
+
+/* May the kernel cut what leaves? As IPv4 what IPv6 would not have cut any more; as IPv6 no router cuts
+ * anything. */
+static __always_inline bool may_be_cut_other(spk_ctx *ctx, const struct spk_flow *f,
+					     const __u8 family)
+{
+	return family == SPK_AF_INET6 && !ctx_gso_size(ctx) &&
+	       (f->part || may_be_cut4(f->l4_len));
 }
 
 /* Writes the packet anew. ct is the entry of its direction. */
 static __always_inline int send_other(spk_ctx *ctx, struct spk_flow *f, struct spk_ct *ct,
 				      const __u8 family)
 {
+	bool whole = fits_other(ctx, f, family);
+
 	touch(ct, f->orig.tcp_flags);
 	account(ct, ctx_len(ctx));
 	if (is_icmp(f->orig.proto) && f->part)
 		return drop(ctx, SPK_DROP_NAT64); /* the sum asks for the whole length */
-	if (translate_transport(ctx, f, ct) || change_head(ctx, f, family) ||
-	    ctx_store(ctx, 0, f->hop.resolved ? ct->dmac : f->hop.dmac, ETH_ADDRS))
+	if (translate_transport(ctx, f, ct, family) || change_head(ctx, f, family) ||
+	    write_ether(ctx, f->hop.resolved ? ct->dmac : f->hop.dmac, family))
 		return drop(ctx, SPK_DROP_NAT64);
-	return deliver(ctx, f, ct);
+	return whole ? deliver(ctx, f, ct) : cut_by_kernel(ctx);
 }
 
 static __always_inline int other_family(spk_ctx *ctx, const __u8 family)
@@ -344,11 +437,11 @@ static __always_inline int other_family(spk_ctx *ctx, const __u8 family)
 	ct = ct_lookup(&f->orig, family);
 	fault = ct ? follow_other(ctx, f, ct, family) : start_other(ctx, f, family);
 	if (fault)
-		return drop(ctx, fault);
+		return conclude(ctx, f, no_way(f, fault), family);
 	ct = ct ?: ct_lookup(&f->orig, family);
 	if (!ct)
 		return drop(ctx, SPK_DROP_NO_FLOW);
-	if (!fits_other(ctx, f, family)) {
+	if (!fits_other(ctx, f, family) && !may_be_cut_other(ctx, f, family)) {
 		f->reply = SPK_REPLY_TOO_BIG;
 		f->mtu = family == SPK_AF_INET6 ? f->hop.mtu + IP6_IP4_GAP
 						: f->hop.mtu - IP6_IP4_GAP;

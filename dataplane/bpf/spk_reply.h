@@ -94,7 +94,7 @@ static __always_inline int reply(spk_ctx *ctx, const __u8 family)
 		return drop(ctx, reason_of(f->reply));
 	if (f->reply == SPK_REPLY_ECHO)
 		return family == SPK_AF_INET ? echo4(ctx, f) : echo6(ctx, f);
-	if (f->part == SPK_LATER_FRAGMENT || (f->reply == SPK_REPLY_TOO_BIG && may_be_cut(f)))
+	if (f->part == SPK_LATER_FRAGMENT)
 		return drop(ctx, reason_of(f->reply));
 	if (f->reply == SPK_REPLY_RESET && f->orig.proto == IPPROTO_TCP)
 		return reset_tcp(ctx, f, family);

@@ -26,6 +26,7 @@ enum spk_limit {
 	SPK_MAX_SUBNETS = 1024,
 	SPK_MAX_NAT46 = 65536,
 	SPK_MAX_VLANS = 64,
+	SPK_IDENTIFICATIONS = 1024,
 	SPK_EVENT_BYTES = 1 << 20,
 	SPK_EVENT_PACKET = 96,
 	SPK_MAX_LOCALS = 4096,
@@ -112,6 +113,8 @@ enum spk_prog {
 	SPK_PROG_NEIGH = 6,  /* ARP and neighbour discovery */
 	SPK_PROG_NAT64 = 7,
 	SPK_PROG_NAT46 = 8,
+	SPK_PROG_ICMP64 = 9, /* passes an ICMP error on as the other family */
+	SPK_PROG_ICMP46 = 10,
 	SPK_PROGS = 16,
 };
 

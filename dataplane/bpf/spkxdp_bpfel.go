@@ -16,47 +16,48 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	SpkXDPMapSpkAffinities  = "spk_affinities"
-	SpkXDPMapSpkConfig      = "spk_config"
-	SpkXDPMapSpkCounters    = "spk_counters"
-	SpkXDPMapSpkCt4         = "spk_ct4"
-	SpkXDPMapSpkCt6         = "spk_ct6"
-	SpkXDPMapSpkCursors     = "spk_cursors"
-	SpkXDPMapSpkEgress4     = "spk_egress4"
-	SpkXDPMapSpkEgress6     = "spk_egress6"
-	SpkXDPMapSpkEgressInfo  = "spk_egress_info"
-	SpkXDPMapSpkEvents      = "spk_events"
-	SpkXDPMapSpkFlow        = "spk_flow"
-	SpkXDPMapSpkFrags       = "spk_frags"
-	SpkXDPMapSpkHalf4       = "spk_half4"
-	SpkXDPMapSpkHalf6       = "spk_half6"
-	SpkXDPMapSpkIcmpBudget  = "spk_icmp_budget"
-	SpkXDPMapSpkLoads       = "spk_loads"
-	SpkXDPMapSpkLocal4      = "spk_local4"
-	SpkXDPMapSpkLocal6      = "spk_local6"
-	SpkXDPMapSpkNat46       = "spk_nat46"
-	SpkXDPMapSpkNat64       = "spk_nat64"
-	SpkXDPMapSpkOwners      = "spk_owners"
-	SpkXDPMapSpkPool        = "spk_pool"
-	SpkXDPMapSpkPorts       = "spk_ports"
-	SpkXDPMapSpkProgs       = "spk_progs"
-	SpkXDPMapSpkServices    = "spk_services"
-	SpkXDPMapSpkSnatAddrs   = "spk_snat_addrs"
-	SpkXDPMapSpkSnatInfo    = "spk_snat_info"
-	SpkXDPMapSpkSnatPools   = "spk_snat_pools"
-	SpkXDPMapSpkSubnets     = "spk_subnets"
-	SpkXDPMapSpkTraffic     = "spk_traffic"
-	SpkXDPMapSpkVlanDevices = "spk_vlan_devices"
-	SpkXDPMapSpkVlans       = "spk_vlans"
-	SpkXDPMapSpkVs4         = "spk_vs4"
-	SpkXDPMapSpkVs6         = "spk_vs6"
-	SpkXDPMapSpkVsInfo      = "spk_vs_info"
-	SpkXDPProgSpkExternal   = "spk_external"
-	SpkXDPProgSpkInternal   = "spk_internal"
-	SpkXDPProgSpkSlow4      = "spk_slow4"
-	SpkXDPProgSpkSlow6      = "spk_slow6"
-	SpkXDPProgSpkZoned      = "spk_zoned"
-	SpkXDPVarSpkEventType   = "spk_event_type"
+	SpkXDPMapSpkAffinities      = "spk_affinities"
+	SpkXDPMapSpkConfig          = "spk_config"
+	SpkXDPMapSpkCounters        = "spk_counters"
+	SpkXDPMapSpkCt4             = "spk_ct4"
+	SpkXDPMapSpkCt6             = "spk_ct6"
+	SpkXDPMapSpkCursors         = "spk_cursors"
+	SpkXDPMapSpkEgress4         = "spk_egress4"
+	SpkXDPMapSpkEgress6         = "spk_egress6"
+	SpkXDPMapSpkEgressInfo      = "spk_egress_info"
+	SpkXDPMapSpkEvents          = "spk_events"
+	SpkXDPMapSpkFlow            = "spk_flow"
+	SpkXDPMapSpkFrags           = "spk_frags"
+	SpkXDPMapSpkHalf4           = "spk_half4"
+	SpkXDPMapSpkHalf6           = "spk_half6"
+	SpkXDPMapSpkIcmpBudget      = "spk_icmp_budget"
+	SpkXDPMapSpkIdentifications = "spk_identifications"
+	SpkXDPMapSpkLoads           = "spk_loads"
+	SpkXDPMapSpkLocal4          = "spk_local4"
+	SpkXDPMapSpkLocal6          = "spk_local6"
+	SpkXDPMapSpkNat46           = "spk_nat46"
+	SpkXDPMapSpkNat64           = "spk_nat64"
+	SpkXDPMapSpkOwners          = "spk_owners"
+	SpkXDPMapSpkPool            = "spk_pool"
+	SpkXDPMapSpkPorts           = "spk_ports"
+	SpkXDPMapSpkProgs           = "spk_progs"
+	SpkXDPMapSpkServices        = "spk_services"
+	SpkXDPMapSpkSnatAddrs       = "spk_snat_addrs"
+	SpkXDPMapSpkSnatInfo        = "spk_snat_info"
+	SpkXDPMapSpkSnatPools       = "spk_snat_pools"
+	SpkXDPMapSpkSubnets         = "spk_subnets"
+	SpkXDPMapSpkTraffic         = "spk_traffic"
+	SpkXDPMapSpkVlanDevices     = "spk_vlan_devices"
+	SpkXDPMapSpkVlans           = "spk_vlans"
+	SpkXDPMapSpkVs4             = "spk_vs4"
+	SpkXDPMapSpkVs6             = "spk_vs6"
+	SpkXDPMapSpkVsInfo          = "spk_vs_info"
+	SpkXDPProgSpkExternal       = "spk_external"
+	SpkXDPProgSpkInternal       = "spk_internal"
+	SpkXDPProgSpkSlow4          = "spk_slow4"
+	SpkXDPProgSpkSlow6          = "spk_slow6"
+	SpkXDPProgSpkZoned          = "spk_zoned"
+	SpkXDPVarSpkEventType       = "spk_event_type"
 )
 
 // LoadSpkXDP returns the embedded CollectionSpec for SpkXDP.
@@ -112,41 +113,42 @@ type SpkXDPProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SpkXDPMapSpecs struct {
-	SpkAffinities  *ebpf.MapSpec `ebpf:"spk_affinities"`
-	SpkConfig      *ebpf.MapSpec `ebpf:"spk_config"`
-	SpkCounters    *ebpf.MapSpec `ebpf:"spk_counters"`
-	SpkCt4         *ebpf.MapSpec `ebpf:"spk_ct4"`
-	SpkCt6         *ebpf.MapSpec `ebpf:"spk_ct6"`
-	SpkCursors     *ebpf.MapSpec `ebpf:"spk_cursors"`
-	SpkEgress4     *ebpf.MapSpec `ebpf:"spk_egress4"`
-	SpkEgress6     *ebpf.MapSpec `ebpf:"spk_egress6"`
-	SpkEgressInfo  *ebpf.MapSpec `ebpf:"spk_egress_info"`
-	SpkEvents      *ebpf.MapSpec `ebpf:"spk_events"`
-	SpkFlow        *ebpf.MapSpec `ebpf:"spk_flow"`
-	SpkFrags       *ebpf.MapSpec `ebpf:"spk_frags"`
-	SpkHalf4       *ebpf.MapSpec `ebpf:"spk_half4"`
-	SpkHalf6       *ebpf.MapSpec `ebpf:"spk_half6"`
-	SpkIcmpBudget  *ebpf.MapSpec `ebpf:"spk_icmp_budget"`
-	SpkLoads       *ebpf.MapSpec `ebpf:"spk_loads"`
-	SpkLocal4      *ebpf.MapSpec `ebpf:"spk_local4"`
-	SpkLocal6      *ebpf.MapSpec `ebpf:"spk_local6"`
-	SpkNat46       *ebpf.MapSpec `ebpf:"spk_nat46"`
-	SpkNat64       *ebpf.MapSpec `ebpf:"spk_nat64"`
-	SpkOwners      *ebpf.MapSpec `ebpf:"spk_owners"`
-	SpkPool        *ebpf.MapSpec `ebpf:"spk_pool"`
-	SpkPorts       *ebpf.MapSpec `ebpf:"spk_ports"`
-	SpkProgs       *ebpf.MapSpec `ebpf:"spk_progs"`
-	SpkServices    *ebpf.MapSpec `ebpf:"spk_services"`
-	SpkSnatAddrs   *ebpf.MapSpec `ebpf:"spk_snat_addrs"`
-	SpkSnatInfo    *ebpf.MapSpec `ebpf:"spk_snat_info"`
-	SpkSnatPools   *ebpf.MapSpec `ebpf:"spk_snat_pools"`
-	SpkSubnets     *ebpf.MapSpec `ebpf:"spk_subnets"`
-	SpkTraffic     *ebpf.MapSpec `ebpf:"spk_traffic"`
-	SpkVlanDevices *ebpf.MapSpec `ebpf:"spk_vlan_devices"`
-	SpkVlans       *ebpf.MapSpec `ebpf:"spk_vlans"`
-	SpkVs4         *ebpf.MapSpec `ebpf:"spk_vs4"`
-	SpkVs6         *ebpf.MapSpec `ebpf:"spk_vs6"`
-	SpkVsInfo      *ebpf.MapSpec `ebpf:"spk_vs_info"`
+	SpkAffinities      *ebpf.MapSpec `ebpf:"spk_affinities"`
+	SpkConfig          *ebpf.MapSpec `ebpf:"spk_config"`
+	SpkCounters        *ebpf.MapSpec `ebpf:"spk_counters"`
+	SpkCt4             *ebpf.MapSpec `ebpf:"spk_ct4"`
+	SpkCt6             *ebpf.MapSpec `ebpf:"spk_ct6"`
+	SpkCursors         *ebpf.MapSpec `ebpf:"spk_cursors"`
+	SpkEgress4         *ebpf.MapSpec `ebpf:"spk_egress4"`
+	SpkEgress6         *ebpf.MapSpec `ebpf:"spk_egress6"`
+	SpkEgressInfo      *ebpf.MapSpec `ebpf:"spk_egress_info"`
+	SpkEvents          *ebpf.MapSpec `ebpf:"spk_events"`
+	SpkFlow            *ebpf.MapSpec `ebpf:"spk_flow"`
+	SpkFrags           *ebpf.MapSpec `ebpf:"spk_frags"`
+	SpkHalf4           *ebpf.MapSpec `ebpf:"spk_half4"`
+	SpkHalf6           *ebpf.MapSpec `ebpf:"spk_half6"`
+	SpkIcmpBudget      *ebpf.MapSpec `ebpf:"spk_icmp_budget"`
+	SpkIdentifications *ebpf.MapSpec `ebpf:"spk_identifications"`
+	SpkLoads           *ebpf.MapSpec `ebpf:"spk_loads"`
+	SpkLocal4          *ebpf.MapSpec `ebpf:"spk_local4"`
+	SpkLocal6          *ebpf.MapSpec `ebpf:"spk_local6"`
+	SpkNat46           *ebpf.MapSpec `ebpf:"spk_nat46"`
+	SpkNat64           *ebpf.MapSpec `ebpf:"spk_nat64"`
+	SpkOwners          *ebpf.MapSpec `ebpf:"spk_owners"`
+	SpkPool            *ebpf.MapSpec `ebpf:"spk_pool"`
+	SpkPorts           *ebpf.MapSpec `ebpf:"spk_ports"`
+	SpkProgs           *ebpf.MapSpec `ebpf:"spk_progs"`
+	SpkServices        *ebpf.MapSpec `ebpf:"spk_services"`
+	SpkSnatAddrs       *ebpf.MapSpec `ebpf:"spk_snat_addrs"`
+	SpkSnatInfo        *ebpf.MapSpec `ebpf:"spk_snat_info"`
+	SpkSnatPools       *ebpf.MapSpec `ebpf:"spk_snat_pools"`
+	SpkSubnets         *ebpf.MapSpec `ebpf:"spk_subnets"`
+	SpkTraffic         *ebpf.MapSpec `ebpf:"spk_traffic"`
+	SpkVlanDevices     *ebpf.MapSpec `ebpf:"spk_vlan_devices"`
+	SpkVlans           *ebpf.MapSpec `ebpf:"spk_vlans"`
+	SpkVs4             *ebpf.MapSpec `ebpf:"spk_vs4"`
+	SpkVs6             *ebpf.MapSpec `ebpf:"spk_vs6"`
+	SpkVsInfo          *ebpf.MapSpec `ebpf:"spk_vs_info"`
 }
 
 // SpkXDPVariableSpecs contains global variables before they are loaded into the kernel.
@@ -176,41 +178,42 @@ func (o *SpkXDPObjects) Close() error {
 //
 // It can be passed to LoadSpkXDPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SpkXDPMaps struct {
-	SpkAffinities  *ebpf.Map `ebpf:"spk_affinities"`
-	SpkConfig      *ebpf.Map `ebpf:"spk_config"`
-	SpkCounters    *ebpf.Map `ebpf:"spk_counters"`
-	SpkCt4         *ebpf.Map `ebpf:"spk_ct4"`
-	SpkCt6         *ebpf.Map `ebpf:"spk_ct6"`
-	SpkCursors     *ebpf.Map `ebpf:"spk_cursors"`
-	SpkEgress4     *ebpf.Map `ebpf:"spk_egress4"`
-	SpkEgress6     *ebpf.Map `ebpf:"spk_egress6"`
-	SpkEgressInfo  *ebpf.Map `ebpf:"spk_egress_info"`
-	SpkEvents      *ebpf.Map `ebpf:"spk_events"`
-	SpkFlow        *ebpf.Map `ebpf:"spk_flow"`
-	SpkFrags       *ebpf.Map `ebpf:"spk_frags"`
-	SpkHalf4       *ebpf.Map `ebpf:"spk_half4"`
-	SpkHalf6       *ebpf.Map `ebpf:"spk_half6"`
-	SpkIcmpBudget  *ebpf.Map `ebpf:"spk_icmp_budget"`
-	SpkLoads       *ebpf.Map `ebpf:"spk_loads"`
-	SpkLocal4      *ebpf.Map `ebpf:"spk_local4"`
-	SpkLocal6      *ebpf.Map `ebpf:"spk_local6"`
-	SpkNat46       *ebpf.Map `ebpf:"spk_nat46"`
-	SpkNat64       *ebpf.Map `ebpf:"spk_nat64"`
-	SpkOwners      *ebpf.Map `ebpf:"spk_owners"`
-	SpkPool        *ebpf.Map `ebpf:"spk_pool"`
-	SpkPorts       *ebpf.Map `ebpf:"spk_ports"`
-	SpkProgs       *ebpf.Map `ebpf:"spk_progs"`
-	SpkServices    *ebpf.Map `ebpf:"spk_services"`
-	SpkSnatAddrs   *ebpf.Map `ebpf:"spk_snat_addrs"`
-	SpkSnatInfo    *ebpf.Map `ebpf:"spk_snat_info"`
-	SpkSnatPools   *ebpf.Map `ebpf:"spk_snat_pools"`
-	SpkSubnets     *ebpf.Map `ebpf:"spk_subnets"`
-	SpkTraffic     *ebpf.Map `ebpf:"spk_traffic"`
-	SpkVlanDevices *ebpf.Map `ebpf:"spk_vlan_devices"`
-	SpkVlans       *ebpf.Map `ebpf:"spk_vlans"`
-	SpkVs4         *ebpf.Map `ebpf:"spk_vs4"`
-	SpkVs6         *ebpf.Map `ebpf:"spk_vs6"`
-	SpkVsInfo      *ebpf.Map `ebpf:"spk_vs_info"`
+	SpkAffinities      *ebpf.Map `ebpf:"spk_affinities"`
+	SpkConfig          *ebpf.Map `ebpf:"spk_config"`
+	SpkCounters        *ebpf.Map `ebpf:"spk_counters"`
+	SpkCt4             *ebpf.Map `ebpf:"spk_ct4"`
+	SpkCt6             *ebpf.Map `ebpf:"spk_ct6"`
+	SpkCursors         *ebpf.Map `ebpf:"spk_cursors"`
+	SpkEgress4         *ebpf.Map `ebpf:"spk_egress4"`
+	SpkEgress6         *ebpf.Map `ebpf:"spk_egress6"`
+	SpkEgressInfo      *ebpf.Map `ebpf:"spk_egress_info"`
+	SpkEvents          *ebpf.Map `ebpf:"spk_events"`
+	SpkFlow            *ebpf.Map `ebpf:"spk_flow"`
+	SpkFrags           *ebpf.Map `ebpf:"spk_frags"`
+	SpkHalf4           *ebpf.Map `ebpf:"spk_half4"`
+	SpkHalf6           *ebpf.Map `ebpf:"spk_half6"`
+	SpkIcmpBudget      *ebpf.Map `ebpf:"spk_icmp_budget"`
+	SpkIdentifications *ebpf.Map `ebpf:"spk_identifications"`
+	SpkLoads           *ebpf.Map `ebpf:"spk_loads"`
+	SpkLocal4          *ebpf.Map `ebpf:"spk_local4"`
+	SpkLocal6          *ebpf.Map `ebpf:"spk_local6"`
+	SpkNat46           *ebpf.Map `ebpf:"spk_nat46"`
+	SpkNat64           *ebpf.Map `ebpf:"spk_nat64"`
+	SpkOwners          *ebpf.Map `ebpf:"spk_owners"`
+	SpkPool            *ebpf.Map `ebpf:"spk_pool"`
+	SpkPorts           *ebpf.Map `ebpf:"spk_ports"`
+	SpkProgs           *ebpf.Map `ebpf:"spk_progs"`
+	SpkServices        *ebpf.Map `ebpf:"spk_services"`
+	SpkSnatAddrs       *ebpf.Map `ebpf:"spk_snat_addrs"`
+	SpkSnatInfo        *ebpf.Map `ebpf:"spk_snat_info"`
+	SpkSnatPools       *ebpf.Map `ebpf:"spk_snat_pools"`
+	SpkSubnets         *ebpf.Map `ebpf:"spk_subnets"`
+	SpkTraffic         *ebpf.Map `ebpf:"spk_traffic"`
+	SpkVlanDevices     *ebpf.Map `ebpf:"spk_vlan_devices"`
+	SpkVlans           *ebpf.Map `ebpf:"spk_vlans"`
+	SpkVs4             *ebpf.Map `ebpf:"spk_vs4"`
+	SpkVs6             *ebpf.Map `ebpf:"spk_vs6"`
+	SpkVsInfo          *ebpf.Map `ebpf:"spk_vs_info"`
 }
 
 func (m *SpkXDPMaps) Close() error {
@@ -230,6 +233,7 @@ func (m *SpkXDPMaps) Close() error {
 		m.SpkHalf4,
 		m.SpkHalf6,
 		m.SpkIcmpBudget,
+		m.SpkIdentifications,
 		m.SpkLoads,
 		m.SpkLocal4,
 		m.SpkLocal6,

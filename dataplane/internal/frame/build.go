@@ -238,6 +238,12 @@ func (p Packet) icmp() ([]byte, error) {
 			body = inner[:min(p.Cut, len(inner))]
 		}
 	}
+	var words byte // of 4 bytes with IPv4, of 8 with IPv6
+	if p.Extended {
+		body = append(body, make([]byte, max(128, (len(body)+7)/8*8)-len(body))...)
+		words = byte(len(body) / 8)
+		body = append(body, extension()...)
+	}
 	if p.Src.Addr().Is4() {
 		typ, code := p.icmp4()
 		l := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(typ, code), Id: p.EchoID, Seq: p.Sequence}
@@ -247,6 +253,7 @@ func (p Packet) icmp() ([]byte, error) {
 		case Parameter:
 			l.Id = uint16(p.MTU) << 8
 		}
+		l.Id |= uint16(words) * 2
 		return serialize(l, gopacket.Payload(body))
 	}
 	typ, code := p.icmp6()
@@ -259,9 +266,14 @@ func (p Packet) icmp() ([]byte, error) {
 		binary.BigEndian.PutUint16(head, p.EchoID)
 		binary.BigEndian.PutUint16(head[2:], p.Sequence)
 	} else {
-		binary.BigEndian.PutUint32(head, p.MTU)
+		binary.BigEndian.PutUint32(head, p.MTU|uint32(words)<<24)
 	}
 	return serialize(l, gopacket.Payload(append(head, body...)))
+}
+
+// extension is an extension structure of one object, the MPLS labels of a packet (RFC 4884, RFC 4950).
+func extension() []byte {
+	return []byte{0x20, 0, 0x9a, 0xfe, 0, 8, 1, 1, 0x44, 0, 1, 0xff}
 }
 
 func (p Packet) icmp4() (typ, code uint8) {

@@ -48,6 +48,9 @@ type Packet struct {
 	// for all.
 	Inner *Packet
 	Cut   int
+	// Extended errors quote 128 bytes at least, padded, and have an extension behind them
+	// (RFC 4884).
+	Extended bool
 
 	// Segment is the size of the segments that the frame stands for, 0 for none. It is
 	// metadata of a receive buffer and in no frame.

@@ -120,6 +120,8 @@ func (p *Packet) setWord(word string) bool {
 		p.DF = true
 	case word == "nosum":
 		p.NoChecksum = true
+	case word == "extended" && p.Kind.isError():
+		p.Extended = true
 	case word == "tcpopt":
 		p.TCPOptions = true
 	case p.Kind == TCP && strings.Trim(word, tcpFlags) == "", p.Kind == SCTP && chunks[word] != 0:
