@@ -20,6 +20,7 @@ func tableHosts(family string) map[string]netip.Addr {
 		"client":  {"203.0.113.10", "2001:db8:113::10"},
 		"client2": {"203.0.113.11", "2001:db8:113::11"},
 		"narrow":  {"203.0.113.200", "2001:db8:113::c8"}, // behind a link with an MTU of 1400
+		"slim":    {"203.0.113.201", "2001:db8:113::c9"}, // behind one with 600 for IPv4, less than IPv6 may have
 		"lost":    {"203.0.113.250", "2001:db8:113::fa"}, // no route
 		"hop":     {"198.51.100.77", "2001:db8:77::77"},  // a router on the way
 		"router":  {"198.51.100.1", "2001:db8:51::1"},
@@ -50,7 +51,7 @@ func tableHosts(family string) map[string]netip.Addr {
 	}
 	out["nat64"], out["nat46"] = netip.MustParseAddr("64:ff9b::203.0.113.10"), netip.MustParseAddr("10.2.2.7")
 	out["nobody46"] = netip.MustParseAddr("10.2.2.8")
-	for i, name := range []string{"hop", "narrow", "lost"} { // each as the other family knows it
+	for i, name := range []string{"hop", "narrow", "lost", "slim"} { // each as the other family knows it
 		six := netip.MustParseAddr("64:ff9b::").As16()
 		copy(six[12:], out[name+"4"].AsSlice())
 		out[name+"64"], out[name+"46"] = netip.AddrFrom16(six), netip.AddrFrom4([4]byte{10, 2, 2, byte(20 + i)})
@@ -120,6 +121,7 @@ func (r *rig) tableRoutes(t testing.TB) {
 	t.Helper()
 	r.ns.narrowRoute(t, "203.0.113.200/32", "198.51.100.1", 1400)
 	r.ns.narrowRoute(t, "2001:db8:113::c8/128", "2001:db8:51::1", 1400)
+	r.ns.narrowRoute(t, "203.0.113.201/32", "198.51.100.1", 600)
 	r.ns.unreachable(t, "203.0.113.250/32")
 	r.ns.unreachable(t, "2001:db8:113::fa/128")
 }

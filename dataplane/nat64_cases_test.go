@@ -97,6 +97,9 @@ func nat64Cases() []packetCase {
 		{name: "too big for the way to IPv6", only: "4", state: families, cut: true, script: `
 			pod> udp pod:50001 > narrow46:53 len 1353 df; tc: pod< too-big inside > pod tos 0xc0 df ttl 64 mtu 1380 cut 548 about udp pod:50001 > narrow46:53 len 1353 df
 			pod> udp pod:50001 > narrow46:53 len 1353; tc: pod< too-big inside > pod tos 0xc0 df ttl 64 mtu 1380 cut 548 about udp pod:50001 > narrow46:53 len 1353`},
+		{name: "fragments too big for the way to IPv6", only: "4", state: families, cut: true, script: `
+			pod> udp pod:50001 > narrow46:53 len 2000 ipid 9 part 0-1352; tc: client< udp outside6:$p > narrow6:53 len 2000 ipid 9 part 0-1352
+			pod> udp pod:50001 > narrow46:53 len 2000 ipid 9 df part 0-1360; tc: pod< too-big inside > pod tos 0xc0 df ttl 64 mtu 1372 cut 548 about udp pod:50001 > narrow46:53 len 2000 ipid 9 df part 0-1360`},
 		{name: "segments too big for the way to IPv6", only: "4", state: families, cut: true, script: `
 			pod> tcp pod:50001 > narrow46:443 S; tc: client< tcp outside6:$p > narrow6:443 S
 			pod> tcp pod:50001 > narrow46:443 A len 3000 df gso 1341; tc: pod< too-big inside > pod tos 0xc0 df ttl 64 mtu 1380 cut 548 about tcp pod:50001 > narrow46:443 A len 3000 df`},

@@ -60,8 +60,12 @@ func nat64ErrorCases() []packetCase {
 		six("of the pod, with extension headers", answer+`
 			pod> unreachable pod > nat64 code 4 ext hop,dst about udp nat64:53 > pod:50001 ext dst; tc: client< unreachable outside4 > client4 code 3 ipid $i about udp client4:53 > outside4:$p`),
 		six("of the node, with an MTU", answer+`
-			pod> too-big node > nat64 mtu 1400 cut 100 about udp nat64:53 > pod:50001 len 1400; tc: client< too-big outside4 > client4 mtu 1380 ipid $i cut 80 about udp client4:53 > outside4:$p len 1400 df
-			pod> too-big node > nat64 mtu 1400 cut 100 about udp nat64:53 > pod:50001 len 2000 ipid 9 part 0-1400; tc: client< too-big outside4 > client4 mtu 1372 ipid $i cut 72 about udp client4:53 > outside4:$p len 2000 ipid 9 part 0-1400`),
+			pod> too-big node > nat64 mtu 1400 cut 100 about udp nat64:53 > pod:50001 len 2000 ipid 9 part 0-1400; tc: client< too-big outside4 > client4 mtu 1372 ipid $i cut 72 about udp client4:53 > outside4:$p len 2000 ipid 9 part 0-1400
+			pod> too-big node > nat64 mtu 1400 cut 100 about udp nat64:53 > pod:50001 len 1400; tc: client< too-big outside4 > client4 mtu 1380 ipid $i cut 80 about udp client4:53 > outside4:$p len 1400 df`),
+		{name: "of the node, longer than the way takes", only: "6", state: families, cut: true, script: `
+			pod> udp pod:50001 > slim64:53; tc: client< udp outside4:$p > slim4:53 ipid $i
+			client> udp slim4:53 > outside4:$p; tc: pod< udp slim64:53 > pod:50001
+			pod> unreachable node > slim64 code 0 cut 1000 about udp slim64:53 > pod:50001 len 1000; tc: client< unreachable outside4 > slim4 code 1 ipid $i cut 572 about udp slim4:53 > outside4:$p len 1000`},
 	}
 	for code, want := range []string{
 		0: "unreachable hop64 > pod code 0", 1: "unreachable hop64 > pod code 0", 2: "parameter hop64 > pod code 1 pointer 6",
@@ -77,7 +81,7 @@ func nat64ErrorCases() []packetCase {
 	}
 	for _, tt := range []struct{ said, length, want int }{
 		{1400, 1400, 1420}, {1260, 1400, 1280}, {1259, 1400, 1280}, {68, 1400, 1280}, {8990, 1400, 9000}, {20000, 1400, 9000},
-		{0, 1460, 1512}, {0, 1452, 1280}, {0, 2100, 2022}, {0, 4500, 4372}, {0, 8200, 8186}, {0, 20000, 9000},
+		{0, 1460, 1512}, {0, 1452, 1280}, {0, 2100, 2022}, {0, 1963, 2022}, {0, 1962, 1512}, {0, 4500, 4372}, {0, 8200, 8186}, {0, 20000, 9000},
 	} {
 		cases = append(cases, six(fmt.Sprintf("MTU %d about %d bytes", tt.said, tt.length), tcp+fmt.Sprintf(`
 			client> too-big hop4 > outside4 mtu %d cut 100 about tcp outside4:$p > client4:443 A len %d; tc: pod< too-big hop64 > pod mtu %d cut 120 about tcp pod:50001 > nat64:443 A len %d`,

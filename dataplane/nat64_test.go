@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"strings"
@@ -69,6 +70,45 @@ func TestNAT64Identifications(t *testing.T) {
 	if len(seen) != packets || seen[0] {
 		t.Errorf("%d identifications of %d packets, with 0 %t", len(seen), packets, seen[0])
 	}
+}
+
+// TestNAT64BrokenError: an error whose sum is wrong is not made right.
+func TestNAT64BrokenError(t *testing.T) {
+	r := newNAT64Rig(t)
+	frame := r.forwarded(t, "out", bpf.Internal, longer(fromPod(UDP, "[fd01:0:0:1::100]:4000", "[64:ff9b::203.0.113.10]:53", "")))
+	quoted := frame[14:]
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4,
+		SrcIP: netip.MustParseAddr("203.0.113.10").AsSlice(), DstIP: netip.MustParseAddr("198.51.100.16").AsSlice()}
+	icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable, layers.ICMPv4CodePort)}
+	in := serialize(t, eth(t, layers.EthernetTypeIPv4), ip, icmp, gopacket.Payload(quoted))
+	for _, tt := range []struct {
+		name    string
+		flip    byte
+		verdict uint32
+	}{{"whole", 0, verdictRedirect}, {"a bit of the data is another", 1, verdictDrop}} {
+		t.Run(tt.name, func(t *testing.T) {
+			broken := bytes.Clone(in)
+			broken[len(broken)-1] ^= tt.flip
+			if verdict, out := r.from(t, bpf.External, broken); verdict != tt.verdict {
+				t.Errorf("verdict %d, %s, %v", int32(verdict), show(out), r.counted(t))
+			}
+		})
+	}
+}
+
+// TestNAT64LinkMTU: an error tells of no more than the TMM's own links take.
+func TestNAT64LinkMTU(t *testing.T) {
+	r := newRig(t, tableState())
+	r.tableRoutes(t)
+	must(t, r.ns.links.LinkSetMTU(r.ns.link(t, "net2"), 1420))
+	r.runTable(t, []packetCase{
+		fromIPv6("of a router outside", `
+			pod> tcp pod:50001 > nat64:443 S; tc: client< tcp outside4:$p > client4:443 S ipid $i
+			client> too-big hop4 > outside4 mtu 1450 cut 100 about tcp outside4:$p > client4:443 A len 1400; tc: pod< too-big hop64 > pod mtu 1440 cut 120 about tcp pod:50001 > nat64:443 A len 1400`),
+		fromIPv6("of the node", `
+			pod> udp pod:50001 > nat64:53; tc: client< udp outside4:$p > client4:53 ipid $i
+			pod> too-big node > nat64 mtu 1450 cut 100 about udp nat64:53 > pod:50001 len 1400; tc: client< too-big outside4 > client4 mtu 1420 ipid $i cut 80 about udp client4:53 > outside4:$p len 1400 df`),
+	})
 }
 
 // TestNAT64 sends a packet out as the other family and its answer back.

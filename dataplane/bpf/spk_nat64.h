@@ -401,6 +401,14 @@ static __always_inline bool fits_other(spk_ctx *ctx, const struct spk_flow *f, c
 	return len + head <= f->hop.mtu;
 }
 
+/* What fits the way, in the bytes of the packet as it came. */
+static __always_inline __u16 other_mtu(const struct spk_flow *f, const __u8 family)
+{
+	if (family == SPK_AF_INET6)
+		return f->hop.mtu + IP6_IP4_GAP;
+	return f->hop.mtu - IP6_IP4_GAP - (f->part ? IP6_FRAGMENT_HEAD : 0);
+}
+
 /* May the kernel cut what leaves? As IPv4 what IPv6 would not have cut any more; as IPv6 no router cuts
  * anything. */
 static __always_inline bool may_be_cut_other(spk_ctx *ctx, const struct spk_flow *f,
@@ -443,8 +451,7 @@ static __always_inline int other_family(spk_ctx *ctx, const __u8 family)
 		return drop(ctx, SPK_DROP_NO_FLOW);
 	if (!fits_other(ctx, f, family) && !may_be_cut_other(ctx, f, family)) {
 		f->reply = SPK_REPLY_TOO_BIG;
-		f->mtu = family == SPK_AF_INET6 ? f->hop.mtu + IP6_IP4_GAP
-						: f->hop.mtu - IP6_IP4_GAP;
+		f->mtu = other_mtu(f, family);
 		return go_on(ctx, family == SPK_AF_INET6 ? SPK_PROG_REPLY6 : SPK_PROG_REPLY4);
 	}
 	return send_other(ctx, f, ct, family);

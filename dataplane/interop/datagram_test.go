@@ -47,25 +47,29 @@ func (w way) echo(t *testing.T, size int) {
 // the sender's stack finds its socket by what the error quotes.
 func testUnreachable(t *testing.T, n *network) {
 	n.each(t, func(t *testing.T, w way) {
-		t.Run("by the server", func(t *testing.T) {
-			c := w.from.dial(t, "udp", w.source, w.destination("7200"))
-			_, err := c.Write([]byte("anybody there?"))
-			must(t, err)
-			expectRefused(t, c)
-		})
-		t.Run("by the client", func(t *testing.T) {
-			c, s := w.udp(t, "7201")
-			_, err := c.Write([]byte("call me back"))
-			must(t, err)
-			_, peer, err := s.ReadFrom(make([]byte, 100))
-			must(t, err)
-			must(t, s.Close())
-			must(t, c.Close())
-			back := w.at.answer(t, net.JoinHostPort(w.listen, "7201"), peer.String())
-			_, err = back.Write([]byte("you called?"))
-			must(t, err)
-			expectRefused(t, back)
-		})
+		w.unreachable(t)
+	})
+}
+
+func (w way) unreachable(t *testing.T) {
+	t.Run("by the server", func(t *testing.T) {
+		c := w.from.dial(t, "udp", w.source, w.destination("7200"))
+		_, err := c.Write([]byte("anybody there?"))
+		must(t, err)
+		expectRefused(t, c)
+	})
+	t.Run("by the client", func(t *testing.T) {
+		c, s := w.udp(t, "7201")
+		_, err := c.Write([]byte("call me back"))
+		must(t, err)
+		_, peer, err := s.ReadFrom(make([]byte, 100))
+		must(t, err)
+		must(t, s.Close())
+		must(t, c.Close())
+		back := w.at.answer(t, net.JoinHostPort(w.listen, "7201"), peer.String())
+		_, err = back.Write([]byte("you called?"))
+		must(t, err)
+		expectRefused(t, back)
 	})
 }
 

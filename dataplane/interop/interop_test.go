@@ -26,7 +26,7 @@ func TestPrograms(t *testing.T) {
 			t.Run("echo", func(t *testing.T) { testEcho(t, n) })
 			t.Run("unreachable", func(t *testing.T) { testUnreachable(t, n) })
 			t.Run("traces", func(t *testing.T) { testTraces(t, n) })
-			t.Run("NAT64", func(t *testing.T) { testNAT64(t, n) })
+			t.Run("other family", func(t *testing.T) { testOtherFamily(t, n) })
 		})
 	}
 }

@@ -252,7 +252,7 @@ func (n *network) state() dataplane.State {
 			e.Sources = append(e.Sources, f.prefix(f.podFrom(snat, 0)))
 		}
 		if snat == dataplane.SNATAutomap {
-			e.NAT64 = netip.MustParsePrefix(nat64)
+			e.NAT64, e.NAT46 = netip.MustParsePrefix(nat64), netip.MustParsePrefix("10.46.0.0/24")
 		}
 		s.Egresses = append(s.Egresses, e)
 	}
