@@ -6,9 +6,9 @@ MAKEFLAGS  += --no-print-directory
 
 # What the lab calls (ovn-nbctl, iperf3, ip, ping, traceroute), what its tests compare with (ovsdb-server), and
 # what the backend real runs by itself (their packages' own services stay off, see .ci/debs).
-DEBS      := iproute2 ovn-common openvswitch-common iperf3 iputils-ping traceroute openvswitch-switch ovn-central ovn-host
+DEBS      := iproute2 ovn-common openvswitch-common iperf3 iputils-ping traceroute
 # What the interoperation tests talk through the proxy with.
-DEBS_TEST := nginx-light curl wrk ethtool iputils-tracepath
+DEBS_TEST := ovn-central nginx-light curl wrk ethtool iputils-tracepath
 # What the benchmarks compare the proxy with.
 DEBS_BENCH := nftables haproxy
 # What regenerating the eBPF objects asks for besides.

@@ -160,16 +160,29 @@ func torn(f *os.File, good int64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if i := bytes.LastIndex(rest, []byte("\n"+logMagic)); i >= 0 {
-		l := logReader{r: bufio.NewReader(bytes.NewReader(rest[i+1:]))}
-		if _, err := l.next(); err == nil {
-			return "", fmt.Errorf("damaged at byte %d, with complete transactions after it", good)
-		}
+	if anyRecord(rest) {
+		return "", fmt.Errorf("damaged at byte %d, with complete transactions after it", good)
 	}
 	if err := f.Truncate(good); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("cut off %d bytes of a transaction that was not complete", len(rest)), nil
+}
+
+// anyRecord says whether a complete record begins anywhere in text.
+func anyRecord(text []byte) bool {
+	for {
+		i := bytes.Index(text, []byte(logMagic))
+		if i < 0 {
+			return false
+		}
+		text = text[i:]
+		l := logReader{r: bufio.NewReader(bytes.NewReader(text))}
+		if _, err := l.next(); err == nil {
+			return true
+		}
+		text = text[len(logMagic):]
+	}
 }
 
 // store writes the changes of a transaction before they are made and answered. A database that

@@ -144,32 +144,6 @@ func (d datum) appendJSON(b []byte) []byte {
 	return append(b, "]]"...)
 }
 
-// member is one name and value of a JSON object.
-type member struct {
-	name  string
-	value appender
-}
-
-// object is a JSON object with its members in the order in which they are written.
-type object []member
-
-func (o object) appendJSON(b []byte) []byte {
-	b = append(b, '{')
-	for i, m := range o {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendString(b, m.name)
-		b = append(b, ':')
-		if m.value == nil {
-			b = append(b, "null"...)
-			continue
-		}
-		b = m.value.appendJSON(b)
-	}
-	return append(b, '}')
-}
-
 func (e *opError) appendJSON(b []byte) []byte {
 	if e.bare != "" {
 		return appendString(b, e.bare)
