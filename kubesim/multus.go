@@ -19,6 +19,9 @@ type Selection struct {
 	Name      string `json:"name"`
 	Interface string `json:"interface,omitempty"` // empty: net1, net2, … in order
 	MAC       string `json:"mac,omitempty"`
+	// IPs are fixed addresses with their prefix lengths, as multus hands them to a plugin with
+	// the capability "ips".
+	IPs []netip.Prefix `json:"ips,omitempty"`
 }
 
 // ParseSelections reads the annotation k8s.v1.cni.cncf.io/networks of a pod in namespace, in
@@ -47,6 +50,9 @@ func ParseSelections(text, namespace string) ([]Selection, error) {
 		if out[i].Name == "" || strings.ContainsAny(out[i].Namespace+out[i].Name+out[i].Interface, "/@ ") {
 			return nil, fmt.Errorf("decode %s: entry %d of %q is no NAMESPACE/NAME@INTERFACE", api.AnnotationNetworks, i+1, text)
 		}
+		if slices.ContainsFunc(out[i].IPs, func(p netip.Prefix) bool { return !p.IsValid() }) {
+			return nil, fmt.Errorf("decode %s: entry %d of %q: ips want ADDRESS/LENGTH", api.AnnotationNetworks, i+1, text)
+		}
 	}
 	return out, nil
 }
@@ -57,6 +63,15 @@ func parseSelection(item string) Selection {
 		return Selection{Namespace: ns, Name: name, Interface: link}
 	}
 	return Selection{Name: item, Interface: link}
+}
+
+// addrs are the fixed addresses without their prefix lengths.
+func (s Selection) addrs() []netip.Addr {
+	var out []netip.Addr
+	for _, p := range s.IPs {
+		out = append(out, p.Addr())
+	}
+	return out
 }
 
 // attachNetworks plays multus: it writes network-status, the cluster network first. A pod whose
@@ -81,7 +96,7 @@ func attachNetworks(r *api.Resources, opt Options) []api.Finding {
 					"a NetworkAttachmentDefinition of that name"))
 				return
 			}
-			status = append(status, api.NetworkStatus{Name: name, Interface: s.Interface, MAC: attachmentMAC(p, s)})
+			status = append(status, api.NetworkStatus{Name: name, Interface: s.Interface, IPs: s.addrs(), MAC: attachmentMAC(p, s)})
 		}
 		annotate(p, api.AnnotationNetworkStatus, encodeStatus(status))
 	})

@@ -1,9 +1,11 @@
 package kubesim_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/spklab/spklab/kubesim"
 )
@@ -21,6 +23,10 @@ func TestParseSelections(t *testing.T) {
 			{Namespace: "x", Name: "a", Interface: "eth7"}, {Namespace: "here", Name: "b", Interface: "net2"}}},
 		{name: "JSON", text: `[{"name":"a","namespace":"x","mac":"02:00:00:00:00:01"},{"name":"b","interface":"up"}]`, want: []kubesim.Selection{
 			{Namespace: "x", Name: "a", Interface: "net1", MAC: "02:00:00:00:00:01"}, {Namespace: "here", Name: "b", Interface: "up"}}},
+		{name: "fixed addresses", text: `[{"name":"a","ips":["192.0.2.7/24","2001:db8::7/64"]}]`, want: []kubesim.Selection{
+			{Namespace: "here", Name: "a", Interface: "net1", IPs: prefixes("192.0.2.7/24", "2001:db8::7/64")}}},
+		{name: "an empty address", text: `[{"name":"a","ips":[""]}]`, fails: true},
+		{name: "an address without length", text: `[{"name":"a","ips":["192.0.2.7"]}]`, fails: true},
 		{name: "too many slashes", text: "a/b/c", fails: true},
 		{name: "no name", text: "a/", fails: true},
 		{name: "broken JSON", text: "[{", fails: true},
@@ -30,7 +36,7 @@ func TestParseSelections(t *testing.T) {
 			if (err != nil) != tc.fails {
 				t.Fatalf("error %v, want one: %v", err, tc.fails)
 			}
-			if diff := cmp.Diff(tc.want, got); !tc.fails && diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmpopts.EquateComparable(netip.Prefix{})); !tc.fails && diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

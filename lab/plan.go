@@ -102,6 +102,10 @@ func wire(p *corev1.Pod, res *api.Resources) (topo.Pod, error) {
 	if err != nil {
 		return out, err
 	}
+	selections, err := kubesim.ParseSelections(p.Annotations[api.AnnotationNetworks], p.Namespace)
+	if err != nil {
+		return out, err
+	}
 	for _, s := range status {
 		nad := res.NAD(s.Name)
 		if s.Default || nad == nil {
@@ -113,9 +117,20 @@ func wire(p *corev1.Pod, res *api.Resources) (topo.Pod, error) {
 		}
 		out.Attachments = append(out.Attachments, topo.Attachment{
 			Network: s.Name, Type: c.Type, Interface: s.Interface, Master: c.Master, Mode: c.Mode, MTU: c.MTU, MAC: s.MAC,
+			Addresses: fixedAddresses(selections, s.Interface),
 		})
 	}
 	return out, nil
+}
+
+// fixedAddresses are those that a pod asks for on one of its interfaces.
+func fixedAddresses(selections []kubesim.Selection, link string) []netip.Prefix {
+	for _, s := range selections {
+		if s.Interface == link {
+			return s.IPs
+		}
+	}
+	return nil
 }
 
 // podProcess is what runs in a pod: the proxy in a TMM, the application in a pod of that image.

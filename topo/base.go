@@ -40,6 +40,9 @@ func PodBase(l *Lab, p Pod) []Step {
 			ParentNetns: NetnsName(l.Name, p.Worker), Parent: a.Master,
 			Netns: ns, Name: a.Interface, Mode: a.Mode, MAC: a.MAC, MTU: a.MTU,
 		}})
+		for _, p := range a.Addresses {
+			b.add(Step{Addr: &AddrStep{Netns: ns, Link: a.Interface, Prefix: p}})
+		}
 	}
 	return b.steps
 }

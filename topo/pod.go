@@ -20,4 +20,5 @@ type Attachment struct {
 	Mode      string // macvlan: bridge, private, vepa, passthru
 	MTU       int    // bytes, 0 = the master's
 	MAC       string
+	Addresses []netip.Prefix // that the interface gets; most get theirs from who runs in the pod
 }
