@@ -30,8 +30,12 @@ type Fabric struct {
 	// Backend of the driver ovn: sim, the default, simulates it; real runs OVN's own daemons and Open
 	// vSwitch; real-on-sim runs those on the simulation's northbound database.
 	Backend string `yaml:"backend,omitempty" json:"backend,omitempty"`
-	// Profile of the simulated OVN forwarding: spk (the default).
-	Profile      string         `yaml:"profile,omitempty" json:"profile,omitempty"`
+	// Profile of the simulated OVN forwarding: spk, the default, does what the SPK documents say
+	// (round robin); ovn-23.03 and ovn-25.03 do what those releases were seen to do.
+	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
+	// UDPHash has the simulation choose the gateway of UDP by a hash: of addresses and ports (ports), or
+	// of addresses alone (addresses). Without it the profile rules.
+	UDPHash      string         `yaml:"udpHash,omitempty" json:"udpHash,omitempty"`
 	ClusterCIDRs []netip.Prefix `yaml:"clusterCIDRs" json:"clusterCIDRs"`
 	// Network carries the nodes' own addresses and the traffic between nodes.
 	Network string `yaml:"network" json:"network"`

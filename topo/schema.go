@@ -70,7 +70,8 @@ func narrow(s *jsonschema.Schema) {
 	fabric := s.Definitions["Fabric"]
 	property(fabric, "driver").Enum = enum(drivers())
 	property(fabric, "backend").Enum = enum(Backends())
-	property(fabric, "profile").Enum = enum(profiles())
+	property(fabric, "profile").Enum = enum(Profiles())
+	property(fabric, "udpHash").Enum = enum(udpHashes())
 	property(s.Definitions["Router"], "kind").Enum = enum(routerKinds())
 	for _, of := range []string{"Router", "PeerRange"} {
 		asn := property(s.Definitions[of], "asn")

@@ -81,9 +81,11 @@ func (v *validator) fabric() {
 		v.bad("fabric.backend", f.Backend, "belongs to the driver ovn; leave it out")
 	}
 	if f.Driver == "ovn" {
-		v.oneOf("fabric.profile", f.Profile, append(profiles(), "")...)
-	} else if f.Profile != "" {
-		v.bad("fabric.profile", f.Profile, "profiles belong to the driver ovn; leave it out")
+		v.oneOf("fabric.profile", f.Profile, append(Profiles(), "")...)
+		v.oneOf("fabric.udpHash", f.UDPHash, append(udpHashes(), "")...)
+	} else {
+		v.absent("fabric.profile", f.Profile, "profiles belong to the driver ovn; leave it out")
+		v.absent("fabric.udpHash", f.UDPHash, "belongs to the driver ovn; leave it out")
 	}
 	if len(f.ClusterCIDRs) == 0 {
 		v.bad("fabric.clusterCIDRs", "", "an empty list; write the networks of the pods, e.g. [10.131.0.0/16]")
@@ -118,11 +120,32 @@ func (l *Lab) WithBackend(backend string) (*Lab, error) {
 	return &out, validate(&out)
 }
 
-// profiles are the known kinds of simulated OVN forwarding; the first is the default.
-func profiles() []string { return []string{"spk"} }
+// WithProfile is the lab with another profile, or an InputError where there is none such. An empty
+// one means the lab's own.
+func (l *Lab) WithProfile(profile string) (*Lab, error) {
+	if profile == "" {
+		return l, nil
+	}
+	out := *l
+	out.Fabric.Profile = profile
+	return &out, validate(&out)
+}
+
+// Profiles are the known kinds of simulated OVN forwarding; the first is the default.
+func Profiles() []string { return []string{"spk", "ovn-23.03", "ovn-25.03"} }
+
+// udpHashes are what the simulated forwarding can hash of UDP.
+func udpHashes() []string { return []string{"ports", "addresses"} }
 
 // routerKinds are the known routing daemons; the first is the default.
 func routerKinds() []string { return []string{"embedded"} }
+
+// absent asks for a field to be left out.
+func (v *validator) absent(path, got, why string) {
+	if got != "" {
+		v.bad(path, got, "%s", why)
+	}
+}
 
 // oneOf asks for one of several words; an empty one among them says that none is needed.
 func (v *validator) oneOf(path, got string, want ...string) {

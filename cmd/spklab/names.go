@@ -24,21 +24,32 @@ func rename(src *lab.Source, name string) error {
 	return nil
 }
 
-// addBackend gives a command the flag --backend and returns where its value will stand.
-func addBackend(c *cobra.Command) *string {
-	backend := c.Flags().String("backend", "", "who does the forwarding of the fabric ovn: "+strings.Join(topo.Backends(), ", ")+" (default: what the lab file says)")
-	_ = c.RegisterFlagCompletionFunc("backend", cobra.FixedCompletions(topo.Backends(), cobra.ShellCompDirectiveNoFileComp))
-	return backend
+// fabricFlags are the flags that overrule what a lab file says of its fabric.
+type fabricFlags struct{ backend, profile string }
+
+// addFabric gives a command --backend and --profile and returns where their values will stand.
+func addFabric(c *cobra.Command) *fabricFlags {
+	f := &fabricFlags{}
+	add := func(at *string, name, what string, words []string) {
+		c.Flags().StringVar(at, name, "", what+": "+strings.Join(words, ", ")+" (default: what the lab file says)")
+		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	}
+	add(&f.backend, "backend", "who does the forwarding of the fabric ovn", topo.Backends())
+	add(&f.profile, "profile", "what the simulated forwarding of the fabric ovn does", topo.Profiles())
+	return f
 }
 
-// choose gives a lab another backend than its file does.
-func choose(src *lab.Source, backend string) error {
-	spec, err := src.Spec.WithBackend(backend)
+// choose gives a lab another backend or profile than its file does.
+func choose(src *lab.Source, f *fabricFlags) error {
+	spec, err := src.Spec.WithBackend(f.backend)
 	if err == nil {
 		err = fabric.Check(spec)
 	}
 	if err != nil {
-		return exitWith(codeInput, fmt.Errorf("--backend %s: %w", backend, err))
+		return exitWith(codeInput, fmt.Errorf("--backend %s: %w", f.backend, err))
+	}
+	if spec, err = spec.WithProfile(f.profile); err != nil {
+		return exitWith(codeInput, fmt.Errorf("--profile %s: %w", f.profile, err))
 	}
 	src.Spec = spec
 	return nil

@@ -12,7 +12,7 @@ import (
 
 func newPlan() *cobra.Command {
 	var out *format
-	var backend *string
+	var overrule *fabricFlags
 	c := &cobra.Command{
 		Use: "plan [LAB FILE | DIRECTORY | TOPOLOGY]", Short: "Print what up would make, one line a step",
 		Args: cobra.MaximumNArgs(1), ValidArgsFunction: completeTopologies,
@@ -21,7 +21,7 @@ func newPlan() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := choose(src, *backend); err != nil {
+			if err := choose(src, overrule); err != nil {
 				return err
 			}
 			plan, findings, err := lab.Preview(src, lab.Options{})
@@ -32,13 +32,13 @@ func newPlan() *cobra.Command {
 			return out.print(c.OutOrStdout(), plan, func(w io.Writer, _ bool) { fmt.Fprint(w, plan) })
 		},
 	}
-	backend = addBackend(c)
+	overrule = addFabric(c)
 	out = addOutput(c)
 	return c
 }
 
 func newValidate() *cobra.Command {
-	var backend *string
+	var overrule *fabricFlags
 	c := &cobra.Command{
 		Use: "validate [LAB FILE | DIRECTORY | TOPOLOGY]", Short: "Check a lab file and its manifests without making anything",
 		Args: cobra.MaximumNArgs(1), ValidArgsFunction: completeTopologies,
@@ -47,7 +47,7 @@ func newValidate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := choose(src, *backend); err != nil {
+			if err := choose(src, overrule); err != nil {
 				return err
 			}
 			findings, err := lab.Check(src)
@@ -59,6 +59,6 @@ func newValidate() *cobra.Command {
 			return nil
 		},
 	}
-	backend = addBackend(c)
+	overrule = addFabric(c)
 	return c
 }

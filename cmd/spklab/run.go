@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -94,7 +95,8 @@ func newRunOVNNode() *cobra.Command {
 	c.Flags().StringVar(&cfg.NB, "nb", "", "northbound database, unix:PATH")
 	c.Flags().StringVar(&cfg.Bridge, "bridge", "br-int", "integration bridge")
 	c.Flags().StringVar(&cfg.Uplink, "uplink", "", "NIC with the node's address")
-	c.Flags().StringVar(&cfg.Profile, "profile", "spk", "forwarding profile")
+	c.Flags().StringVar(&cfg.Profile, "profile", forward.ProfileSPK, "forwarding profile: "+strings.Join(forward.ProfileNames(), ", "))
+	c.Flags().StringVar(&cfg.UDPHash, "udp-hash", "", "hash UDP by ports or by addresses (default: what the profile does)")
 	c.Flags().StringSliceVar(&disable, "disable", nil, "features to break on purpose: symmetry, pinning, round-robin")
 	c.Flags().StringVar(&cfg.Ctl, "ctl", "", "control socket")
 	return c

@@ -10,7 +10,7 @@ import (
 
 func newUp() *cobra.Command {
 	var name string
-	var backend *string
+	var overrule *fabricFlags
 	var retain bool
 	c := &cobra.Command{
 		Use: "up [LAB FILE | DIRECTORY | TOPOLOGY]", Short: "Bring a lab up, or up to date",
@@ -24,7 +24,7 @@ anything is made, and when the first up of a lab fails it is taken down again.`,
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(rename(src, name), choose(src, *backend)); err != nil {
+			if err := errors.Join(rename(src, name), choose(src, overrule)); err != nil {
 				return err
 			}
 			printWarnings(c.ErrOrStderr(), src.Warnings, nil)
@@ -43,7 +43,7 @@ anything is made, and when the first up of a lab fails it is taken down again.`,
 		},
 	}
 	c.Flags().StringVar(&name, "name", "", "name of the lab (default: what its file says)")
-	backend = addBackend(c)
+	overrule = addFabric(c)
 	c.Flags().BoolVar(&retain, "retain", false, "keep a lab whose first up failed, to look into")
 	return c
 }

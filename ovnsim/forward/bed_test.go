@@ -252,6 +252,32 @@ func (b *bed) state() forward.State {
 	return st
 }
 
+// conns is the conntrack of the node.
+func (b *bed) conns() []forward.Conn {
+	b.t.Helper()
+	var out []forward.Conn
+	if err := ctl.Get(b.t.Context(), b.node, forward.PathConns, &out); err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
+// mac is the MAC of a gateway.
+func (b *bed) mac(gateway string) string {
+	b.t.Helper()
+	var out string
+	if err := topo.Do(b.rt.Netns(gateway), func() error {
+		i, err := net.InterfaceByName("net1")
+		if err == nil {
+			out = i.HardwareAddr.String()
+		}
+		return err
+	}); err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
 // serve answers every TCP connection and UDP datagram to an address of a node with the node's
 // name, and echoes what comes after.
 func (b *bed) serve(node string, addr string) {

@@ -86,24 +86,33 @@ func (d *datapath) collect() error {
 	return d.eachFlow(func(k bpf.Key, f bpf.Flow) bool { return idle(f) > limit(k, f) })
 }
 
-// flush deletes the entries of a pod that lead to a gateway: by its address, or by one of the
-// MACs it is known to have. It returns how many.
-func (d *datapath) flush(pod, gateway netip.Addr, macs []net.HardwareAddr) (int, error) {
+// flush deletes the entries of a pod for which hit is true and returns how many.
+func (d *datapath) flush(pod netip.Addr, hit func(bpf.Flow) bool) (int, error) {
 	n := 0
 	err := d.eachFlow(func(k bpf.Key, f bpf.Flow) bool {
-		if unwire(k.Pod) != pod {
+		if unwire(k.Pod) != pod || !hit(f) {
 			return false
 		}
-		hit := f.Kind == uint8(bpf.ByHop) && unwire(f.Hop) == gateway
-		if f.Kind == uint8(bpf.ByMAC) {
-			hit = slices.ContainsFunc(macs, func(m net.HardwareAddr) bool { return slices.Equal(m, f.Mac[:]) })
-		}
-		if hit {
-			n++
-		}
-		return hit
+		n++
+		return true
 	})
 	return n, err
+}
+
+// by says of entries whether they lead to a gateway: by its address, or by one of the MACs that it is
+// known to have.
+func by(gateway netip.Addr, macs []net.HardwareAddr) func(bpf.Flow) bool {
+	return func(f bpf.Flow) bool {
+		if f.Kind == uint8(bpf.ByHop) {
+			return unwire(f.Hop) == gateway
+		}
+		return labelled(f, macs)
+	}
+}
+
+// labelled says whether an entry has one of these MACs.
+func labelled(f bpf.Flow, macs []net.HardwareAddr) bool {
+	return slices.ContainsFunc(macs, func(m net.HardwareAddr) bool { return slices.Equal(m, f.Mac[:]) })
 }
 
 func over(f bpf.Flow) bool {

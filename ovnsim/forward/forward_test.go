@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -90,9 +91,9 @@ func TestSymmetry(t *testing.T) {
 			t.Errorf("%s: %d of 20 connections were not symmetric", network, n)
 		}
 	}
-	var conns []forward.Conn
-	if err := ctl.Get(t.Context(), b.node, forward.PathConns, &conns); err != nil || len(conns) != 40 {
-		t.Errorf("%d entries of conntrack, %v; want 40", len(conns), err)
+	conns := b.conns()
+	if len(conns) != 40 {
+		t.Errorf("%d entries of conntrack, want 40", len(conns))
 	}
 	if slices.ContainsFunc(conns, func(c forward.Conn) bool { return c.MAC == "" }) {
 		t.Errorf("entries without the MAC of their gateway: %+v", conns)
@@ -222,6 +223,44 @@ func TestNoRoute(t *testing.T) {
 	b.gateways()
 	if _, err := b.split("udp", net.JoinHostPort(outV4, "7"), 1); err == nil {
 		t.Error("a packet got an answer after the route was gone")
+	}
+}
+
+// TestFlush checks that the connections by gateways that are left are kept, and the others are not.
+func TestFlush(t *testing.T) {
+	b := newBed(t, "fflush")
+	b.serve("p1", ":8080")
+	b.gateways(1, 2, 3)
+	for _, g := range []string{"g1", "g2", "g2", "g3"} {
+		c, _, _, err := b.dial(g, "tcp", outV4, net.JoinHostPort(podV4, "8080"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	for _, tt := range []struct {
+		name, pod    string
+		keep         []string
+		gone, remain int
+	}{
+		{"another pod's", podV6, nil, 0, 4},
+		{"all gateways are left", podV4, []string{gatewayV4(1), gatewayV4(2), gatewayV4(3)}, 0, 4},
+		{"one goes", podV4, []string{gatewayV4(2), gatewayV4(3)}, 1, 3},
+		{"two by MAC", podV4, []string{b.mac("g2"), "02:00:00:00:00:99"}, 1, 2},
+		{"none is left", podV4, nil, 2, 0},
+	} {
+		n, err := forward.Flush(t.Context(), b.node, netip.MustParseAddr(tt.pod), tt.keep)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := b.conns(); n != tt.gone || len(left) != tt.remain {
+			t.Errorf("%s: %d flushed, %d left, want %d and %d", tt.name, n, len(left), tt.gone, tt.remain)
+		}
+	}
+	for _, query := range []string{"", "?pod=x", "?pod=" + podV4 + "&keep=x"} {
+		if err := ctl.Post(t.Context(), b.node, forward.PathFlush+query, nil); err == nil {
+			t.Errorf("%q was taken", query)
+		}
 	}
 }
 

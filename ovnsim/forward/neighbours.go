@@ -18,7 +18,7 @@ type neighbours struct {
 	uplink int // ifindex
 
 	mu   sync.Mutex
-	macs map[netip.Addr][]net.HardwareAddr
+	macs map[netip.Addr][]net.HardwareAddr // the one that it has now is the last
 }
 
 func newNeighbours(uplink int) *neighbours {
@@ -43,14 +43,25 @@ func (n *neighbours) of(hop netip.Addr) []net.HardwareAddr {
 	return slices.Clone(n.macs[hop])
 }
 
-// learn remembers a MAC.
-func (n *neighbours) learn(hop netip.Addr, mac net.HardwareAddr) {
+// now is the MAC that a gateway had when it was last heard of, nil when it never was.
+func (n *neighbours) now(hop netip.Addr) net.HardwareAddr {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(mac) != 6 || slices.ContainsFunc(n.macs[hop], func(m net.HardwareAddr) bool { return slices.Equal(m, mac) }) {
+	if all := n.macs[hop]; len(all) > 0 {
+		return slices.Clone(all[len(all)-1])
+	}
+	return nil
+}
+
+// learn remembers a MAC as the one that a gateway has now.
+func (n *neighbours) learn(hop netip.Addr, mac net.HardwareAddr) {
+	if len(mac) != 6 {
 		return
 	}
-	n.macs[hop] = append(n.macs[hop], slices.Clone(mac))
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	others := slices.DeleteFunc(n.macs[hop], func(m net.HardwareAddr) bool { return slices.Equal(m, mac) })
+	n.macs[hop] = append(others, slices.Clone(mac))
 }
 
 // refresh learns what the kernel knows.

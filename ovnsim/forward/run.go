@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -31,9 +29,6 @@ const (
 	RoundRobin Feature = "round-robin"
 )
 
-// ProfileSPK is the forwarding that the SPK documents describe.
-const ProfileSPK = "spk"
-
 // Config is what a node's datapath needs to know. Run has to be called in the node's network
 // namespace.
 type Config struct {
@@ -41,14 +36,12 @@ type Config struct {
 	NB      string    // the northbound database, "unix:PATH"
 	Bridge  string    // the integration bridge, "br-int"
 	Uplink  string    // the NIC with the node's address, "ens192"
-	Profile string    // "spk"; empty means the same
+	Profile string    // a name of Profiles; empty means the default
+	UDPHash string    // see Profile.WithUDPHash
 	Disable []Feature // switched off; empty in every lab but one that breaks on purpose
 	Ctl     string    // path of the control socket; empty: none
 	Log     *ctl.Log  // nil: a log of its own
 }
-
-// PathConns serves []Conn on the control socket.
-const PathConns = "/v1/conns"
 
 // Kinds of events. Object is the pod's address, Detail its gateways.
 const (
@@ -63,6 +56,10 @@ const collectEvery = 5 * time.Second
 // Run forwards until ctx ends.
 func Run(ctx context.Context, cfg Config) error {
 	disable, err := cfg.check()
+	if err != nil {
+		return err
+	}
+	profile, err := cfg.profile()
 	if err != nil {
 		return err
 	}
@@ -81,15 +78,12 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	a := &agent{cfg: cfg, dp: dp, log: cfg.Log, neigh: newNeighbours(uplink.Index)}
+	a := &agent{cfg: cfg, profile: profile, dp: dp, log: cfg.Log, neigh: newNeighbours(uplink.Index)}
 	return errors.Join(a.run(ctx, bridge, uplink), dp.close())
 }
 
 // check returns the switched-off features as the programs know them.
-func (c *Config) check() (uint32, error) {
-	if c.Profile != "" && c.Profile != ProfileSPK {
-		return 0, fmt.Errorf("profile %q: this sim knows %s", c.Profile, ProfileSPK)
-	}
+func (c Config) check() (uint32, error) {
 	bits := map[Feature]uint32{Symmetry: uint32(bpf.NoSymmetry), Pinning: uint32(bpf.NoPinning), RoundRobin: uint32(bpf.NoRoundRobin)}
 	var out uint32
 	for _, f := range c.Disable {
@@ -102,13 +96,23 @@ func (c *Config) check() (uint32, error) {
 	return out, nil
 }
 
+// profile is the profile as it is configured.
+func (c Config) profile() (Profile, error) {
+	p, err := FindProfile(c.Profile)
+	if err != nil {
+		return p, err
+	}
+	return p.WithUDPHash(c.UDPHash)
+}
+
 // agent keeps a datapath equal to the database.
 type agent struct {
-	cfg   Config
-	log   *ctl.Log
-	dp    *datapath
-	neigh *neighbours
-	ready atomic.Bool
+	cfg     Config
+	profile Profile
+	log     *ctl.Log
+	dp      *datapath
+	neigh   *neighbours
+	ready   atomic.Bool
 
 	mu        sync.Mutex
 	groups    map[netip.Addr]group // as programmed
@@ -223,7 +227,7 @@ func (a *agent) settle(old, now map[netip.Addr]group) error {
 			if slices.Contains(now[pod].Hops, hop) {
 				continue
 			}
-			n, err := a.dp.flush(pod, hop, a.neigh.of(hop))
+			n, err := a.dp.flush(pod, by(hop, a.neigh.of(hop)))
 			if err != nil {
 				return err
 			}
@@ -261,97 +265,4 @@ func join(addrs []netip.Addr) string {
 		s[i] = a.String()
 	}
 	return strings.Join(s, ",")
-}
-
-// State is the state document of a node's datapath.
-type State struct {
-	Node        string            `json:"node"`
-	Profile     string            `json:"profile"`
-	Disabled    []Feature         `json:"disabled,omitempty"`
-	Pods        []PodState        `json:"pods"` // those with external gateways
-	Connections int               `json:"connections"`
-	Counters    map[string]uint64 `json:"counters"`
-	Connected   bool              `json:"connected"`        // to the northbound database
-	Errors      []string          `json:"errors,omitempty"` // rows that make no sense, and why there is no connection
-}
-
-// PodState is the external gateways of one pod address.
-type PodState struct {
-	Pod       netip.Addr     `json:"pod"`
-	Symmetric bool           `json:"symmetric"`
-	Gateways  []GatewayState `json:"gateways"`
-}
-
-// GatewayState is one gateway with the new connections that were given to it.
-type GatewayState struct {
-	Address     netip.Addr `json:"address"`
-	Connections uint64     `json:"connections"`
-}
-
-func (a *agent) server() *ctl.Server {
-	return &ctl.Server{
-		Log: a.log, Ready: a.ready.Load, State: func() (any, error) { return a.state() },
-		Extra: map[string]http.HandlerFunc{"GET " + PathConns: func(w http.ResponseWriter, _ *http.Request) {
-			conns, err := a.dp.conns()
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusInternalServerError)
-				return
-			}
-			ctl.WriteJSON(w, conns)
-		}},
-	}
-}
-
-func (a *agent) state() (State, error) {
-	a.mu.Lock()
-	groups, errs, connected := a.groups, slices.Clone(a.errs), a.connected
-	if a.failure != "" {
-		errs = append(errs, a.failure)
-	}
-	a.mu.Unlock()
-	st := State{Node: a.cfg.Node, Profile: ProfileSPK, Disabled: a.cfg.Disable, Pods: []PodState{}, Connected: connected, Errors: errs}
-	for _, pod := range slices.SortedFunc(maps.Keys(groups), netip.Addr.Compare) {
-		p := PodState{Pod: pod, Symmetric: groups[pod].Symmetric}
-		for _, hop := range groups[pod].Hops {
-			n, err := a.dp.chosen(pod, hop)
-			if err != nil {
-				return st, err
-			}
-			p.Gateways = append(p.Gateways, GatewayState{hop, n})
-		}
-		st.Pods = append(st.Pods, p)
-	}
-	conns, err := a.dp.conns()
-	if err != nil {
-		return st, err
-	}
-	st.Connections = len(conns)
-	st.Counters, err = a.dp.counters()
-	return st, err
-}
-
-// chosen is how many new connections of a pod a gateway was given.
-func (d *datapath) chosen(pod, hop netip.Addr) (uint64, error) {
-	var n uint64
-	if err := d.objs.LrChosen.Lookup(bpf.ChosenKey{Pod: wire(pod), Hop: wire(hop)}, &n); err != nil {
-		return 0, fmt.Errorf("connections of %s by %s: %w", pod, hop, err)
-	}
-	return n, nil
-}
-
-// counters are the sums over all processors, by name in lower case.
-func (d *datapath) counters() (map[string]uint64, error) {
-	out := map[string]uint64{}
-	for _, c := range bpf.Counters() {
-		var each []uint64
-		if err := d.objs.LrCounters.Lookup(uint32(c), &each); err != nil {
-			return nil, fmt.Errorf("read counter %s: %w", c, err)
-		}
-		name := strings.ToLower(c.String())
-		out[name] = 0
-		for _, n := range each {
-			out[name] += n
-		}
-	}
-	return out, nil
 }

@@ -32,6 +32,9 @@ func ovnNode(l *topo.Lab, w topo.Worker, env Env) []topo.Step {
 	}
 	nic, _ := uplink(l, w) // checkOVN has seen it
 	argv := []string{"--node", w.Name, "--nb", ovnNB(env), "--bridge", ovnBridge, "--uplink", nic.Name, "--profile", ovnProfile(l)}
+	if l.Fabric.UDPHash != "" {
+		argv = append(argv, "--udp-hash", l.Fabric.UDPHash)
+	}
 	return append(steps, ovnProcess(env, ns, "ovn-node", "ovn-node-"+w.Name, ovnOrderNode, argv...))
 }
 
@@ -59,7 +62,7 @@ func ovnNB(env Env) string { return "unix:" + OVNSocket(env.StateDir) }
 
 func ovnProfile(l *topo.Lab) string {
 	if l.Fabric.Profile == "" {
-		return "spk"
+		return topo.Profiles()[0]
 	}
 	return l.Fabric.Profile
 }
