@@ -62,6 +62,7 @@ var mayImport = map[string][]string{
 	"dataplane/bgp":      {},
 	"dataplane/model":    {"dataplane"},
 	"dataplane/dns46":    {},
+	"dataplane/metrics":  {"dataplane", "dataplane/control"},
 	"dataplane/vlan":     {"dataplane/vlan", "dataplane/bpf", "dataplane/internal"},
 	"dataplane/control":  {"dataplane", "dataplane/api", "dataplane/bgp", "dataplane/dns46", "dataplane/health", "dataplane/vlan"},
 	"dataplane/health":   {},

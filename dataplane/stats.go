@@ -30,7 +30,8 @@ func (t Traffic) Packets() uint64 { return t.PacketsIn + t.PacketsOut }
 // Bytes is both ways together.
 func (t Traffic) Bytes() uint64 { return t.BytesIn + t.BytesOut }
 
-func (t *Traffic) add(o Traffic) {
+// Add adds what passed by another way.
+func (t *Traffic) Add(o Traffic) {
 	t.Connections += o.Connections
 	t.PacketsIn += o.PacketsIn
 	t.PacketsOut += o.PacketsOut
@@ -136,7 +137,7 @@ func (d *Dataplane) serverStats(k *kernel, key serverKey) (VirtualServerStats, e
 			Addr: addr, Draining: flags&bpf.OwnerDraining != 0, Removed: flags&bpf.OwnerRemoved != 0,
 			Current: d.loads.current(owner), Traffic: t,
 		})
-		s.add(t)
+		s.Add(t)
 		s.Current += d.loads.current(owner)
 	}
 	return s, nil
@@ -174,7 +175,7 @@ func (d *Dataplane) traffic(owner uint32) (Traffic, error) {
 	}
 	sum := Traffic{Connections: d.loads.started(owner)}
 	for _, t := range perCPU {
-		sum.add(Traffic{0, t.Packets[1], t.Packets[0], t.Bytes[1], t.Bytes[0]})
+		sum.Add(Traffic{0, t.Packets[1], t.Packets[0], t.Bytes[1], t.Bytes[0]})
 	}
 	return sum, nil
 }

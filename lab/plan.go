@@ -133,6 +133,9 @@ func fixedAddresses(selections []kubesim.Selection, link string) []netip.Prefix 
 	return nil
 }
 
+// MetricsAddr is where the proxy of each TMM serves metrics, in the TMM's network namespace.
+const MetricsAddr = "127.0.0.1:9179"
+
 // podProcess is what runs in a pod: the proxy in a TMM, the application in a pod of that image.
 func podProcess(spec *topo.Lab, p *corev1.Pod, env Env) []topo.Step {
 	id := p.Namespace + "/" + p.Name
@@ -142,7 +145,7 @@ func podProcess(spec *topo.Lab, p *corev1.Pod, env Env) []topo.Step {
 		case kubesim.ImageTMM:
 			step.Order = orderTMM
 			step.Argv = []string{env.Spkproxy, "--manifests", filepath.Join(env.StateDir, "manifests"), "--pod", id,
-				"--pins", filepath.Join(env.PinDir, p.Name), "--ctl", env.socket(p.Name)}
+				"--pins", filepath.Join(env.PinDir, p.Name), "--ctl", env.socket(p.Name), "--metrics", MetricsAddr}
 			return []topo.Step{{Pins: &topo.PinsStep{Dir: p.Name}}, {Process: step}}
 		case imageApp:
 			step.Order = orderApp

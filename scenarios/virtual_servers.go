@@ -33,6 +33,7 @@ func virtualServers() []spec {
 		vs(subnet, v6, "subnet", (*scene).subnet),
 		vs("least connections: new ones go to the member that has fewer", v4, "least-connections", (*scene).leastConnections),
 		vs("source address affinity: a client stays with its member", v6, "affinity", (*scene).affinity),
+		vs("packets, inspect and Prometheus count the same", v4, "metrics", (*scene).metricsAreTrue),
 	}
 	for _, down := range []struct {
 		action string

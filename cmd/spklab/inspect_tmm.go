@@ -21,7 +21,7 @@ func showVirtualServers(w io.Writer, in *lab.Inspection) {
 	for _, t := range in.TMMs {
 		for i := range t.VirtualServers {
 			vs := &t.VirtualServers[i]
-			rows = append(rows, slices.Concat([]string{short(t.Pod), vs.Name, vs.Protocol, destinationOf(vs), stateWord(w, vs.State == control.StateUp, vs.State), announced(vs)},
+			rows = append(rows, slices.Concat([]string{short(t.Pod), vs.Name, vs.Protocol, vs.Where(), stateWord(w, vs.State == control.StateUp, vs.State), announced(vs)},
 				load(vs.Current, vs.Traffic), []string{fmt.Sprint(vs.Refused), dash(vs.Reason)}))
 		}
 		for i := range t.Egresses {
@@ -74,7 +74,7 @@ func showMembers(w io.Writer, in *lab.Inspection) {
 		for i := range t.VirtualServers {
 			vs := &t.VirtualServers[i]
 			for _, m := range slices.Concat(vs.Members, vs.Out) {
-				rows = append(rows, slices.Concat([]string{short(t.Pod), vs.Name, vs.Protocol, destinationOf(vs), m.Address.String(), stateWord(w, m.State == control.MemberReady, m.State),
+				rows = append(rows, slices.Concat([]string{short(t.Pod), vs.Name, vs.Protocol, vs.Where(), m.Address.String(), stateWord(w, m.State == control.MemberReady, m.State),
 					ago(m.Since), latency(m.Latency)}, load(m.Current, m.Traffic), []string{dash(m.Reason)}))
 			}
 		}
@@ -90,14 +90,6 @@ func showSilent(w io.Writer, in *lab.Inspection) {
 			fmt.Fprintf(w, "%s %s gives no answer: %s\n", mark(w, false), n.Name, why)
 		}
 	}
-}
-
-// destinationOf is address:port, or the network of a subnet.
-func destinationOf(vs *control.VirtualServerStatus) string {
-	if vs.HostBits == 0 {
-		return vs.Destination.String()
-	}
-	return fmt.Sprintf("%s/%d port %d", vs.Destination.Addr(), vs.Destination.Addr().BitLen()-vs.HostBits, vs.Destination.Port())
 }
 
 func announced(vs *control.VirtualServerStatus) string {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/control"
+	"github.com/spklab/spklab/dataplane/metrics"
 )
 
 // Exit codes, those of spklab.
@@ -55,6 +56,8 @@ func parse(args []string, stderr io.Writer) (control.Config, error) {
 	var (
 		c   control.Config
 		pod string
+
+		scraped string
 	)
 	f := flag.NewFlagSet("spkproxy", flag.ContinueOnError)
 	f.SetOutput(stderr)
@@ -63,6 +66,7 @@ func parse(args []string, stderr io.Writer) (control.Config, error) {
 	f.StringVar(&c.Pins, "pins", "", "`directory` on a BPF filesystem for this TMM's pins")
 	f.StringVar(&c.Socket, "ctl", "", "control `socket` to serve")
 	f.DurationVar(&c.Drain, "drain", control.DefaultDrain, "how long a withdrawn virtual server goes on serving")
+	f.StringVar(&scraped, "metrics", "", "serve Prometheus metrics at `address:port`, of the loopback or the pod; without it none are served")
 	if err := f.Parse(args); err != nil {
 		return c, err
 	}
@@ -80,6 +84,15 @@ func parse(args []string, stderr io.Writer) (control.Config, error) {
 	}
 	if c.Drain < 0 {
 		return c, fmt.Errorf("--drain %s: write 0 or more", c.Drain)
+	}
+	if scraped != "" {
+		addr, err := metrics.ParseAddr(scraped)
+		if err != nil {
+			return c, fmt.Errorf("--metrics %w", err)
+		}
+		c.Beside = func(ctx context.Context, status func() (control.Status, error)) error {
+			return metrics.Serve(ctx, addr, status)
+		}
 	}
 	c.Log = ctl.NewLog(c.Name)
 	return c, nil

@@ -219,6 +219,8 @@ func TestFlags(t *testing.T) {
 		{"pod without namespace", []string{"--manifests", "m", "--pod", "p", "--ctl", "s"}, "spkproxy: --pod \"p\": write namespace/name\n", exitInput},
 		{"argument", []string{"x"}, "spkproxy: unexpected argument \"x\"\n", exitInput},
 		{"negative drain", []string{"--manifests", "m", "--pod", "n/p", "--ctl", "s", "--drain", "-1s"}, "spkproxy: --drain -1s: write 0 or more\n", exitInput},
+		{"metrics for everybody", []string{"--manifests", "m", "--pod", "n/p", "--ctl", "s", "--metrics", "0.0.0.0:9179"},
+			"spkproxy: --metrics \"0.0.0.0:9179\": would answer on every interface; name the loopback or the pod's address, as in 127.0.0.1:9179\n", exitInput},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

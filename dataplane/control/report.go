@@ -40,7 +40,7 @@ func (r *reconciler) troubled() bool {
 }
 
 // status is the document behind the control socket.
-func (p *proxy) status() (any, error) {
+func (p *proxy) status() (Status, error) {
 	p.mu.Lock()
 	self, ready := p.self, p.ready
 	p.mu.Unlock()
@@ -48,19 +48,19 @@ func (p *proxy) status() (any, error) {
 	snap.health = p.health.States()
 	stats, err := p.plane.MemberStats()
 	if err != nil {
-		return nil, err
+		return Status{}, err
 	}
 	egresses, err := p.plane.EgressStats()
 	if err != nil {
-		return nil, err
+		return Status{}, err
 	}
 	counters, err := p.plane.Counters()
 	if err != nil {
-		return nil, err
+		return Status{}, err
 	}
 	frontends, err := p.plane.Frontends()
 	if err != nil {
-		return nil, err
+		return Status{}, err
 	}
 	st := Status{
 		Pod: Self{Namespace: p.cfg.Namespace, Name: p.cfg.Name}.String(), Index: snap.desired.Index,

@@ -30,6 +30,9 @@ type Config struct {
 	// Drain is how long a withdrawn virtual server stays programmed, 0 = not at all.
 	Drain time.Duration
 	Log   *ctl.Log
+	// Beside, where there is one, runs with the proxy until its ctx ends; status is the state
+	// document of the moment.
+	Beside func(ctx context.Context, status func() (Status, error)) error
 }
 
 // awaitInterfaces is how often to look again for interfaces that are not there.
@@ -61,9 +64,12 @@ func Run(ctx context.Context, c Config) error {
 	g, serving := errgroup.WithContext(serving)
 	g.Go(func() error { return plane.Run(serving) })
 	g.Go(func() error {
-		s := ctl.Server{State: p.status, Ready: p.isReady, Log: c.Log, Extra: queries(plane)}
+		s := ctl.Server{State: func() (any, error) { return p.status() }, Ready: p.isReady, Log: c.Log, Extra: queries(plane)}
 		return s.Serve(serving, c.Socket)
 	})
+	if c.Beside != nil {
+		g.Go(func() error { return c.Beside(serving, p.status) })
+	}
 	g.Go(func() error {
 		defer stop()
 		return p.control(ctx, serving)

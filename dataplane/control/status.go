@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -62,6 +63,15 @@ type VirtualServerStatus struct {
 	// Out are endpoints that get nothing: those that a monitor has found down, and those that
 	// were removed and still have connections.
 	Out []MemberStatus `json:"out,omitempty"`
+}
+
+// Where is the destination in words: address and port, of a subnet its prefix and port.
+func (s *VirtualServerStatus) Where() string {
+	if s.HostBits == 0 {
+		return s.Destination.String()
+	}
+	a := s.Destination.Addr()
+	return fmt.Sprintf("%s/%d port %d", a, a.BitLen()-s.HostBits, s.Destination.Port())
 }
 
 // States of a virtual server.
