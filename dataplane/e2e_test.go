@@ -231,7 +231,7 @@ func TestBulk(t *testing.T) {
 	must(t, err)
 	var sum Traffic
 	for _, s := range stats {
-		sum.add(s.Traffic)
+		sum.Add(s.Traffic)
 	}
 	if sum.Connections != 4 || sum.Bytes() < 8*uint64(len(data)) {
 		t.Errorf("%+v", sum)

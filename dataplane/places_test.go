@@ -375,7 +375,7 @@ func TestJumbo(t *testing.T) {
 	must(t, err)
 	var sum Traffic
 	for _, s := range stats {
-		sum.add(s.Traffic)
+		sum.Add(s.Traffic)
 	}
 	if perPacket := sum.Bytes() / sum.Packets(); perPacket < 2000 {
 		t.Errorf("%d bytes a packet, %d runs of XDP", perPacket, xdp)

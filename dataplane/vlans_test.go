@@ -119,7 +119,7 @@ func TestVLANs(t *testing.T) {
 			must(t, err)
 			var sum Traffic
 			for _, s := range stats {
-				sum.add(s.Traffic)
+				sum.Add(s.Traffic)
 			}
 			if perPacket := sum.Bytes() / sum.Packets(); perPacket < 3000 {
 				t.Errorf("%d bytes a packet: segmentation was not offloaded", perPacket)
