@@ -39,7 +39,7 @@ test: ## the tests that need no root (the others skip by name)
 
 bench: deps build ## benchmarks: the proxy beside yardsticks, nftables and HAProxy; the lab beside bare `ip -batch`
 	@.ci/debs $(DEBS_BENCH)
-	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e ./dataplane
+	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e ./dataplane ./ovnsim/ovsdb
 	@mkdir -p $(ARTIFACTS)
 	@.ci/unchanged bin/spklab bench --save $(ARTIFACTS)/bench.json
 

@@ -53,7 +53,7 @@ func (t *txn) collectGarbage() *opError {
 	var dangling *opError
 	note := func(c change) {
 		touched = append(touched, rowName{c.table, c.id()})
-		eachReference(&c, func(r reference) {
+		t.db.eachReference(&c, func(r reference) {
 			if !r.base.strong {
 				return
 			}
@@ -167,7 +167,7 @@ func (t *txn) dropWeakReferences() *opError {
 // gainsDangling says whether a change adds a weak reference to a row that does not exist.
 func (t *txn) gainsDangling(c *change) bool {
 	dangling := false
-	eachReference(c, func(r reference) {
+	t.db.eachReference(c, func(r reference) {
 		if !r.base.strong && r.delta > 0 && t.view(t.db.schema.tables[r.base.refTable], r.to) == nil {
 			dangling = true
 		}

@@ -65,7 +65,9 @@ type conn struct {
 	locks    map[string]*waiter            // asked for and not unlocked
 	waiting  map[string]context.CancelFunc // blocked transactions by request id
 
-	out outbox
+	out     outbox
+	writing sync.Mutex
+	spare   []byte // what out is exchanged with; guarded by writing
 }
 
 func newConn(s *server, nc net.Conn) *conn {
@@ -180,6 +182,9 @@ func (c *conn) read(ctx context.Context, wg *sync.WaitGroup) error {
 		if m.Method != "" {
 			c.handle(ctx, wg, m)
 		}
+		if err := c.flush(); err != nil {
+			return errClosed
+		}
 	}
 }
 
@@ -201,28 +206,38 @@ func (p *patient) Read(b []byte) (int, error) {
 	return p.nc.Read(b)
 }
 
-// write sends what is queued.
+// write sends what is queued, whenever there is something.
 func (c *conn) write(ctx context.Context) {
-	var buf []byte
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.out.ready:
 		}
-		buf = c.out.take(buf)
-		err := c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if err == nil {
-			_, err = c.nc.Write(buf)
-		}
-		c.out.all.Add(-int64(len(buf)))
-		if err != nil {
+		if c.flush() != nil {
 			return
 		}
-		if cap(buf) > freeMessage {
-			buf = nil
-		}
 	}
+}
+
+// flush sends what is queued. Whoever has handled a request calls it too: that is sooner than
+// waking the writer, and a client that does not read its answers is not read from either.
+func (c *conn) flush() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.spare = c.out.take(c.spare)
+	if len(c.spare) == 0 {
+		return nil
+	}
+	err := c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err == nil {
+		_, err = c.nc.Write(c.spare)
+	}
+	c.out.all.Add(-int64(len(c.spare)))
+	if cap(c.spare) > freeMessage {
+		c.spare = nil
+	}
+	return err
 }
 
 // send queues a message; a client that does not read is disconnected. srv.mu is held, so that

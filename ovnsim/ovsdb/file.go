@@ -142,6 +142,7 @@ func (db *database) replay(text []byte) error {
 	if err := t.replay(l); err != nil {
 		return err
 	}
+	defer func() { clear(db.deltas) }()
 	changes, opErr := t.commit()
 	if opErr != nil {
 		return opErr
@@ -195,17 +196,17 @@ func (db *database) store(changes []change, comments []string, durable bool) *op
 	if f.broken != nil {
 		return failure("I/O error", "%s: %v", f.path, f.broken)
 	}
-	if err := f.append(changes, strings.Join(comments, "\n"), durable); err != nil {
+	if err := f.append(db.deltas, changes, strings.Join(comments, "\n"), durable); err != nil {
 		f.broken = err
 		return failure("I/O error", "%s: %v", f.path, err)
 	}
 	return nil
 }
 
-func (f *file) append(changes []change, comment string, durable bool) error {
+func (f *file) append(diff deltas, changes []change, comment string, durable bool) error {
 	if len(changes) > 0 {
 		record := appendRecord(nil, func(b []byte) []byte {
-			return appendTransaction(b, changes, comment, time.Now().UnixMilli())
+			return appendTransaction(b, diff, changes, comment, time.Now().UnixMilli())
 		})
 		if _, err := f.log.Write(record); err != nil {
 			return errors.Join(err, f.log.Truncate(f.size)) // no half record
@@ -232,7 +233,7 @@ func (db *database) compact(now time.Time) error {
 	text := appendRecord(nil, func(b []byte) []byte { return append(b, oneLine(db.schema.raw)...) })
 	if rows := db.allRows(); len(rows) > 0 {
 		text = append(text, appendRecord(nil, func(b []byte) []byte {
-			return appendTransaction(b, rows, "compacted", now.UnixMilli())
+			return appendTransaction(b, nil, rows, "compacted", now.UnixMilli())
 		})...)
 	}
 	tmp := db.file.path + ".tmp"

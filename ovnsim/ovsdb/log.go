@@ -77,10 +77,10 @@ func parseHeader(line string) (size int64, sum string, ok bool) {
 
 // appendTransaction writes changes as ovsdb-server's file does: of a new row what differs from
 // the defaults, of a changed row the differences. msec is the time since 1970.
-func appendTransaction(b []byte, changes []change, comment string, msec int64) []byte {
+func appendTransaction(b []byte, diff deltas, changes []change, comment string, msec int64) []byte {
 	var rows tableUpdates
 	for i := range changes {
-		rows.add(changes[i].table.name, changes[i].id(), loggedRow(&changes[i]))
+		rows.add(changes[i].table.name, changes[i].id(), loggedRow(diff, &changes[i]))
 	}
 	b = rows.appendMembers(append(b, '{'))
 	if len(rows) > 0 {
@@ -94,7 +94,7 @@ func appendTransaction(b []byte, changes []change, comment string, msec int64) [
 }
 
 // loggedRow is a row in a logged transaction; nil when nothing of it is kept in files.
-func loggedRow(c *change) []byte {
+func loggedRow(diff deltas, c *change) []byte {
 	if c.new == nil {
 		return []byte("null")
 	}
@@ -106,7 +106,7 @@ func loggedRow(c *change) []byte {
 		case c.old == nil && !now.equal(*col.zero):
 			w.add(col.name, now)
 		case c.old != nil && c.changed(col):
-			w.add(col.name, difference(c.old.get(col), now, col.typ))
+			w.add(col.name, difference(diff, c.old.cols[col.index], c.new.cols[col.index], col.typ))
 		}
 	}
 	if c.old != nil && w.n == 0 {

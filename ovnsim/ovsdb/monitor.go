@@ -280,7 +280,7 @@ func (m *monitor) update(w *watch, c *change) []byte {
 		}
 		return []byte(`{"delete":null}`)
 	case before && after && w.sel&onModify != 0:
-		return w.modified(c, m.dialect == dialectRFC)
+		return m.modified(w, c)
 	}
 	return nil
 }
@@ -315,23 +315,30 @@ func (w *columnWriter) add(name string, d datum) {
 	w.b = d.appendJSON(w.b)
 }
 
-func (w *watch) modified(c *change, rfc bool) []byte {
+func (m *monitor) modified(w *watch, c *change) []byte {
+	rfc := m.dialect == dialectRFC
 	var now, diff columnWriter // of all columns, of those that differ
 	for _, col := range w.cols {
 		if col.sel&onModify == 0 {
 			continue
 		}
-		before, after := c.old.get(col.column), c.new.get(col.column)
 		if rfc {
-			now.add(col.name, after)
+			now.add(col.name, c.new.get(col.column))
 		}
-		if before.equal(after) {
-			continue
+		switch {
+		case col.index < 0:
+			if before, after := c.old.get(col.column), c.new.get(col.column); !before.equal(after) {
+				if !rfc {
+					before = after
+				}
+				diff.add(col.name, before)
+			}
+		case !c.changed(col.column):
+		case rfc:
+			diff.add(col.name, c.old.get(col.column))
+		default:
+			diff.add(col.name, difference(m.db.deltas, c.old.cols[col.index], c.new.cols[col.index], col.typ))
 		}
-		if !rfc {
-			before = difference(before, after, col.typ)
-		}
-		diff.add(col.name, before)
 	}
 	switch {
 	case diff.n == 0:
@@ -345,25 +352,29 @@ func (w *watch) modified(c *change, rfc bool) []byte {
 // difference is the "modify" of <row-update2>: the new value of a column with at most one
 // element, otherwise the elements that stand in only one of the two (for a changed key of a map,
 // its new value).
-func difference(a, b datum, t columnType) datum {
+func difference(diff deltas, a, b *datum, t columnType) datum {
 	if !t.composite() {
-		return b
+		return *b
 	}
 	out := datum{}
 	if t.value != nil {
 		out.values = []atom{}
 	}
-	apart(a, b, func(d datum, i int, inB bool) {
-		n := len(out.keys)
-		if n > 0 && out.keys[n-1] == d.keys[i] { // the new value of a key replaces the old one
-			out.values[n-1] = d.values[i]
-			return
+	for _, item := range diff.of(a, b) {
+		d := a
+		if item.inNew {
+			d = b
 		}
-		out.keys = append(out.keys, d.keys[i])
+		key, n := d.keys[item.at], len(out.keys)
+		if n > 0 && out.keys[n-1] == key { // the new value of a key replaces the old one
+			out.values[n-1] = d.values[item.at]
+			continue
+		}
+		out.keys = append(out.keys, key)
 		if t.value != nil {
-			out.values = append(out.values, d.values[i])
+			out.values = append(out.values, d.values[item.at])
 		}
-	})
+	}
 	return out
 }
 

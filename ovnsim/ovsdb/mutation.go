@@ -106,26 +106,25 @@ func (d datum) insert(e datum) datum {
 	if d.values != nil {
 		out.values = make([]atom, 0, cap(out.keys))
 	}
-	take := func(from datum, i int) {
-		out.keys = append(out.keys, from.keys[i])
-		if out.values != nil {
-			out.values = append(out.values, from.values[i])
-		}
-	}
 	i := 0
 	for j, k := range e.keys {
-		for i < len(d.keys) && compareAtoms(d.keys[i], k) < 0 {
-			take(d, i)
-			i++
-		}
-		if i == len(d.keys) || d.keys[i] != k {
-			take(e, j)
+		at, found := slices.BinarySearchFunc(d.keys[i:], k, compareAtoms)
+		out = out.extend(d, i, i+at)
+		i += at
+		if !found {
+			out = out.extend(e, j, j+1)
 		}
 	}
-	for ; i < len(d.keys); i++ {
-		take(d, i)
+	return out.extend(d, i, len(d.keys))
+}
+
+// extend returns d with elements from to to of e behind its own.
+func (d datum) extend(e datum, from, to int) datum {
+	d.keys = append(d.keys, e.keys[from:to]...)
+	if d.values != nil {
+		d.values = append(d.values, e.values[from:to]...)
 	}
-	return out
+	return d
 }
 
 // remove returns d without the elements of e, which may be keys alone.
@@ -134,20 +133,16 @@ func (d datum) remove(e datum) datum {
 	if d.values != nil {
 		out.values = make([]atom, 0, len(d.keys))
 	}
-	j := 0
-	for i, k := range d.keys {
-		for j < len(e.keys) && compareAtoms(e.keys[j], k) < 0 {
-			j++
-		}
-		if j < len(e.keys) && e.keys[j] == k && (d.values == nil || e.values == nil || d.values[i] == e.values[j]) {
-			continue
-		}
-		out.keys = append(out.keys, k)
-		if d.values != nil {
-			out.values = append(out.values, d.values[i])
+	from := 0
+	for j, k := range e.keys {
+		at, found := slices.BinarySearchFunc(d.keys[from:], k, compareAtoms)
+		at += from
+		if found && (d.values == nil || e.values == nil || d.values[at] == e.values[j]) {
+			out = out.extend(d, from, at)
+			from = at + 1
 		}
 	}
-	return out
+	return out.extend(d, from, len(d.keys))
 }
 
 func (m mutation) arithmetic(d datum) (datum, *opError) {

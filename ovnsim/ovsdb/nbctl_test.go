@@ -53,7 +53,7 @@ func waitFor(t testing.TB, f func() error) {
 }
 
 // needPrograms skips where Debian's OVN packages are missing, and fails there under CI.
-func needPrograms(t *testing.T, names ...string) {
+func needPrograms(t testing.TB, names ...string) {
 	t.Helper()
 	for _, n := range names {
 		if _, err := exec.LookPath(n); err != nil {

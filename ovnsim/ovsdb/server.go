@@ -105,6 +105,7 @@ func (s *server) transactLocked(c *conn, db *database, ops []any, waited time.Du
 	owns := func(lock string) bool { q := s.locks[lock]; return len(q) > 0 && q[0].c == c }
 	t := newTxn(db, owns)
 	t.client, t.waited = true, waited
+	defer func() { clear(db.deltas) }()
 	results, changes, blocked := t.run(ops)
 	if blocked != nil {
 		return nil, blocked
@@ -163,6 +164,7 @@ func (s *server) followLocked(db *database, changes []change) {
 		n := cfg.keys[0].num
 		row := map[string]any{"sb_cfg": number(n), "hv_cfg": number(n)}
 		op := map[string]any{"op": "update", "table": "NB_Global", "where": []any{}, "row": row}
+		clear(db.deltas)
 		if _, follow, _ := newTxn(db, func(string) bool { return false }).run([]any{op}); follow != nil {
 			s.publishLocked(db, follow)
 		}

@@ -74,6 +74,7 @@ type database struct {
 	tables     map[*tableSchema]*table
 	// strong and weak count the references to a row by its UUID; those of a row to itself are left out.
 	strong, weak map[string]int
+	deltas       deltas // of the transaction at hand
 	// txn is the last transaction that changed something.
 	txn     string
 	history history
@@ -81,7 +82,7 @@ type database struct {
 }
 
 func newDatabase(s *schema) *database {
-	db := &database{schema: s, operations: operations(), tables: map[*tableSchema]*table{}, strong: map[string]int{}, weak: map[string]int{}, txn: zeroUUID}
+	db := &database{schema: s, operations: operations(), tables: map[*tableSchema]*table{}, strong: map[string]int{}, weak: map[string]int{}, deltas: deltas{}, txn: zeroUUID}
 	for _, ts := range s.tables {
 		t := &table{rows: map[string]*row{}, indexes: make([]map[string]string, len(ts.indexes))}
 		for i := range t.indexes {
@@ -139,7 +140,7 @@ func (db *database) apply(changes []change) {
 	for i := range changes {
 		c := &changes[i]
 		t := db.tables[c.table]
-		eachReference(c, func(r reference) { db.count(r) })
+		db.eachReference(c, db.count)
 		if c.old != nil {
 			t.unindex(c.table, c.old)
 		}
@@ -200,29 +201,29 @@ type reference struct {
 }
 
 // eachReference calls f for each reference to another row that c makes or takes away.
-func eachReference(c *change, f func(reference)) {
+func (db *database) eachReference(c *change, f func(reference)) {
 	for _, col := range c.table.refs {
-		var old, new datum
+		old, new := &datum{}, &datum{}
 		if c.old != nil {
-			old = *c.old.cols[col.index]
+			old = c.old.cols[col.index]
 		}
 		if c.new != nil {
-			new = *c.new.cols[col.index]
+			new = c.new.cols[col.index]
 		}
-		if c.old != nil && c.new != nil && c.old.cols[col.index] == c.new.cols[col.index] {
-			continue
+		for _, item := range db.deltas.of(old, new) {
+			d, delta := old, -1
+			if item.inNew {
+				d, delta = new, 1
+			}
+			if to := d.keys[item.at].text; col.typ.key.refTable != "" && to != c.id() {
+				f(reference{col, &col.typ.key, to, delta})
+			}
+			if col.typ.value == nil || col.typ.value.refTable == "" {
+				continue
+			}
+			if to := d.values[item.at].text; to != c.id() {
+				f(reference{col, col.typ.value, to, delta})
+			}
 		}
-		apart(old, new, func(d datum, i int, inNew bool) {
-			delta := -1
-			if inNew {
-				delta = 1
-			}
-			if col.typ.key.refTable != "" && d.keys[i].text != c.id() {
-				f(reference{col, &col.typ.key, d.keys[i].text, delta})
-			}
-			if col.typ.value != nil && col.typ.value.refTable != "" && d.values[i].text != c.id() {
-				f(reference{col, col.typ.value, d.values[i].text, delta})
-			}
-		})
 	}
 }

@@ -354,10 +354,12 @@ type recording struct {
 	data io.Reader
 }
 
-func (r *recording) Read(p []byte) (int, error)      { return r.data.Read(p) }
-func (r *recording) Close() error                    { return nil }
-func (r *recording) SetReadDeadline(time.Time) error { return nil }
-func (r *recording) RemoteAddr() net.Addr            { return &net.UnixAddr{Net: "unix"} }
+func (r *recording) Read(p []byte) (int, error)       { return r.data.Read(p) }
+func (r *recording) Write(p []byte) (int, error)      { return len(p), nil }
+func (r *recording) SetReadDeadline(time.Time) error  { return nil }
+func (r *recording) SetWriteDeadline(time.Time) error { return nil }
+func (r *recording) Close() error                     { return nil }
+func (r *recording) RemoteAddr() net.Addr             { return &net.UnixAddr{Net: "unix"} }
 
 var fuzzSeeds = []string{
 	`{"method":"echo","id":1,"params":[]}{"method":"list_dbs","id":2,"params":[]}`,
@@ -375,6 +377,7 @@ var fuzzSeeds = []string{
 // checkRows holds every row against its schema, and counts references and index keys anew.
 func checkRows(t *testing.T, db *database) {
 	t.Helper()
+	clear(db.deltas)
 	strong, weak := map[string]int{}, map[string]int{}
 	for ts, content := range db.tables {
 		keys := make([]map[string]string, len(ts.indexes))
@@ -383,7 +386,7 @@ func checkRows(t *testing.T, db *database) {
 		}
 		for id, r := range content.rows {
 			checkRow(t, ts, id, r)
-			eachReference(&change{table: ts, new: r}, func(ref reference) {
+			db.eachReference(&change{table: ts, new: r}, func(ref reference) {
 				if ref.base.strong {
 					strong[ref.to]++
 				} else {
