@@ -35,7 +35,10 @@ type Fabric struct {
 	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
 	// UDPHash has the simulation choose the gateway of UDP by a hash: of addresses and ports (ports), or
 	// of addresses alone (addresses). Without it the profile rules.
-	UDPHash      string         `yaml:"udpHash,omitempty" json:"udpHash,omitempty"`
+	UDPHash string `yaml:"udpHash,omitempty" json:"udpHash,omitempty"`
+	// GatewayMode of OVN: shared, the default, or local: pods leave by the node, but for those that
+	// have external gateways.
+	GatewayMode  string         `yaml:"gatewayMode,omitempty" json:"gatewayMode,omitempty"`
 	ClusterCIDRs []netip.Prefix `yaml:"clusterCIDRs" json:"clusterCIDRs"`
 	// Network carries the nodes' own addresses and the traffic between nodes.
 	Network string `yaml:"network" json:"network"`

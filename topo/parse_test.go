@@ -70,7 +70,7 @@ func TestParseMistakes(t *testing.T) {
 	}{
 		{"unknown field", "    podCIDRs: [10.131.0.0/23]", "    podCIDR: [10.131.0.0/23]", `f:14:5: "podCIDR": unknown field; did you mean podCIDRs?`},
 		{"unknown field far from any", "fabric:\n", "somethingelse: 1\nfabric:\n", `f:8:1: "somethingelse": unknown field; known here: spklab, name, networks, fabric, workers, routers, clients, manifests, values`},
-		{"two unknown fields", "  driver: ovn\n", "  drivr: ovn\n  zzz: 1\n", lines(`f:9:3: "drivr": unknown field; did you mean driver?`, `f:10:3: "zzz": unknown field; known here: driver, backend, profile, udpHash, clusterCIDRs, network`)},
+		{"two unknown fields", "  driver: ovn\n", "  drivr: ovn\n  zzz: 1\n", lines(`f:9:3: "drivr": unknown field; did you mean driver?`, `f:10:3: "zzz": unknown field; known here: driver, backend, profile, udpHash, gatewayMode, clusterCIDRs, network`)},
 		{"missing fabric network", "  network: internal\nworkers", "workers", `f:9:3: field network is missing here or empty; add it`},
 		{"empty fabric network", "  network: internal\nworkers", "  network:\nworkers", `f:9:3: field network is missing here or empty; add it`},
 		{"missing network of a NIC", ", network: external}", "}", `f:17:10: field network is missing here or empty; add it`},
@@ -119,6 +119,8 @@ func TestParseMistakes(t *testing.T) {
 		{"unknown backend", "driver: ovn", "driver: ovn\n  backend: rael", `f:10:12: "rael": want sim or real or real-on-sim`},
 		{"backend of another driver", "driver: ovn", "driver: flannel-hostgw\n  backend: real", `f:10:12: "real": belongs to the driver ovn; leave it out`},
 		{"unknown profile", "driver: ovn", "driver: ovn\n  profile: f5", `f:10:12: "f5": want spk or ovn-23.03 or ovn-25.03`},
+		{"gateway mode", "driver: ovn", "driver: ovn\n  gatewayMode: locale", `f:10:16: "locale": want shared or local`},
+		{"gateway mode of another driver", "driver: ovn", "driver: flannel-hostgw\n  gatewayMode: local", `f:10:16: "local": gateway modes belong to the driver ovn; leave it out`},
 		{"profile of another driver", "driver: ovn", "driver: flannel-hostgw\n  profile: spk", `f:10:12: "spk": profiles belong to the driver ovn; leave it out`},
 		{"unknown kind", "asn: 65000", "asn: 65000\n    kind: frr", `f:25:11: "frr": want embedded`},
 		{"unknown fabric network", "  network: internal\nworkers", "  network: inside\nworkers", `f:11:12: "inside": no such network; there are: internal, external`},

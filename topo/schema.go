@@ -72,6 +72,7 @@ func narrow(s *jsonschema.Schema) {
 	property(fabric, "backend").Enum = enum(Backends())
 	property(fabric, "profile").Enum = enum(Profiles())
 	property(fabric, "udpHash").Enum = enum(udpHashes())
+	property(fabric, "gatewayMode").Enum = enum(gatewayModes())
 	property(s.Definitions["Router"], "kind").Enum = enum(routerKinds())
 	for _, of := range []string{"Router", "PeerRange"} {
 		asn := property(s.Definitions[of], "asn")

@@ -83,9 +83,11 @@ func (v *validator) fabric() {
 	if f.Driver == "ovn" {
 		v.oneOf("fabric.profile", f.Profile, append(Profiles(), "")...)
 		v.oneOf("fabric.udpHash", f.UDPHash, append(udpHashes(), "")...)
+		v.oneOf("fabric.gatewayMode", f.GatewayMode, append(gatewayModes(), "")...)
 	} else {
 		v.absent("fabric.profile", f.Profile, "profiles belong to the driver ovn; leave it out")
 		v.absent("fabric.udpHash", f.UDPHash, "belongs to the driver ovn; leave it out")
+		v.absent("fabric.gatewayMode", f.GatewayMode, "gateway modes belong to the driver ovn; leave it out")
 	}
 	if len(f.ClusterCIDRs) == 0 {
 		v.bad("fabric.clusterCIDRs", "", "an empty list; write the networks of the pods, e.g. [10.131.0.0/16]")
@@ -136,6 +138,15 @@ func Profiles() []string { return []string{"spk", "ovn-23.03", "ovn-25.03"} }
 
 // udpHashes are what the simulated forwarding can hash of UDP.
 func udpHashes() []string { return []string{"ports", "addresses"} }
+
+// The gateway modes of the driver ovn.
+const (
+	GatewayShared = "shared"
+	GatewayLocal  = "local"
+)
+
+// gatewayModes are the known gateway modes; the first is the default.
+func gatewayModes() []string { return []string{GatewayShared, GatewayLocal} }
 
 // routerKinds are the known routing daemons; the first is the default.
 func routerKinds() []string { return []string{"embedded"} }

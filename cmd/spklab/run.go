@@ -65,6 +65,7 @@ func newRunOVNNB() *cobra.Command {
 func newRunOVNExgw() *cobra.Command {
 	var cfg exgw.Config
 	var cidrs []string
+	var nodes string
 	c := process("ovn-exgw", "external-gateway controller (sim)", func(c *cobra.Command) error {
 		for _, s := range cidrs {
 			p, err := netip.ParsePrefix(s)
@@ -73,11 +74,17 @@ func newRunOVNExgw() *cobra.Command {
 			}
 			cfg.ClusterCIDRs = append(cfg.ClusterCIDRs, p)
 		}
+		if nodes != "" {
+			cfg.Flusher = exgw.Sockets(nodes)
+		}
 		return exgw.Run(c.Context(), cfg)
 	})
 	c.Flags().StringVar(&cfg.NB, "nb", "", "northbound database, unix:PATH")
 	c.Flags().StringVar(&cfg.Manifests, "manifests", "", "object store")
 	c.Flags().StringSliceVar(&cidrs, "cluster-cidr", nil, "networks of the pods")
+	c.Flags().StringVar(&cfg.GatewayMode, "gateway-mode", exgw.GatewayShared, "shared or local")
+	c.Flags().StringVar(&nodes, "nodes", "", "directory of the nodes' control sockets, to flush conntrack; empty: it is left alone")
+	c.Flags().DurationVar(&cfg.FlushEvery, "flush-every", exgw.DefaultFlushEvery, "how often conntrack is flushed without a change")
 	c.Flags().StringVar(&cfg.Ctl, "ctl", "", "control socket")
 	return c
 }

@@ -40,6 +40,8 @@ type bench struct {
 	nb, store  string
 	opt        exgw.Options
 	endpoint   string // where the controller finds the database
+	flusher    exgw.Flusher
+	flushEvery time.Duration
 	marks      int
 	ctl        string
 	controller context.CancelFunc
@@ -128,7 +130,7 @@ func (b *bench) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.controller, b.ended = cancel, make(chan error, 1)
 	go func() {
-		b.ended <- exgw.Run(ctx, exgw.Config{NB: b.endpoint, Manifests: b.store, Options: b.opt, Ctl: b.ctl})
+		b.ended <- exgw.Run(ctx, exgw.Config{NB: b.endpoint, Manifests: b.store, Options: b.opt, Ctl: b.ctl, Flusher: b.flusher, FlushEvery: b.flushEvery})
 	}()
 	b.eventually(func() error { return ctl.Get(b.t.Context(), b.ctl, ctl.PathReady, nil) })
 }

@@ -3,6 +3,7 @@ package exgw
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -23,14 +24,17 @@ type Config struct {
 	NB        string // the northbound database, "unix:PATH"
 	Manifests string // the object store
 	Options
-	Ctl string   // path of the control socket; empty: none
-	Log *ctl.Log // nil: a log of its own
+	Flusher    Flusher       // nil: conntrack is left alone
+	FlushEvery time.Duration // 0: DefaultFlushEvery
+	Ctl        string        // path of the control socket; empty: none
+	Log        *ctl.Log      // nil: a log of its own
 }
 
 // Kinds of events. Object is the pod's address, Detail the next hop.
 const (
 	EventRouteAdded   = "nb-route-added"
 	EventRouteRemoved = "nb-route-removed"
+	EventFlushed      = "conntrack-flushed" // Object is the node
 	EventError        = "error"
 )
 
@@ -57,8 +61,18 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Log == nil {
 		cfg.Log = ctl.NewLog("ovn-exgw")
 	}
+	if !slices.Contains([]string{"", GatewayShared, GatewayLocal}, cfg.GatewayMode) {
+		return fmt.Errorf("gateway mode %q: want %s or %s", cfg.GatewayMode, GatewayShared, GatewayLocal)
+	}
 	c := &controller{log: cfg.Log, opt: cfg.Options, changed: make(chan struct{}, 1)}
 	g, ctx := errgroup.WithContext(ctx)
+	if cfg.Flusher != nil {
+		c.flushing = newFlushing(cfg.Flusher, cfg.FlushEvery, cfg.Log)
+		g.Go(func() error {
+			c.flushing.run(ctx)
+			return nil
+		})
+	}
 	g.Go(func() error { return api.Watch(ctx, cfg.Manifests, c.take) })
 	g.Go(func() error {
 		northbound.Follower{Endpoint: cfg.NB, Sync: c.sync, Poke: c.changed, Down: c.fail}.Follow(ctx)
@@ -73,10 +87,11 @@ func Run(ctx context.Context, cfg Config) error {
 
 // controller writes the rows that the objects ask for.
 type controller struct {
-	log     *ctl.Log
-	opt     Options
-	changed chan struct{}
-	ready   atomic.Bool
+	log      *ctl.Log
+	opt      Options
+	changed  chan struct{}
+	ready    atomic.Bool
+	flushing *flushing // nil: conntrack is left alone
 
 	mu     sync.Mutex
 	seen   bool // objects have been read at least once
@@ -146,6 +161,9 @@ func (c *controller) sync(ctx context.Context, nb *northbound.Client) error {
 	}
 	now := routesOf(after)
 	c.tell(old, now)
+	if c.flushing != nil {
+		c.flushing.written(want.Rows)
+	}
 	c.mu.Lock()
 	c.routes, c.err = now, nil
 	c.mu.Unlock()

@@ -1,6 +1,7 @@
 package fabric
 
 import (
+	"cmp"
 	"path/filepath"
 	"strings"
 
@@ -51,7 +52,8 @@ func ovnCluster(l *topo.Lab, env Env) []topo.Step {
 	return []topo.Step{
 		ovnProcess(env, ns, "ovn-nb", "ovn-nb", ovnOrderNB, "--listen", OVNSocket(env.StateDir)),
 		ovnProcess(env, ns, "ovn-exgw", "ovn-exgw", ovnOrderExgw,
-			"--nb", ovnNB(env), "--manifests", filepath.Join(env.StateDir, "manifests"), "--cluster-cidr", strings.Join(cidrs, ",")),
+			"--nb", ovnNB(env), "--manifests", filepath.Join(env.StateDir, "manifests"), "--cluster-cidr", strings.Join(cidrs, ","),
+			"--gateway-mode", cmp.Or(l.Fabric.GatewayMode, topo.GatewayShared), "--nodes", filepath.Join(env.StateDir, "ctl")),
 	}
 }
 

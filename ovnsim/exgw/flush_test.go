@@ -1,0 +1,117 @@
+package exgw_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/ovnsim/exgw"
+)
+
+// nodes remembers what it was asked to flush.
+type nodes struct {
+	mu    sync.Mutex
+	asked []string
+	fail  int // as many times
+}
+
+func (n *nodes) Flush(_ context.Context, node string, pod netip.Addr, keep []netip.Addr) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.fail > 0 {
+		n.fail--
+		return 0, errors.New("busy")
+	}
+	n.asked = append(n.asked, fmt.Sprintf("%s %s keeps %v", node, pod, keep))
+	return 1, nil
+}
+
+// count is how often it was asked for that.
+func (n *nodes) count(want string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(slices.DeleteFunc(slices.Clone(n.asked), func(s string) bool { return s != want }))
+}
+
+// TestFlush: pods that lose a gateway are flushed, twice, the others are not; a failure is tried
+// again; from time to time everybody is.
+func TestFlush(t *testing.T) {
+	b := newBench(t)
+	fake := &nodes{}
+	b.flusher, b.flushEvery = fake, time.Hour
+	b.put("node.yaml", node)
+	b.put("app-1.yaml", app("app-1", `"10.131.1.100/23"`, running))
+	b.put("tmm-1.yaml", tmm{name: "tmm-1", ips: `"10.144.100.16"`}.String())
+	b.put("tmm-2.yaml", tmm{name: "tmm-2", ips: `"10.144.100.17"`}.String())
+	b.start()
+	asked := func(want string, times int) {
+		t.Helper()
+		b.eventually(func() error {
+			if n := fake.count(want); n < times {
+				return fmt.Errorf("asked %d times for %q, want %d: %q", n, want, times, fake.asked)
+			}
+			return nil
+		})
+	}
+	asked("worker-1 10.131.1.100 keeps [10.144.100.16 10.144.100.17]", 2) // gateways may have gone before
+	b.put("app-2.yaml", app("app-2", `"10.131.1.101/23"`, running))
+	b.put("tmm-3.yaml", tmm{name: "tmm-3", ips: `"10.144.100.18"`}.String())
+	b.holds("GR_worker-1 10.131.1.100 by 10.144.100.16", "GR_worker-1 10.131.1.100 by 10.144.100.17", "GR_worker-1 10.131.1.100 by 10.144.100.18",
+		"GR_worker-1 10.131.1.101 by 10.144.100.16", "GR_worker-1 10.131.1.101 by 10.144.100.17", "GR_worker-1 10.131.1.101 by 10.144.100.18")
+	fake.mu.Lock()
+	fake.fail = 1
+	fake.mu.Unlock()
+	b.remove("tmm-1.yaml")
+	for _, pod := range []string{"10.131.1.100", "10.131.1.101"} {
+		asked("worker-1 "+pod+" keeps [10.144.100.17 10.144.100.18]", 1)
+	}
+	if n := fake.count("worker-1 10.131.1.101 keeps [10.144.100.16 10.144.100.17 10.144.100.18]"); n > 0 {
+		t.Error("a new pod was flushed")
+	}
+	b.stop()
+	b.flushEvery = 20 * time.Millisecond
+	b.start()
+	asked("worker-1 10.131.1.101 keeps [10.144.100.17 10.144.100.18]", 20)
+	b.remove("tmm-2.yaml")
+	b.remove("tmm-3.yaml")
+	asked("worker-1 10.131.1.100 keeps []", 2)
+}
+
+// TestSockets holds the order that a node's process gets.
+func TestSockets(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	var got string
+	s := ctl.Server{Extra: map[string]http.HandlerFunc{"POST /v1/conns/flush": func(w http.ResponseWriter, r *http.Request) {
+		got = r.URL.RawQuery
+		ctl.WriteJSON(w, map[string]int{"entries": 3})
+	}}}
+	socket := filepath.Join(dir, "ovn-node-worker-1.sock")
+	go func() { done <- s.Serve(ctx, socket) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	for deadline := time.Now().Add(5 * time.Second); ctl.Get(ctx, socket, ctl.PathReady, nil) != nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	}
+	n, err := exgw.Sockets(dir).Flush(ctx, "worker-1", netip.MustParseAddr("fd01::1"), []netip.Addr{netip.MustParseAddr("fd00::16"), netip.MustParseAddr("fd00::17")})
+	if n != 3 || err != nil {
+		t.Errorf("%d entries, %v", n, err)
+	}
+	if diff := cmp.Diff("keep=fd00%3A%3A16&keep=fd00%3A%3A17&pod=fd01%3A%3A1", got); diff != "" {
+		t.Error(diff)
+	}
+}
