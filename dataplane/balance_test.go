@@ -144,6 +144,9 @@ func echoCases() []packetCase {
 		{name: "identifier 0", script: `
 			pod> echo plain > client id 0 seq 1; client< echo plain > client id 0 seq 1
 			client> echo-reply client > plain id 0 seq 1; pod< echo-reply client > plain id 0 seq 1`},
+		{name: "nothing but zeros", script: `
+			pod> echo pod > client id 0 seq 0 len 0; client< echo outside > client id $p seq 0 len 0
+			client> echo-reply client > outside id $p seq 0 len 0; pod< echo-reply client > pod id 0 seq 0 len 0`},
 		{name: "no data", script: `
 			pod> echo pod > client id 7 seq 1 len 0; client< echo outside > client id $p seq 1 len 0`},
 		{name: "odd length", script: `

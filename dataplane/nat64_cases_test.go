@@ -60,6 +60,12 @@ func nat64Cases() []packetCase {
 		{name: "no checksum cannot be said in IPv6", only: "6", state: families, cut: true, script: `
 			pod> udp pod:50001 > nat64:53; tc: client< udp outside4:$p > client4:53 ipid $i
 			client> udp client4:53 > outside4:$p nosum; tc: drop nat64`},
+		{name: "segments with options that fit the way to IPv4", only: "6", state: families, front: "tc", script: `
+			pod> tcp pod:50001 > narrow64:443 S; tc: client< tcp outside4:$p > narrow4:443 S ipid $i
+			pod> tcp pod:50001 > narrow64:443 A tcpopt len 3000 gso 1340; tc: client< tcp outside4:$p > narrow4:443 A tcpopt len 3000 df`},
+		{name: "segments with options too big for the way to IPv4", only: "6", state: families, cut: true, script: `
+			pod> tcp pod:50001 > narrow64:443 S; tc: client< tcp outside4:$p > narrow4:443 S ipid $i
+			pod> tcp pod:50001 > narrow64:443 A tcpopt len 3000 gso 1345; tc: pod< too-big inside > pod tos 0xc0 ttl 64 mtu 1420 cut 1232 about tcp pod:50001 > narrow64:443 A tcpopt len 3000`},
 		six("sctp to IPv4", `
 			pod> sctp pod:50001 > nat64:80 INIT len 16; tc: client< sctp outside4:$p > client4:80 INIT len 16 ipid $i
 			client> sctp client4:80 > outside4:$p INIT-ACK len 20; tc: pod< sctp nat64:80 > pod:50001 INIT-ACK len 20`),
@@ -87,6 +93,9 @@ func nat64Cases() []packetCase {
 		four("ping to IPv6", `
 			pod> echo pod > nat46 id 7 seq 1; tc: client< echo outside6 > client6 id $p seq 1
 			client> echo-reply client6 > outside6 id $p seq 1; tc: pod< echo-reply nat46 > pod id 7 seq 1 ipid $i`),
+		four("pong of nothing but zeros", `
+			pod> echo pod > nat46 id 0 seq 0 len 0; tc: client< echo outside6 > client6 id $p seq 0 len 0
+			client> echo-reply client6 > outside6 id $p seq 0 len 0; tc: pod< echo-reply nat46 > pod id 0 seq 0 len 0 ipid $i`),
 		four("fragments to IPv6", `
 			pod> udp pod:50001 > nat46:53 len 200 ipid 9 part 0-104; tc: client< udp outside6:$p > client6:53 len 200 ipid 9 part 0-104
 			pod> udp pod:50001 > nat46:53 len 200 ipid 9 part 104-208; tc: client< udp outside6:$p > client6:53 len 200 ipid 9 part 104-208`),

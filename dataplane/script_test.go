@@ -126,7 +126,7 @@ func (s *script) packet() frame.Packet {
 		p.Src = withPort(hosts[src], pick(s, []uint16{40001, 40002, 53, 8080}))
 		p.Dst = withPort(hosts[dst], pick(s, []uint16{80, 53, 443, 5300, 8080}))
 	case frame.Echo, frame.EchoReply:
-		p.EchoID = pick(s, []uint16{7, 8, 1, 40001}) // 0 may leave nothing but zeros to sum up, see RFC 1624
+		p.EchoID = pick(s, []uint16{7, 0, 1, 40001})
 	case frame.Other:
 		p.Protocol = pick(s, []uint8{47, 50, 4})
 	}

@@ -19,6 +19,11 @@
 
 #ifdef SPK_XDP
 
+static __always_inline long claim_other(struct spk_flow *f)
+{
+	return -EINVAL; /* families change at traffic control */
+}
+
 static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 {
 	return *(const __u16 *)a == *(const __u16 *)b &&

@@ -7,6 +7,7 @@
 
 #include "spk_read.h"
 #include "spk_rewrite.h"
+#include "spk_sum.h"
 
 /* RFC 1700. */
 #define ANSWER_TTL 64
@@ -19,9 +20,6 @@
 #define IP6_FIRST_GROUP 0xff
 #define IP6_LOOPBACK 1
 
-#define SUM_CHUNK 64
-#define SUM_CHUNKS 32
-
 /* Can the sender be answered? RFC 1122 section 3.2.2 and RFC 4443 section 2.4: never what stands
  * for no single host. */
 static __always_inline bool is_from_host(const struct spk_tuple *t)
@@ -32,36 +30,6 @@ static __always_inline bool is_from_host(const struct spk_tuple *t)
 		return first != IP4_THIS_NET && first != IP4_LOOPBACK && first < IP4_FIRST_GROUP;
 	return first != IP6_FIRST_GROUP &&
 	       (t->saddr[0] | t->saddr[1] | t->saddr[2] || bpf_ntohl(t->saddr[3]) > IP6_LOOPBACK);
-}
-
-/* The sum of len bytes of the frame, up to SUM_CHUNK * SUM_CHUNKS; not folded to 16 bits. */
-static __noinline __u32 sum_of(spk_ctx *ctx, __u32 off, __u32 len)
-{
-	__be32 chunk[SUM_CHUNK / 4];
-	__u32 sum = 0;
-
-	for (int i = 0; i < SUM_CHUNKS && len >= SUM_CHUNK; i++) {
-		if (ctx_load(ctx, off, chunk, SUM_CHUNK))
-			return 0;
-		sum = bpf_csum_diff(NULL, 0, chunk, SUM_CHUNK, sum);
-		off += SUM_CHUNK;
-		len -= SUM_CHUNK;
-	}
-	if (!len || len >= SUM_CHUNK)
-		return sum;
-	__builtin_memset(chunk, 0, sizeof(chunk));
-	if (ctx_load(ctx, off, chunk, len))
-		return 0;
-	return bpf_csum_diff(NULL, 0, chunk, SUM_CHUNK, sum);
-}
-
-/* Folds a sum to 16 bits. It is of a packet, not a delta: 0xffff stays what it is. */
-static __always_inline __u16 fold_sum(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
 }
 
 /* The offset of the transport's sum, 0: none that the device would complete. */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 
-/* What differs between the front ends. The sources are compiled twice: for traffic control, and
- * with SPK_XDP for XDP. Only this header and spk_rewrite.h ask which. */
+/* What differs between the front ends, but for checksums (spk_device.h) and for the programs that only
+ * one of them has (spk.bpf.c): no other source asks for SPK_XDP. They are compiled twice: for traffic
+ * control, and with SPK_XDP for XDP. */
 #pragma once
 
 #include <linux/bpf.h>
@@ -19,6 +20,9 @@ typedef struct xdp_md spk_ctx;
 #define SPK_SEC "xdp.frags"
 
 enum { SPK_ACT_NEXT = XDP_PASS, SPK_ACT_DROP = XDP_DROP };
+
+/* Constant, so that what it excludes is in no program. */
+enum { SPK_AT_TC = false };
 
 static __always_inline __u32 ctx_len(spk_ctx *ctx)
 {
@@ -46,10 +50,22 @@ static __always_inline bool ctx_holds(spk_ctx *ctx, __u32 l3)
 	return ctx->data_end - ctx->data >= ETH_HLEN + l3 || ctx_len(ctx) >= ETH_HLEN + l3;
 }
 
+/* Bytes of the frame of so many bytes of IP packet, without a call. */
+static __always_inline __u32 ctx_frame_len(spk_ctx *ctx, __u32 l3)
+{
+	return ETH_HLEN + l3;
+}
+
 /* XDP sees each packet by itself. */
 static __always_inline __u32 ctx_gso_size(spk_ctx *ctx)
 {
 	return 0;
+}
+
+/* What leaves with a tag is left to traffic control. */
+static __always_inline long ctx_push_tag(spk_ctx *ctx, __u16 tag)
+{
+	return -1;
 }
 
 #else
@@ -59,6 +75,8 @@ typedef struct __sk_buff spk_ctx;
 #define SPK_SEC "tc"
 
 enum { SPK_ACT_NEXT = TC_ACT_UNSPEC, SPK_ACT_DROP = TC_ACT_SHOT };
+
+enum { SPK_AT_TC = true };
 
 static __always_inline __u32 ctx_len(spk_ctx *ctx)
 {
@@ -85,10 +103,21 @@ static __always_inline bool ctx_holds(spk_ctx *ctx, __u32 l3)
 	return ctx->len >= ETH_HLEN + l3;
 }
 
+static __always_inline __u32 ctx_frame_len(spk_ctx *ctx, __u32 l3)
+{
+	return ctx->len;
+}
+
 /* Payload of each of the segments that are offloaded together; 0: a packet by itself. */
 static __always_inline __u32 ctx_gso_size(spk_ctx *ctx)
 {
 	return ctx->gso_size;
+}
+
+/* Has the frame leave with an 802.1Q tag. */
+static __always_inline long ctx_push_tag(spk_ctx *ctx, __u16 tag)
+{
+	return bpf_skb_vlan_push(ctx, bpf_htons(ETH_P_8021Q), tag);
 }
 
 #endif

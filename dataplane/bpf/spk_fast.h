@@ -33,16 +33,6 @@ static __always_inline bool fast_fits(spk_ctx *ctx, __u32 l3_len, __u32 head, __
 	return gso && head + gso + (proto == IPPROTO_TCP ? (doff >> 4) * 4 : 8) <= mtu;
 }
 
-/* Bytes of the frame, without a call. */
-static __always_inline __u32 frame_len(spk_ctx *ctx, __u32 l3_len)
-{
-#ifdef SPK_XDP
-	return ETH_HLEN + l3_len;
-#else
-	return ctx->len;
-#endif
-}
-
 /* A packet of a connection that needs no second look; SPK_ACT_SLOW for any other. */
 static __always_inline int known4(spk_ctx *ctx, enum spk_side side, __u16 zone)
 {
@@ -69,7 +59,7 @@ static __always_inline int known4(spk_ctx *ctx, enum spk_side side, __u16 zone)
 		return SPK_ACT_NEXT;
 	}
 	touch(&v->ct, h.tcp_flags);
-	account(&v->ct, frame_len(ctx, h.l3_len));
+	account(&v->ct, ctx_frame_len(ctx, h.l3_len));
 	if (rewrite4(ctx, &h, v))
 		return drop(ctx, SPK_DROP_REWRITE);
 	return leave(ctx, &v->ct);
@@ -100,7 +90,7 @@ static __always_inline int known6(spk_ctx *ctx, enum spk_side side, __u16 zone)
 		return SPK_ACT_NEXT;
 	}
 	touch(&v->ct, h.tcp_flags);
-	account(&v->ct, frame_len(ctx, h.l3_len));
+	account(&v->ct, ctx_frame_len(ctx, h.l3_len));
 	if (rewrite6(ctx, &h, v))
 		return drop(ctx, SPK_DROP_REWRITE);
 	return leave(ctx, &v->ct);

@@ -171,14 +171,8 @@ struct spk_search {
 	long err;
 };
 
-#ifdef SPK_XDP
-static __always_inline long claim_other(struct spk_flow *f)
-{
-	return -EINVAL; /* families change at traffic control */
-}
-#else
-static __noinline long claim_other(struct spk_flow *f);
-#endif
+/* Of the program that changes families, which only traffic control has. */
+static long claim_other(struct spk_flow *f);
 
 /* One try; answers 1 when there is nothing more to try. */
 static long try_source(__u32 i, struct spk_search *s)

@@ -6,7 +6,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "spk_counters.h"
-#include "spk_types.h"
+#include "spk_packet.h"
 
 /* Conntrack, one entry a direction, both made and deleted together. Written by the slow path,
  * aged out by user space. Never LRU: evicting one half of a pair breaks a connection. */

@@ -73,11 +73,7 @@ static __always_inline bool is_current(const struct spk_ct *ct)
 /* Does the packet leave with a tag, which is pushed at traffic control? */
 static __always_inline bool is_for_tc(const struct spk_ct *ct)
 {
-#ifdef SPK_XDP
-	return ct->vlan;
-#else
-	return false;
-#endif
+	return !SPK_AT_TC && ct->vlan;
 }
 
 /* Sends what is rewritten on its way. At traffic control a packet may go on at the other end of
@@ -85,17 +81,15 @@ static __always_inline bool is_for_tc(const struct spk_ct *ct)
  * what is attached to it there, never see it. */
 static __always_inline int leave(spk_ctx *ctx, const struct spk_ct *ct)
 {
-#ifndef SPK_XDP
-	if (ct->vlan && bpf_skb_vlan_push(ctx, bpf_htons(ETH_P_8021Q), ct->vlan))
+	if (SPK_AT_TC && ct->vlan && ctx_push_tag(ctx, ct->vlan))
 		return drop(ctx, SPK_DROP_REWRITE);
-	if (ct->flags & SPK_CT_TO_PEER)
+	if (SPK_AT_TC && ct->flags & SPK_CT_TO_PEER)
 		return bpf_redirect_peer(ct->oif, 0);
-#endif
 	return bpf_redirect(ct->oif, 0);
 }
 
-#ifndef SPK_XDP
-/* Has the kernel ask for the neighbour's MAC; the packet waits there for the answer. */
+/* Has the kernel ask for the neighbour's MAC; the packet waits there for the answer. At
+ * traffic control only. */
 static __always_inline int send_unresolved(const struct spk_hop *hop)
 {
 	struct bpf_redir_neigh nh = {.nh_family = hop->family};
@@ -103,4 +97,3 @@ static __always_inline int send_unresolved(const struct spk_hop *hop)
 	copy_addr(nh.ipv6_nh, hop->gw);
 	return bpf_redirect_neigh(hop->oif, &nh, sizeof(nh), 0);
 }
-#endif

@@ -24,10 +24,8 @@ static __always_inline long turn_echo(spk_ctx *ctx, const struct spk_flow *f, __
 	__builtin_memcpy(&is, head, sizeof(is));
 	__builtin_memcpy(&sum, head + ICMP_CHECK_OFFSET, sizeof(sum));
 	sum = csum_apply(sum, csum_diff16(was, is));
-	if (!sum && !sum_of(ctx, f->l4 + sizeof(head), f->l4_len - sizeof(head)))
-		sum = 0xffff; /* there is nothing but zeros */
 	__builtin_memcpy(head + ICMP_CHECK_OFFSET, &sum, sizeof(sum));
-	return ctx_store(ctx, f->l4, head, sizeof(head));
+	return ctx_store(ctx, f->l4, head, sizeof(head)) ?: settle_echo(ctx, f->l4, f->l4_len);
 }
 
 static __always_inline int echo4(spk_ctx *ctx, const struct spk_flow *f)
