@@ -163,6 +163,8 @@ func wire(t testing.TB) *network {
 	n.router.forward(t)
 	n.node.forward(t)
 	n.finishChecksums(t, n.tmm, "net1", "net2")
+	n.finishChecksums(t, n.router, "clients") // what the TMM has given to the links' other ends
+	n.finishChecksums(t, n.node, "pods")
 	n.address(t)
 	n.addressPods(t)
 	return n
