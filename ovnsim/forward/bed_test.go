@@ -68,6 +68,12 @@ type bed struct {
 
 func newBed(t *testing.T, name string, disable ...forward.Feature) *bed {
 	t.Helper()
+	return newBedOf(t, name, forward.Config{Disable: disable})
+}
+
+// newBedOf is a bed with a profile of its own.
+func newBedOf(t *testing.T, name string, cfg forward.Config) *bed {
+	t.Helper()
 	needRoot(t)
 	dir := t.TempDir()
 	b := &bed{t: t, rt: topo.Host{Run: filepath.Join(dir, "run")}.Open(name), nb: filepath.Join(dir, "nb.sock"), node: filepath.Join(dir, "node.sock")}
@@ -79,9 +85,8 @@ func newBed(t *testing.T, name string, disable ...forward.Feature) *bed {
 		b.stopDatabase()
 	})
 	b.fillDatabase()
-	config, err := json.Marshal(forward.Config{
-		Node: "w1", NB: "unix:" + b.nb, Bridge: "br-int", Uplink: "ens192", Disable: disable, Ctl: b.node,
-	})
+	cfg.Node, cfg.NB, cfg.Bridge, cfg.Uplink, cfg.Ctl = "w1", "unix:"+b.nb, "br-int", "ens192", b.node
+	config, err := json.Marshal(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,8 +24,8 @@ type datapath struct {
 	have    desired               // what the maps hold
 }
 
-// load loads the programs for a bridge and an uplink.
-func load(bridge, uplink *net.Interface, disable uint32) (*datapath, error) {
+// load loads the programs of a profile for a bridge and an uplink.
+func load(bridge, uplink *net.Interface, profile Profile, disable uint32) (*datapath, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise memory limit: %w", err)
 	}
@@ -34,7 +34,7 @@ func load(bridge, uplink *net.Interface, disable uint32) (*datapath, error) {
 		return nil, fmt.Errorf("read programs: %w", err)
 	}
 	for name, value := range map[string]any{
-		"lr_uplink": uint32(uplink.Index), "lr_bridge": uint32(bridge.Index), "lr_disabled": disable,
+		"lr_uplink": uint32(uplink.Index), "lr_bridge": uint32(bridge.Index), "lr_disabled": disable, "lr_profile": profile.programmed(),
 		"lr_uplink_mac": [6]byte(uplink.HardwareAddr), "lr_bridge_mac": [6]byte(bridge.HardwareAddr),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {

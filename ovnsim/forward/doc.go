@@ -2,9 +2,11 @@
 // with the logical routers' routes on one node. An eBPF program at tcx ingress of the
 // integration bridge and of the uplink obeys the northbound rows and no kernel route.
 //
-// The profile spk does what the SPK documents say of OVN: for each new connection the next
-// gateway in turn, connection tracking keeps a connection with its gateway, and the replies of a
-// connection that came in by one gateway go back by it (ecmp_symmetric_reply). OVN 23.03 and
-// 25.03 themselves choose by a hash. Between nodes packets travel plainly where OVN uses Geneve.
-// Fragments, IP options and ICMP errors are dropped, counted.
+// How it chooses among the gateways of a pod, and what it remembers of connections, is a Profile: spk
+// does what the SPK documents say of OVN, ovn-23.03 and ovn-25.03 what those releases were seen to do.
+// Between nodes packets travel plainly where OVN uses Geneve.
+//
+// As OVN does, it forwards every protocol of IP, with options and extension headers, and ICMP errors to
+// whom they are about. Fragments go the way of the datagram's first one; where OVN's conntrack puts
+// datagrams together, here a fragment that comes before the first is dropped.
 package forward

@@ -19,9 +19,11 @@ type Conn struct {
 	Protocol uint8          `json:"protocol"` // IANA number
 	Pod      netip.AddrPort `json:"pod"`      // ICMP echo: the identifier as port
 	Peer     netip.AddrPort `json:"peer"`
-	// Gateway is the next hop that was chosen when the pod spoke first.
+	// Gateway is the next hop that was chosen when the pod spoke first; where a hash leads, the one that
+	// the pod's last packet took.
 	Gateway netip.Addr `json:"gateway,omitzero"`
-	// MAC is where replies go when the peer spoke first.
+	// MAC is the gateway's that the entry is labelled with: where the pod's packets go. Of Gateway and MAC
+	// an entry has one at most.
 	MAC     string        `json:"mac,omitempty"`
 	Packets uint64        `json:"packets"`
 	Idle    time.Duration `json:"idle_ns"`
@@ -32,6 +34,7 @@ type Conn struct {
 const (
 	idleTCP   = 2 * time.Hour
 	idleOver  = 10 * time.Second
+	idleSCTP  = 210 * time.Second // seven heartbeats (RFC 9260 section 16)
 	idleOther = time.Minute
 )
 
@@ -44,10 +47,11 @@ func (d *datapath) conns() ([]Conn, error) {
 			Pod:  netip.AddrPortFrom(unwire(k.Pod), port(k.PodPort)),
 			Peer: netip.AddrPortFrom(unwire(k.Peer), port(k.PeerPort)),
 		}
-		if f.Kind == uint8(bpf.ByHop) {
-			c.Gateway = unwire(f.Hop)
-		} else {
+		switch {
+		case f.Mac != [6]byte{}:
 			c.MAC = net.HardwareAddr(f.Mac[:]).String()
+		case f.Kind != uint8(bpf.ByMAC):
+			c.Gateway = unwire(f.Hop)
 		}
 		out = append(out, c)
 		return false
@@ -122,6 +126,8 @@ func over(f bpf.Flow) bool {
 
 func limit(k bpf.Key, f bpf.Flow) time.Duration {
 	switch {
+	case k.Proto == unix.IPPROTO_SCTP:
+		return idleSCTP
 	case k.Proto != unix.IPPROTO_TCP:
 		return idleOther
 	case over(f):

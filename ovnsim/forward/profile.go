@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/spklab/spklab/ovnsim/forward/bpf"
 )
 
 // Choice is how the gateway of packets without an entry in conntrack is found.
@@ -68,7 +71,7 @@ type Profile struct {
 	OnAdd    Change `json:"on_add"`
 	OnRemove Change `json:"on_remove"`
 	// InboundOnRemove is the same of connections from outside, by the gateway that goes while others
-	// stay.
+	// stay. One that is ended lives on when it is its peer that speaks next, by that gateway.
 	InboundOnRemove Change `json:"inbound_on_remove"`
 
 	// BFD: a route whose BFD session is not up is not installed.
@@ -169,6 +172,34 @@ func (p Profile) choice(protocol uint8) Choice {
 		return p.ICMP
 	}
 	return p.TCP
+}
+
+// programmed is the profile as the programs know it.
+func (p Profile) programmed() bpf.Profile {
+	choices := map[Choice]uint32{
+		RoundRobinChoice: uint32(bpf.RoundRobin), HashPorts: uint32(bpf.HashPorts), HashAddresses: uint32(bpf.HashAddresses),
+	}
+	out := bpf.Profile{
+		Memory: p.memory(), Tcp: choices[p.TCP], Udp: choices[p.UDP], Icmp: choices[p.ICMP],
+		SymmetricRoutes: uint32(p.SymmetricRoutes),
+		Idle:            uint64(time.Duration(p.SymmetricIdle) * time.Second),
+		Age:             uint64(time.Duration(p.SymmetricAge) * time.Second),
+	}
+	if p.SymmetricICMP {
+		out.SymmetricIcmp = 1
+	}
+	return out
+}
+
+// memory follows from what changes of the gateways do to connections of a pod.
+func (p Profile) memory() uint32 {
+	switch p.OnRemove {
+	case Rehash:
+		return uint32(bpf.Learns)
+	case UntilFlush:
+		return uint32(bpf.Labels)
+	}
+	return uint32(bpf.Pins)
 }
 
 // Protocols by IANA number.

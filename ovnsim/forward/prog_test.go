@@ -28,7 +28,16 @@ const (
 
 // testbed is a datapath that is attached to nothing, and told of a node with a pod per family,
 // another node, and a node without address.
-func testbed(t *testing.T, symmetric bool) *datapath {
+func testbed(t *testing.T, profile string, symmetric bool) *datapath {
+	t.Helper()
+	p, err := FindProfile(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return testbedOf(t, p, symmetric)
+}
+
+func testbedOf(t *testing.T, p Profile, symmetric bool) *datapath {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") == "true" {
@@ -37,7 +46,7 @@ func testbed(t *testing.T, symmetric bool) *datapath {
 		t.Skip("needs root to load eBPF programs")
 	}
 	lo := func(mac string) *net.Interface { return &net.Interface{Index: 1, HardwareAddr: mustMAC(t, mac)} }
-	d, err := load(lo(bridgeMAC), lo(uplinkMAC), 0)
+	d, err := load(lo(bridgeMAC), lo(uplinkMAC), p, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,98 +84,6 @@ func mustMAC(t *testing.T, s string) net.HardwareAddr {
 		t.Fatal(err)
 	}
 	return m
-}
-
-// packet is what a test sends. Its zero fields are a TCP SYN with TTL 64.
-type packet struct {
-	src, dst     string
-	sport, dport uint16
-	proto        string // tcp, udp, echo, reply, unreachable, gre, arp
-	flags        string // of TCP: S, A, F, R; default S
-	ttl          uint8
-	fragment     bool
-	options      bool // IPv4 options
-}
-
-// bytes is the frame, with good checksums.
-func (p packet) bytes(t *testing.T, srcMAC, dstMAC string) []byte {
-	t.Helper()
-	eth := &layers.Ethernet{SrcMAC: mustMAC(t, srcMAC), DstMAC: mustMAC(t, dstMAC), EthernetType: layers.EthernetTypeIPv4}
-	if p.proto == "arp" {
-		eth.EthernetType = layers.EthernetTypeARP
-		return serialize(t, eth, &layers.ARP{AddrType: 1, Protocol: 0x800, HwAddressSize: 6, ProtAddressSize: 4, Operation: 1,
-			SourceHwAddress: make([]byte, 6), SourceProtAddress: make([]byte, 4), DstHwAddress: make([]byte, 6), DstProtAddress: make([]byte, 4)})
-	}
-	if p.ttl == 0 {
-		p.ttl = 64
-	}
-	if strings.Contains(p.src, ":") {
-		eth.EthernetType = layers.EthernetTypeIPv6
-		return p.v6(t, eth)
-	}
-	ip := &layers.IPv4{Version: 4, TTL: p.ttl, SrcIP: net.ParseIP(p.src), DstIP: net.ParseIP(p.dst)}
-	if p.fragment {
-		ip.FragOffset = 10
-	}
-	if p.options {
-		ip.Options = []layers.IPv4Option{{OptionType: 1}, {OptionType: 1}, {OptionType: 1}, {OptionType: 0}}
-	}
-	ip.Protocol = map[string]layers.IPProtocol{"": 6, "tcp": 6, "udp": 17, "echo": 1, "reply": 1, "unreachable": 1, "gre": 47}[p.proto]
-	kinds := map[string]layers.ICMPv4TypeCode{"echo": 8 << 8, "reply": 0, "unreachable": 3<<8 | 3}
-	if kind, ok := kinds[p.proto]; ok {
-		return serialize(t, eth, ip, &layers.ICMPv4{TypeCode: kind, Id: p.sport}, gopacket.Payload("payload"))
-	}
-	return serialize(t, append([]gopacket.SerializableLayer{eth, ip}, p.transport(t, ip)...)...)
-}
-
-func (p packet) v6(t *testing.T, eth *layers.Ethernet) []byte {
-	ip := &layers.IPv6{Version: 6, HopLimit: p.ttl, SrcIP: net.ParseIP(p.src), DstIP: net.ParseIP(p.dst)}
-	ip.NextHeader = map[string]layers.IPProtocol{"": 6, "tcp": 6, "udp": 17, "echo": 58, "reply": 58, "unreachable": 58, "gre": 47}[p.proto]
-	if p.fragment {
-		ip.NextHeader = 44
-		return serialize(t, eth, ip, gopacket.Payload([]byte{6, 0, 0, 80, 0, 0, 0, 1}), gopacket.Payload("the rest of a segment"))
-	}
-	kinds := map[string]uint8{"echo": 128, "reply": 129, "unreachable": 1}
-	if kind, ok := kinds[p.proto]; ok {
-		icmp := &layers.ICMPv6{TypeCode: layers.ICMPv6TypeCode(uint16(kind) << 8)}
-		if err := icmp.SetNetworkLayerForChecksum(ip); err != nil {
-			t.Fatal(err)
-		}
-		return serialize(t, eth, ip, icmp, &layers.ICMPv6Echo{Identifier: p.sport, SeqNumber: 1}, gopacket.Payload("payload"))
-	}
-	return serialize(t, append([]gopacket.SerializableLayer{eth, ip}, p.transport(t, ip)...)...)
-}
-
-func (p packet) transport(t *testing.T, ip gopacket.NetworkLayer) []gopacket.SerializableLayer {
-	t.Helper()
-	if p.proto == "gre" {
-		return []gopacket.SerializableLayer{gopacket.Payload(make([]byte, 32))}
-	}
-	if p.proto == "udp" {
-		u := &layers.UDP{SrcPort: layers.UDPPort(p.sport), DstPort: layers.UDPPort(p.dport)}
-		if err := u.SetNetworkLayerForChecksum(ip); err != nil {
-			t.Fatal(err)
-		}
-		return []gopacket.SerializableLayer{u, gopacket.Payload("payload")}
-	}
-	if p.flags == "" {
-		p.flags = "S"
-	}
-	has := func(f string) bool { return strings.Contains(p.flags, f) }
-	s := &layers.TCP{SrcPort: layers.TCPPort(p.sport), DstPort: layers.TCPPort(p.dport), SYN: has("S"), ACK: has("A"), FIN: has("F"), RST: has("R"), Window: 64}
-	if err := s.SetNetworkLayerForChecksum(ip); err != nil {
-		t.Fatal(err)
-	}
-	return []gopacket.SerializableLayer{s}
-}
-
-func serialize(t *testing.T, l ...gopacket.SerializableLayer) []byte {
-	t.Helper()
-	buf := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, l...); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
 }
 
 // step is one packet and what becomes of it.
@@ -280,25 +197,56 @@ func TestPrograms(t *testing.T) {
 		{"not for the routers", false, []step{
 			{packet: packet{proto: "arp"}, verdict: next, counter: "to_kernel"},
 			{packet: between("10.131.1.100", "10.131.0.1", packet{proto: "echo"}), verdict: next, counter: "to_kernel"},
-			{packet: between("10.131.1.100", "10.144.100.11", packet{fragment: true}), verdict: next, counter: "to_kernel"},
+			{packet: between("10.131.1.100", "10.144.100.11", packet{part: "later"}), verdict: next, counter: "to_kernel"},
 			{packet: between("10.131.1.100", "224.0.0.1", packet{proto: "udp"}), verdict: next, counter: "to_kernel"},
 			{packet: between("fe80::1", "ff02::1", packet{proto: "udp"}), verdict: next, counter: "to_kernel"},
 			{up: true, packet: between("10.144.100.16", "10.144.100.11", packet{}), verdict: next, counter: "to_kernel"},
 			{up: true, packet: between("10.144.100.16", "10.144.100.12", packet{}), verdict: next, counter: "to_kernel"},
 		}},
-		{"what this sim does not forward", false, []step{
-			{packet: from(1, packet{fragment: true}), verdict: dropped, counter: "drop_fragment"},
-			{packet: from6(1, packet{fragment: true}), verdict: dropped, counter: "drop_fragment"},
-			{packet: from(1, packet{options: true}), verdict: dropped, counter: "drop_headers"},
-			{packet: from(1, packet{proto: "gre"}), verdict: dropped, counter: "drop_headers"},
-			{packet: from(1, packet{proto: "unreachable"}), verdict: dropped, counter: "drop_icmp_error"},
-			{packet: from6(1, packet{proto: "unreachable"}), verdict: dropped, counter: "drop_icmp_error"},
-			{up: true, packet: from(1, packet{fragment: true}).back(), verdict: dropped, counter: "drop_fragment"},
+		{"fragments go the way of the first", false, []step{
+			{packet: from(1, packet{proto: "udp", part: "first"}), verdict: redirect, counter: "egress", ttl: 62, conns: "10.131.1.100:1 udp by 10.144.100.16"},
+			{packet: from(2, packet{proto: "udp"}), verdict: redirect, counter: "egress", ttl: 62,
+				conns: "10.131.1.100:1 udp by 10.144.100.16; 10.131.1.100:2 udp by 10.144.100.17"},
+			{packet: from(1, packet{proto: "udp", part: "later"}), verdict: redirect, counter: "egress", ttl: 62},
+			{up: true, packet: from(1, packet{proto: "udp", part: "later"}).back(), verdict: dropped, counter: "drop_fragment"},
+			{up: true, packet: from(1, packet{proto: "udp", part: "first"}).back(), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC},
+			{up: true, packet: from(1, packet{proto: "udp", part: "later"}).back(), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC},
+		}},
+		{"fragments of IPv6", false, []step{
+			{packet: from6(1, packet{proto: "udp", part: "later"}), verdict: dropped, counter: "drop_fragment"},
+			{packet: from6(1, packet{proto: "udp", part: "first"}), verdict: redirect, counter: "egress", ttl: 62, conns: "[fd01:0:0:1::100]:1 udp by fd00:10:144:100::16"},
+			{packet: from6(1, packet{proto: "udp", part: "later"}), verdict: redirect, counter: "egress", ttl: 62},
+		}},
+		{"options and extension headers are read over", false, []step{
+			{packet: from(1, packet{options: true}), verdict: redirect, counter: "egress", ttl: 62, conns: by1},
+			{packet: from6(1, packet{options: true}), verdict: redirect, counter: "egress", ttl: 62, conns: by1 + "; [fd01:0:0:1::100]:1 tcp by fd00:10:144:100::16"},
+		}},
+		{"SCTP, and what has no ports", false, []step{
+			{packet: from(1, packet{proto: "sctp"}), verdict: redirect, counter: "egress", ttl: 62, conns: "10.131.1.100:1 sctp by 10.144.100.16"},
+			{packet: from6(1, packet{proto: "sctp"}), verdict: redirect, counter: "egress", ttl: 62,
+				conns: "10.131.1.100:1 sctp by 10.144.100.16; [fd01:0:0:1::100]:1 sctp by fd00:10:144:100::16"},
+			{packet: from(1, packet{proto: "gre"}), verdict: redirect, counter: "egress", ttl: 62,
+				conns: "10.131.1.100:0 gre by 10.144.100.17; 10.131.1.100:1 sctp by 10.144.100.16; [fd01:0:0:1::100]:1 sctp by fd00:10:144:100::16"},
+		}},
+		{"ICMP errors go the way of what they are about", false, []step{
+			{packet: from(1, packet{}), verdict: redirect, counter: "egress", ttl: 62, conns: by1},
+			{up: true, packet: about(from(1, packet{})), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC},
+			{up: true, packet: from(2, packet{}).back(), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC, conns: by1 + "; 10.131.1.100:2 tcp from " + gatewayMAC},
+			{packet: about(from(2, packet{}).back()), verdict: redirect, counter: "egress", ttl: 62, to: gatewayMAC},
+			{packet: about(from(3, packet{}).back()), verdict: redirect, counter: "egress", ttl: 62}, // about nothing that is known
+			{up: true, packet: from6(2, packet{proto: "udp"}).back(), verdict: redirect, counter: "ingress", ttl: 62, to: podMAC,
+				conns: by1 + "; 10.131.1.100:2 tcp from " + gatewayMAC + "; [fd01:0:0:1::100]:2 udp from " + gatewayMAC},
+			{packet: about(from6(2, packet{proto: "udp"}).back()), verdict: redirect, counter: "egress", ttl: 62, to: gatewayMAC},
+		}},
+		{"what no router can read", false, []step{
+			{packet: from(1, packet{length: 3}), verdict: dropped, counter: "drop_headers"},
+			{packet: from(1, packet{cut: 14 + 20 + 2}), verdict: dropped, counter: "drop_short"},
+			{up: true, packet: from6(1, packet{cut: 14 + 40 + 2}).back(), verdict: dropped, counter: "drop_short"},
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d, conns := testbed(t, !tt.asymmetric), ""
+			d, conns := testbed(t, ProfileSPK, !tt.asymmetric), ""
 			for i, s := range tt.steps {
 				if s.conns != "" {
 					conns = s.conns
@@ -314,11 +262,14 @@ func TestPrograms(t *testing.T) {
 }
 
 // play sends a packet through its program and says what became of it.
-func (d *datapath) play(t *testing.T, s step) step {
+func (d *datapath) play(t *testing.T, s step) step { return d.playFrom(t, s, gatewayMAC) }
+
+// playFrom is play with another gateway's MAC.
+func (d *datapath) playFrom(t *testing.T, s step, gateway string) step {
 	t.Helper()
 	prog, src, dst := d.objs.LrFromPod, podMAC, bridgeMAC
 	if s.up {
-		prog, src, dst = d.objs.LrFromUplink, gatewayMAC, uplinkMAC
+		prog, src, dst = d.objs.LrFromUplink, gateway, uplinkMAC
 	}
 	before := counters(t, d)
 	in := s.packet.bytes(t, src, dst)
@@ -347,8 +298,8 @@ func (d *datapath) play(t *testing.T, s step) step {
 func readBack(t *testing.T, data []byte, oldDst string) (ttl uint8, to string) {
 	t.Helper()
 	p := gopacket.NewPacket(data, layers.LayerTypeEthernet, gopacket.Default)
-	if err := p.ErrorLayer(); err != nil {
-		t.Fatal(err.Error())
+	if p.NetworkLayer() == nil {
+		t.Fatal(p.ErrorLayer())
 	}
 	eth, _ := p.LinkLayer().(*layers.Ethernet)
 	if eth.DstMAC.String() != oldDst {
@@ -395,7 +346,7 @@ func connText(t *testing.T, d *datapath) string {
 		t.Fatal(err)
 	}
 	var out []string
-	names := map[uint8]string{6: "tcp", 17: "udp", 1: "icmp", 58: "icmp6"}
+	names := map[uint8]string{6: "tcp", 17: "udp", 1: "icmp", 58: "icmp6", 132: "sctp", 47: "gre"}
 	for _, c := range conns {
 		text := c.Pod.String() + " " + names[c.Protocol]
 		if c.MAC != "" {

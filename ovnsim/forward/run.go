@@ -74,7 +74,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("find uplink %s: %w", cfg.Uplink, err)
 	}
-	dp, err := load(bridge, uplink, disable)
+	dp, err := load(bridge, uplink, profile, disable)
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,8 @@ func (a *agent) note(groups map[netip.Addr]group, problems []error) {
 	}
 }
 
-// settle tells what changed and flushes the connections by gateways that a pod has no more.
+// settle tells what changed and, where the profile says so, ends the connections by gateways that a pod
+// has no more.
 func (a *agent) settle(old, now map[netip.Addr]group) error {
 	for pod, g := range now {
 		if !slices.Equal(old[pod].Hops, g.Hops) {
@@ -224,7 +225,7 @@ func (a *agent) settle(old, now map[netip.Addr]group) error {
 	}
 	for pod, g := range old {
 		for _, hop := range g.Hops {
-			if slices.Contains(now[pod].Hops, hop) {
+			if a.profile.OnRemove != End || slices.Contains(now[pod].Hops, hop) {
 				continue
 			}
 			n, err := a.dp.flush(pod, by(hop, a.neigh.of(hop)))

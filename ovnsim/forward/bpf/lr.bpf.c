@@ -82,8 +82,9 @@ static __always_inline int egress(struct __sk_buff *skb, const struct lr_packet 
 		return drop(LR_DROP_TTL);
 	flow_key(&k, p, true);
 	f = find_flow(&k, p);
-	if (f && f->kind == LR_BY_MAC) {
+	if (f && !p->error)
 		touch(f, p, true);
+	if (goes_back(f, g, p)) {
 		__builtin_memcpy(mac, f->mac, sizeof(mac));
 		if (!age(skb, p, LR_ROUTERS_OUTSIDE) || !set_macs(skb, mac, lr_uplink_mac))
 			return drop(LR_DROP_REWRITE);
@@ -92,14 +93,9 @@ static __always_inline int egress(struct __sk_buff *skb, const struct lr_packet 
 	}
 	if (!g || !g->hops)
 		return drop(LR_DROP_NO_ROUTE);
-	if (f) {
-		touch(f, p, true);
-		hop = f->hop;
-	} else {
-		why = choose(&k, g, &hop);
-		if (why != LR_OK)
-			return drop(why);
-	}
+	why = route(f, &k, g, p, &hop);
+	if (why != LR_OK)
+		return drop(why);
 	if (!age(skb, p, LR_ROUTERS_OUTSIDE))
 		return drop(LR_DROP_REWRITE);
 	count(LR_EGRESS);
@@ -137,9 +133,6 @@ int lr_from_uplink(struct __sk_buff *skb)
 	struct lr_packet p = {};
 	enum lr_counter why = parse(skb, &p);
 	struct lr_subnet *s;
-	struct lr_group *g;
-	struct lr_flow *f;
-	struct lr_key k;
 
 	if (why == LR_TO_KERNEL || kernels_own(&p))
 		return to_kernel();
@@ -151,16 +144,9 @@ int lr_from_uplink(struct __sk_buff *skb)
 	s = find_subnet(&p.src);
 	if (s && s->kind == LR_REMOTE)
 		return deliver(skb, &p, 0, LR_EAST_WEST); /* the other node's router has aged it */
-	flow_key(&k, &p, false);
-	f = find_flow(&k, &p);
-	g = bpf_map_lookup_elem(&lr_groups, &p.dst);
-	if (f) {
-		touch(f, &p, false);
-	} else if (g && g->symmetric) {
-		why = remember(&k, &p);
-		if (why != LR_OK)
-			return drop(why);
-	}
+	why = track(bpf_map_lookup_elem(&lr_groups, &p.dst), &p);
+	if (why != LR_OK)
+		return drop(why);
 	return deliver(skb, &p, LR_ROUTERS_OUTSIDE, LR_INGRESS);
 }
 

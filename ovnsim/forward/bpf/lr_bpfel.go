@@ -18,6 +18,14 @@ type LRLrAddr struct {
 	W [4]uint32
 }
 
+type LRLrChoice uint32
+
+const (
+	LRLrChoiceLR_ROUND_ROBIN    LRLrChoice = 0
+	LRLrChoiceLR_HASH_PORTS     LRLrChoice = 1
+	LRLrChoiceLR_HASH_ADDRESSES LRLrChoice = 2
+)
+
 type LRLrChosenKey struct {
 	_   structs.HostLayout
 	Pod LRLrAddr
@@ -42,10 +50,9 @@ const (
 	LRLrCounterLR_DROP_FRAGMENT   LRLrCounter = 12
 	LRLrCounterLR_DROP_HEADERS    LRLrCounter = 13
 	LRLrCounterLR_DROP_SHORT      LRLrCounter = 14
-	LRLrCounterLR_DROP_ICMP_ERROR LRLrCounter = 15
-	LRLrCounterLR_DROP_TABLE_FULL LRLrCounter = 16
-	LRLrCounterLR_DROP_REWRITE    LRLrCounter = 17
-	LRLrCounterLR_COUNTERS        LRLrCounter = 18
+	LRLrCounterLR_DROP_TABLE_FULL LRLrCounter = 15
+	LRLrCounterLR_DROP_REWRITE    LRLrCounter = 16
+	LRLrCounterLR_COUNTERS        LRLrCounter = 17
 )
 
 type LRLrDisable uint32
@@ -59,6 +66,9 @@ const (
 type LRLrFlow struct {
 	_       structs.HostLayout
 	Seen    uint64
+	Learnt  uint64
+	Replied uint64
+	Heard   uint64
 	Hop     LRLrAddr
 	Mac     [6]uint8
 	Kind    uint8
@@ -73,6 +83,20 @@ const (
 	LRLrFlowFlagLR_FIN_PEER LRLrFlowFlag = 2
 	LRLrFlowFlagLR_RST      LRLrFlowFlag = 4
 )
+
+type LRLrFragment struct {
+	_     structs.HostLayout
+	Sport uint16
+	Dport uint16
+}
+
+type LRLrFragmentKey struct {
+	_     structs.HostLayout
+	Src   LRLrAddr
+	Dst   LRLrAddr
+	Id    uint32
+	Proto uint32
+}
 
 type LRLrGroup struct {
 	_         structs.HostLayout
@@ -96,14 +120,35 @@ type LRLrKey struct {
 type LRLrKind uint32
 
 const (
-	LRLrKindLR_BY_HOP LRLrKind = 1
-	LRLrKindLR_BY_MAC LRLrKind = 2
+	LRLrKindLR_BY_HOP  LRLrKind = 1
+	LRLrKindLR_BY_MAC  LRLrKind = 2
+	LRLrKindLR_BY_HASH LRLrKind = 3
+)
+
+type LRLrMemory uint32
+
+const (
+	LRLrMemoryLR_PINS   LRLrMemory = 0
+	LRLrMemoryLR_LEARNS LRLrMemory = 1
+	LRLrMemoryLR_LABELS LRLrMemory = 2
 )
 
 type LRLrPod struct {
 	_   structs.HostLayout
 	Mac [6]uint8
 	Pad [2]uint8
+}
+
+type LRLrProfile struct {
+	_               structs.HostLayout
+	Memory          uint32
+	Tcp             uint32
+	Udp             uint32
+	Icmp            uint32
+	SymmetricRoutes uint32
+	SymmetricIcmp   uint32
+	Idle            uint64
+	Age             uint64
 }
 
 type LRLrSubnet struct {
@@ -135,6 +180,7 @@ const (
 	LRMapLrCounters       = "lr_counters"
 	LRMapLrCursor         = "lr_cursor"
 	LRMapLrFlows          = "lr_flows"
+	LRMapLrFragments      = "lr_fragments"
 	LRMapLrGroups         = "lr_groups"
 	LRMapLrPods           = "lr_pods"
 	LRMapLrSubnets        = "lr_subnets"
@@ -143,10 +189,13 @@ const (
 	LRVarLrBridge         = "lr_bridge"
 	LRVarLrBridgeMac      = "lr_bridge_mac"
 	LRVarLrDisabled       = "lr_disabled"
+	LRVarLrProfile        = "lr_profile"
+	LRVarLrTypeChoice     = "lr_type_choice"
 	LRVarLrTypeCounter    = "lr_type_counter"
 	LRVarLrTypeDisable    = "lr_type_disable"
 	LRVarLrTypeFlowFlag   = "lr_type_flow_flag"
 	LRVarLrTypeKind       = "lr_type_kind"
+	LRVarLrTypeMemory     = "lr_type_memory"
 	LRVarLrTypeSubnetKind = "lr_type_subnet_kind"
 	LRVarLrUplink         = "lr_uplink"
 	LRVarLrUplinkMac      = "lr_uplink_mac"
@@ -202,13 +251,14 @@ type LRProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LRMapSpecs struct {
-	LrChosen   *ebpf.MapSpec `ebpf:"lr_chosen"`
-	LrCounters *ebpf.MapSpec `ebpf:"lr_counters"`
-	LrCursor   *ebpf.MapSpec `ebpf:"lr_cursor"`
-	LrFlows    *ebpf.MapSpec `ebpf:"lr_flows"`
-	LrGroups   *ebpf.MapSpec `ebpf:"lr_groups"`
-	LrPods     *ebpf.MapSpec `ebpf:"lr_pods"`
-	LrSubnets  *ebpf.MapSpec `ebpf:"lr_subnets"`
+	LrChosen    *ebpf.MapSpec `ebpf:"lr_chosen"`
+	LrCounters  *ebpf.MapSpec `ebpf:"lr_counters"`
+	LrCursor    *ebpf.MapSpec `ebpf:"lr_cursor"`
+	LrFlows     *ebpf.MapSpec `ebpf:"lr_flows"`
+	LrFragments *ebpf.MapSpec `ebpf:"lr_fragments"`
+	LrGroups    *ebpf.MapSpec `ebpf:"lr_groups"`
+	LrPods      *ebpf.MapSpec `ebpf:"lr_pods"`
+	LrSubnets   *ebpf.MapSpec `ebpf:"lr_subnets"`
 }
 
 // LRVariableSpecs contains global variables before they are loaded into the kernel.
@@ -218,10 +268,13 @@ type LRVariableSpecs struct {
 	LrBridge         *ebpf.VariableSpec `ebpf:"lr_bridge"`
 	LrBridgeMac      *ebpf.VariableSpec `ebpf:"lr_bridge_mac"`
 	LrDisabled       *ebpf.VariableSpec `ebpf:"lr_disabled"`
+	LrProfile        *ebpf.VariableSpec `ebpf:"lr_profile"`
+	LrTypeChoice     *ebpf.VariableSpec `ebpf:"lr_type_choice"`
 	LrTypeCounter    *ebpf.VariableSpec `ebpf:"lr_type_counter"`
 	LrTypeDisable    *ebpf.VariableSpec `ebpf:"lr_type_disable"`
 	LrTypeFlowFlag   *ebpf.VariableSpec `ebpf:"lr_type_flow_flag"`
 	LrTypeKind       *ebpf.VariableSpec `ebpf:"lr_type_kind"`
+	LrTypeMemory     *ebpf.VariableSpec `ebpf:"lr_type_memory"`
 	LrTypeSubnetKind *ebpf.VariableSpec `ebpf:"lr_type_subnet_kind"`
 	LrUplink         *ebpf.VariableSpec `ebpf:"lr_uplink"`
 	LrUplinkMac      *ebpf.VariableSpec `ebpf:"lr_uplink_mac"`
@@ -247,13 +300,14 @@ func (o *LRObjects) Close() error {
 //
 // It can be passed to LoadLRObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LRMaps struct {
-	LrChosen   *ebpf.Map `ebpf:"lr_chosen"`
-	LrCounters *ebpf.Map `ebpf:"lr_counters"`
-	LrCursor   *ebpf.Map `ebpf:"lr_cursor"`
-	LrFlows    *ebpf.Map `ebpf:"lr_flows"`
-	LrGroups   *ebpf.Map `ebpf:"lr_groups"`
-	LrPods     *ebpf.Map `ebpf:"lr_pods"`
-	LrSubnets  *ebpf.Map `ebpf:"lr_subnets"`
+	LrChosen    *ebpf.Map `ebpf:"lr_chosen"`
+	LrCounters  *ebpf.Map `ebpf:"lr_counters"`
+	LrCursor    *ebpf.Map `ebpf:"lr_cursor"`
+	LrFlows     *ebpf.Map `ebpf:"lr_flows"`
+	LrFragments *ebpf.Map `ebpf:"lr_fragments"`
+	LrGroups    *ebpf.Map `ebpf:"lr_groups"`
+	LrPods      *ebpf.Map `ebpf:"lr_pods"`
+	LrSubnets   *ebpf.Map `ebpf:"lr_subnets"`
 }
 
 func (m *LRMaps) Close() error {
@@ -262,6 +316,7 @@ func (m *LRMaps) Close() error {
 		m.LrCounters,
 		m.LrCursor,
 		m.LrFlows,
+		m.LrFragments,
 		m.LrGroups,
 		m.LrPods,
 		m.LrSubnets,
@@ -275,10 +330,13 @@ type LRVariables struct {
 	LrBridge         *ebpf.Variable `ebpf:"lr_bridge"`
 	LrBridgeMac      *ebpf.Variable `ebpf:"lr_bridge_mac"`
 	LrDisabled       *ebpf.Variable `ebpf:"lr_disabled"`
+	LrProfile        *ebpf.Variable `ebpf:"lr_profile"`
+	LrTypeChoice     *ebpf.Variable `ebpf:"lr_type_choice"`
 	LrTypeCounter    *ebpf.Variable `ebpf:"lr_type_counter"`
 	LrTypeDisable    *ebpf.Variable `ebpf:"lr_type_disable"`
 	LrTypeFlowFlag   *ebpf.Variable `ebpf:"lr_type_flow_flag"`
 	LrTypeKind       *ebpf.Variable `ebpf:"lr_type_kind"`
+	LrTypeMemory     *ebpf.Variable `ebpf:"lr_type_memory"`
 	LrTypeSubnetKind *ebpf.Variable `ebpf:"lr_type_subnet_kind"`
 	LrUplink         *ebpf.Variable `ebpf:"lr_uplink"`
 	LrUplinkMac      *ebpf.Variable `ebpf:"lr_uplink_mac"`

@@ -59,6 +59,14 @@ struct {
 	__type(value, struct lr_flow);
 } lr_flows SEC(".maps");
 
+/* By datagram: the ports of its first fragment. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LR_MAX_FRAGMENTS);
+	__type(key, struct lr_fragment_key);
+	__type(value, struct lr_fragment);
+} lr_fragments SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, LR_COUNTERS);
@@ -72,10 +80,13 @@ const volatile __u32 lr_bridge;		/* ifindex */
 const volatile __u8 lr_uplink_mac[6];
 const volatile __u8 lr_bridge_mac[6];
 const volatile __u32 lr_disabled;	/* enum lr_disable */
+const volatile struct lr_profile lr_profile;
 
 /* Keeps the enums in the type information that the Go types come from. */
 const enum lr_counter *lr_type_counter __attribute__((unused));
 const enum lr_disable *lr_type_disable __attribute__((unused));
+const enum lr_choice *lr_type_choice __attribute__((unused));
+const enum lr_memory *lr_type_memory __attribute__((unused));
 const enum lr_kind *lr_type_kind __attribute__((unused));
 const enum lr_flow_flag *lr_type_flow_flag __attribute__((unused));
 const enum lr_subnet_kind *lr_type_subnet_kind __attribute__((unused));

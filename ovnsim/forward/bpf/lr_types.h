@@ -10,6 +10,7 @@
 #define LR_MAX_PODS 4096
 #define LR_MAX_FLOWS 262144
 #define LR_MAX_CHOSEN 65536
+#define LR_MAX_FRAGMENTS 16384
 
 struct lr_addr {
 	__be32 w[4];
@@ -25,9 +26,36 @@ struct lr_key {
 	__u8 pad[3];
 };
 
+/* Which gateway a packet takes that no entry leads. */
+enum lr_choice {
+	LR_ROUND_ROBIN,
+	LR_HASH_PORTS,	   /* addresses, protocol and ports; both directions alike */
+	LR_HASH_ADDRESSES, /* without the ports */
+};
+
+/* What conntrack knows of gateways. */
+enum lr_memory {
+	LR_PINS,   /* the gateway that was chosen for the pod, the MAC that a peer came from */
+	LR_LEARNS, /* OVN 23.03: the MAC that a peer came from, for a while; nothing for the pod */
+	LR_LABELS, /* OVN 25.03: the MAC that the last packet came from, whoever spoke first */
+};
+
+/* Set before loading, see Profile in Go. */
+struct lr_profile {
+	__u32 memory;
+	__u32 tcp; /* enum lr_choice; SCTP and all that is not named here as well */
+	__u32 udp;
+	__u32 icmp;
+	__u32 symmetric_routes; /* with fewer ecmp_symmetric_reply does nothing */
+	__u32 symmetric_icmp;
+	__u64 idle; /* ns without a reply, after which LR_LEARNS forgets; 0 is never */
+	__u64 age;  /* the same since it was learnt */
+};
+
 enum lr_kind {
 	LR_BY_HOP = 1, /* the pod spoke first: pinned to the gateway that was chosen */
 	LR_BY_MAC = 2, /* the peer spoke first: replies go to the MAC it came from */
+	LR_BY_HASH = 3, /* the pod spoke first: the hash leads, until there is a MAC */
 };
 
 enum lr_flow_flag {
@@ -36,13 +64,30 @@ enum lr_flow_flag {
 	LR_RST = 4,
 };
 
+/* Times are CLOCK_MONOTONIC, ns. */
 struct lr_flow {
-	__u64 seen; /* CLOCK_MONOTONIC, ns */
-	struct lr_addr hop;
-	__u8 mac[6];
+	__u64 seen;
+	__u64 learnt; /* LR_LEARNS: when the MAC was */
+	__u64 replied; /* LR_LEARNS: the last packet that went to the MAC */
+	__u64 heard; /* LR_LEARNS: the last packet that came from it */
+	struct lr_addr hop; /* of LR_BY_HASH: the one that the last packet took */
+	__u8 mac[6]; /* zero: not known */
 	__u8 kind;
 	__u8 flags;
 	__u64 packets;
+};
+
+/* A datagram that was cut: which, and the ports that its first fragment has. */
+struct lr_fragment_key {
+	struct lr_addr src;
+	struct lr_addr dst;
+	__be32 id;
+	__u32 proto;
+};
+
+struct lr_fragment {
+	__be16 sport;
+	__be16 dport;
 };
 
 /* The src-ip routes of one pod address. */
@@ -94,10 +139,9 @@ enum lr_counter {
 	LR_DROP_NO_POD,
 	LR_DROP_SPOOFED,
 	LR_DROP_TTL,
-	LR_DROP_FRAGMENT,
-	LR_DROP_HEADERS,
+	LR_DROP_FRAGMENT, /* a later one before the first */
+	LR_DROP_HEADERS,  /* no packet that a router could read */
 	LR_DROP_SHORT,
-	LR_DROP_ICMP_ERROR,
 	LR_DROP_TABLE_FULL,
 	LR_DROP_REWRITE,
 	LR_COUNTERS,
@@ -106,5 +150,5 @@ enum lr_counter {
 enum lr_disable {
 	LR_NO_SYMMETRY = 1,
 	LR_NO_PINNING = 2,
-	LR_NO_ROUND_ROBIN = 4,
+	LR_NO_ROUND_ROBIN = 4, /* the choice is by chance, whatever the profile says */
 };
