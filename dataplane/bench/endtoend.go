@@ -118,8 +118,7 @@ func newEndToEnd(m mode) (*endToEnd, error) {
 
 func (e *endToEnd) serve() error {
 	for _, ns := range []*space.Namespace{e.client, e.lb, e.far} {
-		// A connection a port and second is what RFC 6191 allows.
-		if err := ns.Do(func() error { return sysctl("net/ipv4/tcp_tw_reuse", "1") }); err != nil {
+		if err := ns.Do(tuneTCP); err != nil {
 			return err
 		}
 	}
@@ -144,6 +143,15 @@ func (e *endToEnd) serve() error {
 		return err
 	}
 	return e.answers(streamPort)
+}
+
+// tuneTCP makes TCP in the caller's network namespace the same on every machine.
+func tuneTCP() error {
+	// A connection a port and second is what RFC 6191 allows.
+	if err := sysctl("net/ipv4/tcp_tw_reuse", "1"); err != nil {
+		return err
+	}
+	return sysctl("net/ipv4/tcp_congestion_control", "reno") // every kernel has it, every namespace may use it
 }
 
 func (e *endToEnd) close() error {
