@@ -84,6 +84,23 @@ func packetTables() map[string][]packetCase {
 	}
 }
 
+// taggedTables are the subjects that also run with every interface a tagged VLAN: ICMP errors, those that
+// are passed on and the TMM's own.
+func taggedTables() []string {
+	return []string{"errors", "translated", "not forwardable", "nat64", "nat64 errors", "nat46 errors", "ping"}
+}
+
+// TestTaggedTables runs tables between tagged VLANs.
+func TestTaggedTables(t *testing.T) {
+	r := newRigAt(t, tableState(), frontEnd{"tc", FrontendTCX, true})
+	r.tableRoutes(t)
+	must(t, r.d.SetNAT46(tableNAT46()))
+	tables := packetTables()
+	for _, subject := range taggedTables() {
+		t.Run(subject, func(t *testing.T) { r.runTable(t, tables[subject]) })
+	}
+}
+
 // TestPackets runs the tables: a sub-test for each front end, subject, case and family.
 func TestPackets(t *testing.T) {
 	for _, front := range frontEnds() {

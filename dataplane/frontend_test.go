@@ -15,10 +15,12 @@ import (
 type frontEnd struct {
 	name string // "tc", "xdp"
 	at   Frontend
+	// tagged: every interface is a tagged VLAN; frames come with their tags in them.
+	tagged bool
 }
 
 func frontEnds() []frontEnd {
-	return []frontEnd{{"tc", FrontendTCX}, {"xdp", FrontendXDP}}
+	return []frontEnd{{"tc", FrontendTCX, false}, {"xdp", FrontendXDP, false}}
 }
 
 // verdictWord is what becomes of a packet, whatever the front end's number for it.
@@ -101,6 +103,13 @@ func (r *rig) runTC(side bpf.Side, frame []byte, segment int) (outcome, error) {
 	if r.noSums {
 		run = runPlain
 	}
+	if r.front.tagged {
+		verdict, b, err := runPlain(r.d.objs.SpkTagged, withTag(frame, r.tag(side)), skbContext{Ifindex: uint32(r.parent(side))})
+		if err != nil || string(b) != string(frame) {
+			return outcome{forwarded, "tc", b}, errors.Join(err, mustRedirect(verdict))
+		}
+		prog = r.d.objs.SpkZoned // on the device, where everything goes that is left as it was
+	}
 	verdict, b, err := run(prog, frame, ctx)
 	if err != nil {
 		return outcome{}, err
@@ -111,6 +120,14 @@ func (r *rig) runTC(side bpf.Side, frame []byte, segment int) (outcome, error) {
 		return outcome{}, fmt.Errorf("verdict %d of traffic control", int32(verdict))
 	}
 	return outcome{word, "tc", b}, nil
+}
+
+// mustRedirect is the fault of a verdict that is another one.
+func mustRedirect(verdict uint32) error {
+	if verdict != verdictRedirect {
+		return fmt.Errorf("verdict %d about a frame with a tag", int32(verdict))
+	}
+	return nil
 }
 
 // Verdicts of traffic control.

@@ -16,9 +16,18 @@ import (
 // error that the client heeds, and datagrams that may be cut arrive.
 func TestNarrowWay(t *testing.T) {
 	n := newNetwork(t)
+	n.narrowToPods(t)
+	n.narrowWays(t, n.start(t, waysState("80", "5300")))
+}
+
+// narrowToPods has the way to the pods take 1400 bytes.
+func (n *network) narrowToPods(t testing.TB) {
+	t.Helper()
 	n.tmm.narrowRoute(t, "10.131.0.0/23", "10.144.100.11", 1400)
 	n.tmm.narrowRoute(t, "fd01:0:0:1::/64", "fd00:10:144:100::11", 1400)
-	d := n.start(t, waysState("80", "5300"))
+}
+
+func (n *network) narrowWays(t *testing.T, d *Dataplane) {
 	data := make([]byte, 2<<20)
 	_, _ = rand.Read(data)
 	for _, w := range ways("80", "5300", TCP)[:4] {

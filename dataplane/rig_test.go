@@ -29,7 +29,8 @@ type rig struct {
 	d        *Dataplane
 	internal int
 	external int
-	applied  State // by apply
+	parents  [2]int // with front.tagged, by side
+	applied  State  // by apply
 	pins     string
 	// noSums: frames come to traffic control without a device's sum. The kernel keeps none of a
 	// packet that is cut, but a test run goes on comparing it.
@@ -38,7 +39,7 @@ type rig struct {
 
 func newRig(t testing.TB, s State) *rig {
 	t.Helper()
-	return newRigAt(t, s, frontEnd{"tc", FrontendTCX})
+	return newRigAt(t, s, frontEnds()[0])
 }
 
 func newRigAt(t testing.TB, s State, front frontEnd) *rig {
@@ -62,12 +63,17 @@ func newRigPinned(t testing.TB, s State, front frontEnd, pins string) *rig {
 	})
 	must(t, ns.links.LinkSetHardwareAddr(ns.link(t, "net1"), mac(t, macInternal)))
 	must(t, ns.links.LinkSetHardwareAddr(ns.link(t, "net2"), mac(t, macExternal)))
-	ns.addr(t, "net1", "10.144.100.16/24", "fd00:10:144:100::16/64")
-	ns.addr(t, "net2", "198.51.100.16/24", "2001:db8:51::16/64")
-	ns.neigh(t, "net1", "10.144.100.11", macNode)
-	ns.neigh(t, "net1", "fd00:10:144:100::11", macNode)
-	ns.neigh(t, "net2", "198.51.100.1", macRouter)
-	ns.neigh(t, "net2", "2001:db8:51::1", macRouter)
+	in, out := front.links()
+	if front.tagged {
+		ns.standIn(t, "net1", in)
+		ns.standIn(t, "net2", out)
+	}
+	ns.addr(t, in, "10.144.100.16/24", "fd00:10:144:100::16/64")
+	ns.addr(t, out, "198.51.100.16/24", "2001:db8:51::16/64")
+	ns.neigh(t, in, "10.144.100.11", macNode)
+	ns.neigh(t, in, "fd00:10:144:100::11", macNode)
+	ns.neigh(t, out, "198.51.100.1", macRouter)
+	ns.neigh(t, out, "2001:db8:51::1", macRouter)
 	ns.route(t, "10.131.0.0/23", "10.144.100.11")
 	ns.route(t, "fd01:0:0:1::/64", "fd00:10:144:100::11")
 	ns.route(t, "0.0.0.0/0", "198.51.100.1")
@@ -76,7 +82,8 @@ func newRigPinned(t testing.TB, s State, front frontEnd, pins string) *rig {
 		ns.offload(t, "peer1", space.GRO, true) // without it a veth pair transmits nothing of XDP
 		ns.offload(t, "peer2", space.GRO, true)
 	}
-	r := &rig{front: front, ns: ns, pins: pins, internal: ns.link(t, "net1").Attrs().Index, external: ns.link(t, "net2").Attrs().Index}
+	r := &rig{front: front, ns: ns, pins: pins, internal: ns.link(t, in).Attrs().Index, external: ns.link(t, out).Attrs().Index}
+	r.parents[bpf.Internal], r.parents[bpf.External] = ns.link(t, "net1").Attrs().Index, ns.link(t, "net2").Attrs().Index
 	r.open(t)
 	t.Cleanup(func() { must(t, r.d.Remove()) })
 	_, err := r.d.Apply(s)
@@ -84,13 +91,39 @@ func newRigPinned(t testing.TB, s State, front frontEnd, pins string) *rig {
 	return r
 }
 
+// links are the names of the interfaces with the self-IPs.
+func (f frontEnd) links() (internal, external string) {
+	if f.tagged {
+		return "net1.50", "net2.100"
+	}
+	return "net1", "net2"
+}
+
+func (f frontEnd) interfaces() []Interface {
+	in, out := f.links()
+	all := []Interface{{Number: "1.1", Name: in, Internal: true, Frontend: f.at}, {Number: "1.2", Name: out, Frontend: f.at}}
+	if f.tagged {
+		all[0].Parent, all[0].Tag, all[0].Zone = "net1", 50, 50
+		all[1].Parent, all[1].Tag, all[1].Zone = "net2", 100, 100
+	}
+	return all
+}
+
+// tag and parent are those of a side's VLAN.
+func (r *rig) tag(side bpf.Side) uint16 {
+	if side == bpf.Internal {
+		return 50
+	}
+	return 100
+}
+
+func (r *rig) parent(side bpf.Side) int { return r.parents[side] }
+
 func (r *rig) open(t testing.TB) {
 	t.Helper()
 	r.ns.do(t, func() error {
 		var err error
-		r.d, err = Open(Config{PinDir: r.pins, MaxConnections: 1024, MaxHalfOpen: 1024, Interfaces: []Interface{
-			{Number: "1.1", Name: "net1", Internal: true, Frontend: r.front.at}, {Number: "1.2", Name: "net2", Frontend: r.front.at},
-		}})
+		r.d, err = Open(Config{PinDir: r.pins, MaxConnections: 1024, MaxHalfOpen: 1024, Interfaces: r.front.interfaces()})
 		return err
 	})
 }

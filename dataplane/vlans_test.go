@@ -2,15 +2,18 @@ package dataplane
 
 import (
 	"crypto/rand"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/dataplane/bpf"
 	"github.com/spklab/spklab/dataplane/internal/space"
@@ -123,6 +126,30 @@ func TestVLANs(t *testing.T) {
 			}
 			if perPacket := sum.Bytes() / sum.Packets(); perPacket < 3000 {
 				t.Errorf("%d bytes a packet: segmentation was not offloaded", perPacket)
+			}
+		})
+	}
+}
+
+// TestVLANErrors has stacks on tagged VLANs heed ICMP errors: the TMM's own about a narrow way, and a
+// host's about a port where nobody listens.
+func TestVLANErrors(t *testing.T) {
+	n := newTaggedNetwork(t, FrontendTCX)
+	n.narrowToPods(t)
+	d := n.start(t, taggedState())
+	n.narrowWays(t, d)
+	for _, w := range ways("80", "5300", UDP) {
+		t.Run("refused "+w.name, func(t *testing.T) {
+			from := n.client
+			if w.egress {
+				from = n.host
+			}
+			c := from.dial(t, "udp", w.from, w.to)
+			_, err := c.Write([]byte("anybody there?"))
+			must(t, err)
+			must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+			if _, err := c.Read(make([]byte, 100)); !errors.Is(err, unix.ECONNREFUSED) {
+				t.Errorf("error %v, want refused", err)
 			}
 		})
 	}
