@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -99,7 +100,7 @@ func (s *scene) scrape(t tmm) (map[string]*dto.MetricFamily, error) {
 			return err
 		}
 		defer conn.Close()
-		client := http.Client{Timeout: patience, Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return conn, nil }, DisableKeepAlives: true}}
+		client := http.Client{Timeout: patience, Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }, DisableKeepAlives: true}}
 		res, err := client.Get("http://" + lab.MetricsAddr + metrics.Path)
 		if err != nil {
 			return err

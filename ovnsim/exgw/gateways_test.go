@@ -116,10 +116,7 @@ func TestGateways(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			docs := append([]string{node, app("app-1", both, running)}, tt.docs...)
 			want := exgw.Compute(decode(t, docs...), options())
-			var got []string
-			for _, text := range withBFD(want.Rows, "GR_worker-1") {
-				got = append(got, text)
-			}
+			got := withBFD(want.Rows, "GR_worker-1")
 			for i, w := range tt.want {
 				tt.want[i] = strings.Replace(w, " bfd out rtoe-GR_worker-1", " out rtoe-GR_worker-1 bfd", 1)
 			}
