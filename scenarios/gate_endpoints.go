@@ -7,11 +7,13 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/dataplane/bgp"
 	"github.com/spklab/spklab/dataplane/control"
 	"github.com/spklab/spklab/scenarios/report"
@@ -133,6 +135,7 @@ func (s *scene) gateReadiness() {
 		removed := ctl.Now()
 		resume := func() {}
 		if slow {
+			s.drainFor(patience) // longer than the router is paused
 			resume = s.pause(c.router)
 		}
 		failed := s.start("fail the readiness probe", func() error { return s.lab.SetReady(s.ctx, namespace, "gate-1", false) })
@@ -143,7 +146,10 @@ func (s *scene) gateReadiness() {
 			resume()
 		}
 		check(failed(), "fail the readiness probe")
-		s.awaitPaths(c.router, 0)
+		s.eventually("the router has no way", func() error { return s.routesRemoved(c.router, removed) })
+		if slow {
+			s.drainFor(0)
+		}
 		s.eventually("the virtual server is unprogrammed", func() error { return s.unprogrammed() })
 		s.closedInOrder(w, s.events(removed))
 		for _, vip := range gateVIPs() {
@@ -157,6 +163,31 @@ func (s *scene) gateReadiness() {
 	trace := complete(capture)
 	s.expectServed(count(attempts, c.handshakes(trace)))
 	s.noneUnserved(w, trace, s.events(begun))
+}
+
+// drainFor sets how long the TMMs let a withdrawn virtual server serve, what drains already
+// among them, until the scenario ends.
+func (s *scene) drainFor(d time.Duration) {
+	ginkgo.GinkgoHelper()
+	s.edit(api.KindValues, "", "", func(doc map[string]any) { at(doc, "tmm")["drain"] = d.String() })
+}
+
+// routesRemoved says whether a router has taken the gate's addresses out of its kernel since a
+// moment.
+func (s *scene) routesRemoved(router string, since int64) error {
+	all, err := s.lab.Events(s.ctx)
+	if err != nil {
+		return err
+	}
+	for _, vip := range gateVIPs() {
+		prefix := hostPrefix(vip.Addr()).String()
+		if !slices.ContainsFunc(all, func(e ctl.Event) bool {
+			return e.At >= since && e.Source == router && e.Kind == bgp.EventFIBRemoved && e.Object == prefix
+		}) {
+			return fmt.Errorf("%s has a route to %s", router, prefix)
+		}
+	}
+	return nil
 }
 
 // withdrawn says whether no TMM announces the gate's addresses any more, as they tell it.

@@ -162,6 +162,9 @@ func checkSnatpool(f *fitter, n *node, v *F5SPKSnatpool) {
 }
 
 func checkValues(f *fitter, n *node, v *Values) {
+	if v.TMM.Drain != "" && v.DrainTime() == nil {
+		f.fail(n.at("tmm", "drain"), `no time to serve on; write one like "300ms" or "2s", or "0s" for not at all`)
+	}
 	at := n.get("tmm").get("frontends")
 	if at == nil {
 		return

@@ -3,6 +3,7 @@ package api
 import (
 	"net/netip"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -33,6 +34,9 @@ type TMMValues struct {
 	// VirtualServerARP is an extension: false keeps TMM from answering ARP and neighbour
 	// discovery for virtual servers that lie in a VLAN's own network; nil is true.
 	VirtualServerARP *bool `json:"virtualServerARP,omitempty"`
+	// Drain is an extension: how long a withdrawn virtual server goes on serving, as Go writes
+	// durations ("2s", "0s"); empty: as spkproxy was started.
+	Drain string `json:"drain,omitempty"`
 }
 
 // Frontends are the words for where a program sits.
@@ -49,6 +53,18 @@ func (v *Values) Frontend(number string) string {
 // AnswersARP says whether TMM answers for virtual servers that lie in a VLAN's own network.
 func (v *Values) AnswersARP() bool {
 	return v == nil || v.TMM.VirtualServerARP == nil || *v.TMM.VirtualServerARP
+}
+
+// DrainTime is tmm.drain, nil where the values leave it open or do not fit.
+func (v *Values) DrainTime() *time.Duration {
+	if v == nil || v.TMM.Drain == "" {
+		return nil
+	}
+	d, err := time.ParseDuration(v.TMM.Drain)
+	if err != nil || d < 0 {
+		return nil
+	}
+	return &d
 }
 
 // Replicas is tmm.replicaCount, 1 when absent.

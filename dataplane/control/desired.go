@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/api"
@@ -56,6 +57,8 @@ type Desired struct {
 	Unserved []dataplane.VirtualServer `json:"unserved,omitempty"`
 	// Monitored are the ready members that have monitors.
 	Monitored []Monitored `json:"monitored,omitempty"`
+	// Drain is how long what is withdrawn goes on serving, nil as Config says.
+	Drain *time.Duration `json:"drain,omitempty"`
 	// Blocked says that this TMM must not attract traffic at all; a condition says why.
 	Blocked bool `json:"blocked"`
 }
@@ -149,6 +152,7 @@ type planner struct {
 // Compute computes what should hold for a TMM from all resources. It is pure.
 func Compute(res api.Resources, self Self) Desired {
 	p := &planner{res: &res, self: self, lacks: map[bool]bool{}, ready: map[netip.Prefix]bool{}, pools: map[string]poolFamilies{}}
+	p.out.Drain = res.Values.DrainTime()
 	p.index()
 	p.interfaces()
 	p.placeVLANs()

@@ -75,15 +75,16 @@ func (k serverKey) String() string {
 type leaving struct {
 	server dataplane.VirtualServer
 	pool   dataplane.SNATAddresses // without a name: none
-	until  time.Time
+	since  time.Time
 }
 
 // reconciler brings one TMM to its Desired. Its methods other than snapshot are called by one
 // goroutine.
 type reconciler struct {
 	effects
-	log   *ctl.Log
-	drain time.Duration
+	log      *ctl.Log
+	ownDrain time.Duration // where the resources leave it open
+	drain    time.Duration // now; holds for what drains already, too
 
 	interfaces []dataplane.Interface
 	leaving    map[serverKey]leaving
@@ -106,7 +107,7 @@ type reconciler struct {
 
 func newReconciler(e effects, log *ctl.Log, drain time.Duration) *reconciler {
 	return &reconciler{
-		effects: e, log: log, drain: drain,
+		effects: e, log: log, ownDrain: drain, drain: drain,
 		leaving: map[serverKey]leaving{}, claimed: map[Claim]bool{}, last: map[netip.Prefix]bgp.Announcement{},
 		programmed: map[serverKey]dataplane.VirtualServer{}, egresses: map[string]bool{},
 		sources: map[netip.Prefix]bool{}, announced: map[netip.Prefix]bool{},
@@ -118,6 +119,10 @@ func newReconciler(e effects, log *ctl.Log, drain time.Duration) *reconciler {
 // without a change, the zero time for never.
 func (r *reconciler) reconcile(ctx context.Context, d Desired) time.Time {
 	var trouble []error
+	r.drain = r.ownDrain
+	if d.Drain != nil {
+		r.drain = *d.Drain
+	}
 	r.mu.Lock()
 	r.desired = d
 	r.mu.Unlock()
@@ -188,7 +193,7 @@ func (r *reconciler) withdraw(ctx context.Context, want []bgp.Announcement) erro
 	for k, vs := range r.programmed {
 		_, was := r.last[k.prefix()]
 		if _, stays := keep[k.prefix()]; was && !stays {
-			r.leaving[k] = leaving{server: draining(vs), pool: r.pools[vs.SNATPool], until: r.now().Add(r.drain)}
+			r.leaving[k] = leaving{server: draining(vs), pool: r.pools[vs.SNATPool], since: r.now()}
 		}
 	}
 	r.setAnnounced(keep)
@@ -246,8 +251,11 @@ func (r *reconciler) retire(d Desired) {
 	for i := range d.State.VirtualServers {
 		delete(r.leaving, keyOf(&d.State.VirtualServers[i]))
 	}
-	maps.DeleteFunc(r.leaving, func(_ serverKey, l leaving) bool { return !r.now().Before(l.until) })
+	maps.DeleteFunc(r.leaving, func(_ serverKey, l leaving) bool { return !r.now().Before(r.until(l)) })
 }
+
+// until is when a leaving virtual server's time is over.
+func (r *reconciler) until(l leaving) time.Time { return l.since.Add(r.drain) }
 
 // effective is the wanted state with what is leaving.
 func (r *reconciler) effective(s dataplane.State) dataplane.State {
@@ -368,8 +376,8 @@ func (r *reconciler) finish(err error) time.Time {
 		next = r.now().Add(retryAfter)
 	}
 	for _, l := range r.leaving {
-		if next.IsZero() || l.until.Before(next) {
-			next = l.until
+		if until := r.until(l); next.IsZero() || until.Before(next) {
+			next = until
 		}
 	}
 	r.mu.Lock()

@@ -182,6 +182,39 @@ func TestOrderComingAndGoing(t *testing.T) {
 	equal(t, "programmed 192.0.2.10/32; announced 192.0.2.10/32; withdrawn 192.0.2.10/32; unprogrammed 192.0.2.10/32", kinds(log))
 }
 
+func TestDrainOfTheResources(t *testing.T) {
+	w, r, _ := newWorld(t)
+	r.reconcile(t.Context(), want("192.0.2.10:80+"))
+	w.take()
+	for _, step := range []struct {
+		name  string
+		drain *time.Duration
+		after time.Duration // since the step before
+		left  time.Duration // until it wants to come again; 0: nothing drains any more
+	}{
+		{"longer than the process's own", new(20 * time.Second), 0, 20 * time.Second},
+		{"some of it is over", new(20 * time.Second), 5 * time.Second, 15 * time.Second},
+		{"shorter, for what drains already", new(6 * time.Second), 0, time.Second},
+		{"as the process was started", nil, 0, 0},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			w.now = w.now.Add(step.after)
+			d := want()
+			d.Drain = step.drain
+			next := r.reconcile(t.Context(), d)
+			if step.left == 0 {
+				if !next.IsZero() || len(w.state.VirtualServers) != 0 {
+					t.Errorf("comes again at %s with %+v", next, w.state.VirtualServers)
+				}
+				return
+			}
+			if got := next.Sub(w.now); got != step.left || len(w.state.VirtualServers) != 1 {
+				t.Errorf("comes again in %s with %+v", got, w.state.VirtualServers)
+			}
+		})
+	}
+}
+
 func TestOnlyDrainingMembersAreKeptAndNotAnnounced(t *testing.T) {
 	w, r, _ := newWorld(t)
 	r.reconcile(t.Context(), want("192.0.2.10:80++"))

@@ -115,7 +115,7 @@ func (p *proxy) control(ctx, serving context.Context) error {
 	g.Go(func() error { return watchLinks(watching, p.wake) })
 	g.Go(func() error { return p.loop(watching) })
 	err := errors.Join(g.Wait(), p.health.Close())
-	end, done := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.Drain+5*time.Second)
+	end, done := context.WithTimeout(context.WithoutCancel(ctx), p.rec.drain+5*time.Second)
 	defer done()
 	return errors.Join(err, p.rec.shutdown(end))
 }
