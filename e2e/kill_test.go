@@ -42,9 +42,9 @@ func TestKillUpAtAnyMoment(t *testing.T) {
 }
 
 // killUp starts `spklab up` and kills it with SIGKILL after the delay.
-func killUp(t *testing.T, lab string, delay time.Duration) {
+func killUp(t *testing.T, lab string, delay time.Duration, flags ...string) {
 	t.Helper()
-	cmd := command(context.Background(), "up", "spk", "--name", lab)
+	cmd := command(context.Background(), append([]string{"up", "spk", "--name", lab}, flags...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

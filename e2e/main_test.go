@@ -96,7 +96,7 @@ func mustSpklab(t testing.TB, args ...string) []byte {
 }
 
 // up brings a shipped topology up under a name, and takes it down with the test.
-func up(t testing.TB, topology, name string) {
+func up(t testing.TB, topology, name string, flags ...string) {
 	t.Helper()
 	t.Cleanup(func() {
 		mustSpklab(t, "down", name)
@@ -104,7 +104,7 @@ func up(t testing.TB, topology, name string) {
 			t.Errorf("left behind: %s", left)
 		}
 	})
-	mustSpklab(t, "up", topology, "--name", name)
+	mustSpklab(t, append([]string{"up", topology, "--name", name}, flags...)...)
 }
 
 // leftovers lists everything on the machine that belongs to a lab of these tests.

@@ -125,7 +125,7 @@ func (in *Inspection) add(n Node, process string, doc json.RawMessage) error {
 			return fmt.Errorf("decode state of %s: %w", process, err)
 		}
 		in.Routers = append(in.Routers, st)
-	case strings.HasPrefix(process, "ovn-"):
+	case strings.HasPrefix(process, "ovn-"), strings.HasPrefix(process, "ovs-"):
 		in.OVN[process] = doc
 	}
 	return nil
