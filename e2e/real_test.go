@@ -102,9 +102,11 @@ func (r *realLab) serve() {
 	}
 }
 
-// spare is how many of all connections of a lab may be lost: in its first seconds Open vSwitch 3.1
-// loses a packet here and there, or sends the first answer the way of a new connection.
-const spare = 3
+// spare is how many of all connections of a lab may be lost. OVN 23.03 learns the gateway of a
+// connection from outside as an OpenFlow rule (commit_ecmp_nh); until the revalidator has seen the
+// first rule of a kind, the datapath flow of the pod's own connections, which is wider, still sends the
+// answers by ECMP. And a packet whose next hop is not resolved yet may be dropped.
+const spare = 6
 
 // exchange opens a connection and has something echoed twice.
 func (r *realLab) exchange(node, proto string, to netip.AddrPort) traffic.Greeting {
