@@ -71,10 +71,7 @@ func (l *Lab) Missing(ctx context.Context) ([]string, error) {
 	if !isOVN(l.Spec) {
 		return missing, nil
 	}
-	want, err := wantRows(res)
-	if err != nil {
-		return nil, err
-	}
+	want := wantRows(res)
 	have, err := l.gatewayRows(ctx)
 	if err != nil {
 		return append(missing, "the northbound database: "+err.Error()), nil

@@ -3,58 +3,29 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spklab/spklab/dataplane/api"
-	"github.com/spklab/spklab/kubesim"
+	"github.com/spklab/spklab/ovnsim/exgw"
 	"github.com/spklab/spklab/ovnsim/forward"
 )
 
 // gatewayRow is what identifies an external-gateway route.
 type gatewayRow struct{ prefix, nexthop string }
 
-// wantRows are the routes that follow from the annotations: each pod of a gateway's namespaces
-// by each of the gateway's addresses of its family.
-func wantRows(res api.Resources) (map[gatewayRow]bool, error) {
+// wantRows are the routes that follow from the objects.
+func wantRows(res api.Resources) map[gatewayRow]bool {
 	want := map[gatewayRow]bool{}
-	for i := range res.Pods {
-		gw := &res.Pods[i]
-		network := gw.Annotations[api.AnnotationRoutingNetwork]
-		if network == "" || !kubesim.Ready(gw) || gw.DeletionTimestamp != nil {
-			continue
-		}
-		status, err := api.NetworkStatuses(gw)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range status {
-			if s.Name != network {
-				continue
-			}
-			for _, hop := range s.IPs {
-				addRows(want, res.Pods, strings.Split(gw.Annotations[api.AnnotationRoutingNamespaces], ","), hop)
+	for _, router := range exgw.Compute(res, exgw.Options{}).Rows.Routers {
+		for _, r := range router.Routes {
+			if r.Symmetric {
+				want[gatewayRow{r.Prefix.Addr().String(), r.Nexthop.String()}] = true
 			}
 		}
 	}
-	return want, nil
-}
-
-func addRows(want map[gatewayRow]bool, pods []corev1.Pod, namespaces []string, hop netip.Addr) {
-	for i := range pods {
-		p := &pods[i]
-		if !slices.Contains(namespaces, p.Namespace) || p.DeletionTimestamp != nil || p.Spec.HostNetwork {
-			continue
-		}
-		for _, ip := range kubesim.PodIPs(p) {
-			if ip.Is4() == hop.Is4() {
-				want[gatewayRow{ip.String(), hop.String()}] = true
-			}
-		}
-	}
+	return want
 }
 
 // compareRows names the routes that should be there and are not, and those that are and should

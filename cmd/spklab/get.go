@@ -35,6 +35,11 @@ func newGet() *cobra.Command {
 			if which != "" && len(objs) == 0 {
 				return fail(fmt.Errorf("%s %s: %w", args[0], which, lab.ErrNotFound))
 			}
+			for i := range objs {
+				if objs[i], err = l.WithStatus(c.Context(), objs[i]); err != nil {
+					return fail(err)
+				}
+			}
 			return printObjects(c.OutOrStdout(), *out, objs)
 		},
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -32,7 +31,7 @@ func views() []view {
 		{"members", "pool members of each TMM: state, monitors, connections, packets", readInspection, func(w io.Writer, doc any, _ bool) { showMembers(w, doc.(*lab.Inspection)) }},
 		{"maps", "eBPF maps of the TMMs, how full they are, and counters", readMaps, func(w io.Writer, doc any, _ bool) { showMaps(w, doc.(*mapsDoc)) }},
 		{"bgp", "sessions, announcements and learned routes", readInspection, func(w io.Writer, doc any, _ bool) { showBGP(w, doc.(*lab.Inspection)) }},
-		{"ovn", "northbound routes and the nodes' forwarding", readInspection, func(w io.Writer, doc any, _ bool) { showOVN(w, doc.(*lab.Inspection)) }},
+		{"ovn", "external gateways: northbound routes and who asks for them, policies, BFD, the nodes' forwarding and conntrack", readOVN, showOVN},
 		{"links", "interfaces", func(_ context.Context, l *lab.Lab) (any, error) { return l.Links() }, showLinks},
 		{"routes", "kernel routes", func(_ context.Context, l *lab.Lab) (any, error) { return l.Routes() }, showRoutes},
 		{"events", "what happened, on one clock", func(ctx context.Context, l *lab.Lab) (any, error) { return l.Events(ctx) }, showEvents},
@@ -238,18 +237,6 @@ func showConditions(w io.Writer, in *lab.Inspection) {
 
 func conditionRow(t control.Status, c control.Condition) []string {
 	return []string{short(t.Pod), c.Severity, c.Reason, c.Object, c.Message}
-}
-
-// showOVN prints the state documents of OVN's processes as indented JSON: their shape is theirs.
-func showOVN(w io.Writer, in *lab.Inspection) {
-	for _, name := range slices.Sorted(maps.Keys(in.OVN)) {
-		fmt.Fprintln(w, bold(w, name))
-		text, err := json.MarshalIndent(in.OVN[name], "", "  ")
-		if err != nil {
-			text = in.OVN[name]
-		}
-		fmt.Fprintf(w, "%s\n", text)
-	}
 }
 
 func showLinks(w io.Writer, doc any, _ bool) {

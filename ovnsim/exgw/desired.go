@@ -40,12 +40,14 @@ type Desired struct {
 	Warnings []string
 	// Gateways are the external gateways by their addresses: the pod's name, or the address itself.
 	Gateways map[netip.Addr]string
+	// MACs are those of gateways whose pods' network-status tells one.
+	MACs map[netip.Addr]string
 }
 
 // Compute says what the database has to hold. It is pure. The networks of a node's pods are those of
 // the annotations that OVN-Kubernetes writes to nodes.
 func Compute(res api.Resources, opt Options) Desired {
-	d := desirer{res: &res, cidrs: opt.ClusterCIDRs, local: opt.GatewayMode == GatewayLocal, gateways: map[string][]gateway{}, known: map[netip.Addr]string{}}
+	d := desirer{res: &res, cidrs: opt.ClusterCIDRs, local: opt.GatewayMode == GatewayLocal, gateways: map[string][]gateway{}, known: map[netip.Addr]string{}, macs: map[netip.Addr]string{}}
 	d.findGateways()
 	router := Router{Name: clusterRouter, Ports: []RouterPort{joinPort("rtoj-"+clusterRouter, 1)}}
 	join := Switch{Name: joinSwitch, Ports: []SwitchPort{routerPort("jtor-"+clusterRouter, "rtoj-"+clusterRouter)}}
@@ -67,7 +69,7 @@ func Compute(res api.Resources, opt Options) Desired {
 	d.rows.Routers = append(d.rows.Routers, router)
 	d.rows.Switches = append(d.rows.Switches, join)
 	d.rows.sort()
-	return Desired{Rows: d.rows, Policies: d.policies, Warnings: d.warnings, Gateways: d.known}
+	return Desired{Rows: d.rows, Policies: d.policies, Warnings: d.warnings, Gateways: d.known, MACs: d.macs}
 }
 
 type desirer struct {
@@ -79,6 +81,7 @@ type desirer struct {
 	policies []Policy
 	gateways map[string][]gateway // by namespace
 	known    map[netip.Addr]string
+	macs     map[netip.Addr]string
 }
 
 func (d *desirer) warn(format string, args ...any) {

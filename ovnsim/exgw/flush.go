@@ -1,13 +1,13 @@
 package exgw
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,30 +16,24 @@ import (
 	"time"
 
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/ovnsim/forward"
 )
 
 // Flusher forgets connections in the conntrack of nodes.
 type Flusher interface {
 	// Flush deletes, in the conntrack of a node, the entries of a pod's address that are labelled with
-	// the MAC of a gateway, but for those whose MAC is that of a gateway in keep. It returns how many.
-	Flush(ctx context.Context, node string, pod netip.Addr, keep []netip.Addr) (int, error)
+	// the MAC of a gateway, but for those whose MAC is that of a gateway in keep: each is a MAC, or an
+	// address that the node resolves. It returns how many.
+	Flush(ctx context.Context, node string, pod netip.Addr, keep []string) (int, error)
 }
 
-// pathFlush is where a node's process takes the order on its control socket, with POST: pod=ADDRESS and
-// keep=ADDRESS for each gateway that is left. The answer says how many entries went.
-const pathFlush = "/v1/conns/flush"
-
-// Sockets is the directory of the nodes' control sockets, ovn-node-NODE.sock; nodes are asked there.
+// Sockets is the directory of the nodes' control sockets, ovn-node-NODE.sock; nodes are asked there, as
+// forward.PathFlush has it.
 type Sockets string
 
 // Flush asks the node's process.
-func (s Sockets) Flush(ctx context.Context, node string, pod netip.Addr, keep []netip.Addr) (int, error) {
-	query := url.Values{"pod": {pod.String()}, "keep": addrTexts(keep)}
-	var answer struct {
-		Entries int `json:"entries"`
-	}
-	err := ctl.Post(ctx, filepath.Join(string(s), "ovn-node-"+node+".sock"), pathFlush+"?"+query.Encode(), &answer)
-	return answer.Entries, err
+func (s Sockets) Flush(ctx context.Context, node string, pod netip.Addr, keep []string) (int, error) {
+	return forward.Flush(ctx, filepath.Join(string(s), "ovn-node-"+node+".sock"), pod, keep)
 }
 
 // DefaultFlushEvery is how often OVN-Kubernetes flushes, whether anything changed or not: a gateway
@@ -55,20 +49,21 @@ const (
 )
 
 // kept are the gateways of pods by node.
-type kept map[string]map[netip.Addr][]netip.Addr
+type kept map[string]map[netip.Addr][]string
 
-// keptBy reads them from the rows.
-func keptBy(rows Rows) kept {
+// keptBy reads them from what is wanted: by MAC where that is known.
+func keptBy(want Desired) kept {
 	out := kept{}
-	for _, r := range rows.Routers {
+	for _, r := range want.Rows.Routers {
 		node, ok := strings.CutPrefix(r.Name, "GR_")
 		if !ok {
 			continue
 		}
-		out[node] = map[netip.Addr][]netip.Addr{}
+		out[node] = map[netip.Addr][]string{}
 		for _, x := range r.Routes {
 			if x.Symmetric {
-				out[node][x.Prefix.Addr()] = append(out[node][x.Prefix.Addr()], x.Nexthop)
+				gateway := cmp.Or(want.MACs[x.Nexthop], x.Nexthop.String())
+				out[node][x.Prefix.Addr()] = append(out[node][x.Prefix.Addr()], gateway)
 			}
 		}
 	}
@@ -76,15 +71,15 @@ func keptBy(rows Rows) kept {
 }
 
 // since is what has to be flushed when pods keep what k says and had what old says: those that lost a
-// gateway. A pod that is new has no connections.
+// gateway, or whose gateway has another MAC. A pod that is new has no connections.
 func (k kept) since(old kept) kept {
 	out := kept{}
 	for node, pods := range k {
 		for pod, had := range old[node] {
 			keeps := pods[pod]
-			if slices.ContainsFunc(had, func(g netip.Addr) bool { return !slices.Contains(keeps, g) }) {
+			if slices.ContainsFunc(had, func(g string) bool { return !slices.Contains(keeps, g) }) {
 				if out[node] == nil {
-					out[node] = map[netip.Addr][]netip.Addr{}
+					out[node] = map[netip.Addr][]string{}
 				}
 				out[node][pod] = slices.Clone(keeps)
 			}
@@ -115,11 +110,11 @@ func newFlushing(f Flusher, every time.Duration, log *ctl.Log) *flushing {
 	return &flushing{flusher: f, every: every, log: log, pending: kept{}, failed: map[string]string{}, poke: make(chan struct{}, 1)}
 }
 
-// written says which rows stand now. The first time everybody is flushed: gateways may have gone
+// written says what stands now. The first time everybody is flushed: gateways may have gone
 // while no controller ran.
-func (f *flushing) written(rows Rows) {
+func (f *flushing) written(want Desired) {
 	f.mu.Lock()
-	now := keptBy(rows)
+	now := keptBy(want)
 	if f.now == nil {
 		f.pending = f.merge(f.pending, now)
 	} else {
@@ -144,7 +139,7 @@ func (*flushing) merge(into, k kept) kept {
 	}
 	for node, pods := range k {
 		if len(pods) > 0 && into[node] == nil {
-			into[node] = map[netip.Addr][]netip.Addr{}
+			into[node] = map[netip.Addr][]string{}
 		}
 		maps.Copy(into[node], pods)
 	}
@@ -183,7 +178,7 @@ func (f *flushing) flush(ctx context.Context) {
 	f.mu.Lock()
 	list := kept{}
 	for node, pods := range f.pending {
-		list[node] = map[netip.Addr][]netip.Addr{}
+		list[node] = map[netip.Addr][]string{}
 		for pod := range pods {
 			list[node][pod] = slices.Clone(f.now[node][pod])
 		}
@@ -218,7 +213,7 @@ func (f *flushing) complain(node string, err error) {
 }
 
 // node flushes one node; the first pod that fails ends it.
-func (f *flushing) node(ctx context.Context, node string, pods map[netip.Addr][]netip.Addr) (int, error) {
+func (f *flushing) node(ctx context.Context, node string, pods map[netip.Addr][]string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	sum := 0

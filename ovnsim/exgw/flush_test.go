@@ -25,7 +25,7 @@ type nodes struct {
 	fail  int // as many times
 }
 
-func (n *nodes) Flush(_ context.Context, node string, pod netip.Addr, keep []netip.Addr) (int, error) {
+func (n *nodes) Flush(_ context.Context, node string, pod netip.Addr, keep []string) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.fail > 0 {
@@ -82,6 +82,16 @@ func TestFlush(t *testing.T) {
 	b.flushEvery = 20 * time.Millisecond
 	b.start()
 	asked("worker-1 10.131.1.101 keeps [10.144.100.17 10.144.100.18]", 20)
+	other := func(mac string) string { // the gateway's address has another MAC
+		return mustReplace(t, tmm{name: "tmm-3", ips: `"10.144.100.18"`}.String(), `"ips"`, `"mac":"`+mac+`","ips"`)
+	}
+	b.stop()
+	b.flushEvery = time.Hour
+	b.put("tmm-3.yaml", other("02:00:00:00:00:18"))
+	b.start()
+	asked("worker-1 10.131.1.100 keeps [10.144.100.17 02:00:00:00:00:18]", 2)
+	b.put("tmm-3.yaml", other("02:00:00:00:00:19"))
+	asked("worker-1 10.131.1.100 keeps [10.144.100.17 02:00:00:00:00:19]", 2)
 	b.remove("tmm-2.yaml")
 	b.remove("tmm-3.yaml")
 	asked("worker-1 10.131.1.100 keeps []", 2)
@@ -107,11 +117,11 @@ func TestSockets(t *testing.T) {
 	}()
 	for deadline := time.Now().Add(5 * time.Second); ctl.Get(ctx, socket, ctl.PathReady, nil) != nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 	}
-	n, err := exgw.Sockets(dir).Flush(ctx, "worker-1", netip.MustParseAddr("fd01::1"), []netip.Addr{netip.MustParseAddr("fd00::16"), netip.MustParseAddr("fd00::17")})
+	n, err := exgw.Sockets(dir).Flush(ctx, "worker-1", netip.MustParseAddr("fd01::1"), []string{"fd00::16", "02:00:00:00:00:17"})
 	if n != 3 || err != nil {
 		t.Errorf("%d entries, %v", n, err)
 	}
-	if diff := cmp.Diff("keep=fd00%3A%3A16&keep=fd00%3A%3A17&pod=fd01%3A%3A1", got); diff != "" {
+	if diff := cmp.Diff("keep=fd00%3A%3A16&keep=02%3A00%3A00%3A00%3A00%3A17&pod=fd01%3A%3A1", got); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -37,6 +37,7 @@ type Candidate struct {
 	Object     string      `json:"object"`           // that offers: Pod, Namespace or AdminPolicyBasedExternalRoute
 	Pod        string      `json:"pod,omitempty"`    // the gateway pod, empty for a static address
 	Address    netip.Addr  `json:"address,omitzero"` // invalid where the chain ends before it
+	MAC        string      `json:"mac,omitempty"`    // as network-status has it
 	BFD        bool        `json:"bfd,omitempty"`    // asked for
 	Conditions []Condition `json:"conditions"`
 }
@@ -143,14 +144,14 @@ func (r *resolver) annotated(p *corev1.Pod, namespace string) []Candidate {
 // offers is a candidate for each address that a chain ends with, or one for a chain that fails.
 func (c Candidate) offers(about Condition, of chain) []Candidate {
 	c.Conditions = append([]Condition{about}, of.conditions...)
-	if len(of.addrs) == 0 {
+	if len(of.hops) == 0 {
 		return []Candidate{c}
 	}
-	out := make([]Candidate, len(of.addrs))
-	for i, a := range of.addrs {
+	out := make([]Candidate, len(of.hops))
+	for i, h := range of.hops {
 		out[i] = c
 		out[i].Conditions = slices.Clone(c.Conditions)
-		out[i].Address = a
+		out[i].Address, out[i].MAC = h.addr, h.mac
 	}
 	return out
 }
@@ -174,7 +175,7 @@ func (r *resolver) fromNamespace(namespace string) []Candidate {
 		about.OK, about.problem = false, true
 		about.Text = fmt.Sprintf("%v; write addresses with commas between, one bad address rejects all", err)
 	}
-	return c.offers(about, chain{addrs: addrs})
+	return c.offers(about, chain{hops: withoutMAC(addrs)})
 }
 
 // chainKey is a pod in a role: whose addresses on a network count. asker and field are what names
@@ -188,7 +189,21 @@ type chainKey struct {
 // chain is what was asked about a gateway pod, and its addresses when all holds.
 type chain struct {
 	conditions []Condition
-	addrs      []netip.Addr
+	hops       []hop
+}
+
+// hop is an address of a gateway with its MAC, where that is known.
+type hop struct {
+	addr netip.Addr
+	mac  string
+}
+
+func withoutMAC(addrs []netip.Addr) []hop {
+	var out []hop
+	for _, a := range addrs {
+		out = append(out, hop{addr: a})
+	}
+	return out
 }
 
 // chain asks a pod: does it run, is it ready, will it stay, and which addresses does it offer.
@@ -204,10 +219,10 @@ func (r *resolver) chain(k chainKey) chain {
 			return c
 		}
 	}
-	addrs, network := askNetwork(k)
+	hops, network := askNetwork(k)
 	c.conditions = append(c.conditions, network)
 	if network.OK {
-		c.addrs = addrs
+		c.hops = hops
 	}
 	r.chains[k] = c
 	return c
@@ -240,9 +255,9 @@ const networkStatus = `metadata.annotations["` + api.AnnotationNetworkStatus + `
 
 // askNetwork finds the addresses that a gateway pod offers: those of every entry of network-status
 // with the network's name, or its own where it is in the host's network.
-func askNetwork(k chainKey) ([]netip.Addr, Condition) {
+func askNetwork(k chainKey) ([]hop, Condition) {
 	c := Condition{Name: "network has addresses", Object: podRef(k.pod), Field: networkStatus}
-	fail := func(format string, args ...any) ([]netip.Addr, Condition) {
+	fail := func(format string, args ...any) ([]hop, Condition) {
 		c.problem, c.Text = true, fmt.Sprintf(format, args...)
 		return nil, c
 	}
@@ -256,12 +271,13 @@ func askNetwork(k chainKey) ([]netip.Addr, Condition) {
 			return fail("in the host's network, and status.podIPs has no address yet")
 		}
 		c.OK, c.Text = true, fmt.Sprintf("in the host's network, %s", joined(addrs))
-		return addrs, c
+		return withoutMAC(addrs), c
 	}
 	status, err := api.NetworkStatuses(k.pod)
 	if err != nil {
 		return fail("%v", err)
 	}
+	var hops []hop
 	var addrs []netip.Addr
 	var names []string
 	for _, s := range status {
@@ -270,7 +286,7 @@ func askNetwork(k chainKey) ([]netip.Addr, Condition) {
 		}
 		for _, a := range s.IPs {
 			if a = a.Unmap(); s.Name == k.network && a.IsValid() && !slices.Contains(addrs, a) {
-				addrs = append(addrs, a)
+				addrs, hops = append(addrs, a), append(hops, hop{a, s.MAC})
 			}
 		}
 	}
@@ -278,7 +294,7 @@ func askNetwork(k chainKey) ([]netip.Addr, Condition) {
 		return fail("%s %q matches no entry of network-status with ips; the entries are called %s", k.field, k.network, orNone(strings.Join(names, ", ")))
 	}
 	c.OK, c.Text = true, fmt.Sprintf("%q has %s", k.network, joined(addrs))
-	return addrs, c
+	return hops, c
 }
 
 func statusAddrs(p *corev1.Pod) []netip.Addr {

@@ -53,6 +53,9 @@ func (d *desirer) offer(namespace string, c *Candidate) {
 	if old, ok := d.known[c.Address]; !ok || old == c.Address.String() {
 		d.known[c.Address] = name
 	}
+	if c.MAC != "" {
+		d.macs[c.Address] = c.MAC
+	}
 	i := slices.IndexFunc(d.gateways[namespace], func(g gateway) bool { return g.addr == c.Address })
 	if i < 0 {
 		d.gateways[namespace] = append(d.gateways[namespace], gateway{c.Address, c.BFD})

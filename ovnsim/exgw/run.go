@@ -162,7 +162,7 @@ func (c *controller) sync(ctx context.Context, nb *northbound.Client) error {
 	now := routesOf(after)
 	c.tell(old, now)
 	if c.flushing != nil {
-		c.flushing.written(want.Rows)
+		c.flushing.written(want)
 	}
 	c.mu.Lock()
 	c.routes, c.err = now, nil
