@@ -16,7 +16,7 @@ import (
 // harms nothing is a Warning; objects that cannot be read are left out and their InputErrors
 // are joined. Of two objects with one name the later one counts.
 func Decode(objs []Object) (Resources, []Warning, error) {
-	var d decoder
+	d := decoder{places: map[string]int{}}
 	for i := range objs {
 		d.add(&objs[i])
 	}
@@ -26,6 +26,7 @@ func Decode(objs []Object) (Resources, []Warning, error) {
 
 type decoder struct {
 	res      Resources
+	places   map[string]int // of objects in their lists, by kind and name
 	warnings []Warning
 	errs     []error
 }
@@ -88,11 +89,11 @@ func add[T any, P interface {
 		return
 	}
 	P(&v).SetNamespace(o.Namespace)
-	same := func(e T) bool { return P(&e).GetNamespace() == o.Namespace && P(&e).GetName() == o.Name }
-	if i := slices.IndexFunc(*list, same); i >= 0 {
+	if i, ok := d.places[o.String()]; ok {
 		(*list)[i] = v
 		return
 	}
+	d.places[o.String()] = len(*list)
 	*list = append(*list, v)
 }
 

@@ -68,7 +68,7 @@ type planner struct {
 
 	routes  map[string]*nbdb.LogicalRouterStaticRoute
 	pods    map[netip.Addr]string // names of pods by their addresses
-	stand   map[netip.Addr]bool   // pods that have a route
+	stood   map[string]bool       // ports of switches that are not new
 	ask     map[netip.Addr]bool   // pods that shall have one
 	hops    map[netip.Addr]bool   // gateways that have a route
 	changes map[cause]*change
@@ -76,15 +76,16 @@ type planner struct {
 	last    map[netip.Addr]cause // what takes one
 }
 
-// planChanges is pure. gateways names the gateways of before, now those of the objects.
-func planChanges(have northbound.Topology, want Rows, gateways, now map[netip.Addr]string) []change {
+// planChanges is pure. ports are those that stood before the topology was written, gateways names the
+// gateways of before, now those of the objects.
+func planChanges(have northbound.Topology, ports []nbdb.LogicalSwitchPort, want Rows, gateways, now map[netip.Addr]string) []change {
 	p := &planner{
 		have: have, want: want, gateways: gateways, now: now,
 		routes: map[string]*nbdb.LogicalRouterStaticRoute{}, pods: map[netip.Addr]string{},
-		stand: map[netip.Addr]bool{}, ask: map[netip.Addr]bool{}, hops: map[netip.Addr]bool{},
+		stood: map[string]bool{}, ask: map[netip.Addr]bool{}, hops: map[netip.Addr]bool{},
 		changes: map[cause]*change{}, first: map[netip.Addr]cause{}, last: map[netip.Addr]cause{},
 	}
-	p.index()
+	p.index(ports)
 	for i := range want.Routers {
 		p.router(&want.Routers[i])
 	}
@@ -98,9 +99,10 @@ func planChanges(have northbound.Topology, want Rows, gateways, now map[netip.Ad
 	return out
 }
 
-func (p *planner) index() {
-	for i := range p.have.SwitchPorts {
-		port := &p.have.SwitchPorts[i]
+func (p *planner) index(ports []nbdb.LogicalSwitchPort) {
+	for i := range ports { // the names of pods that go are known from these
+		port := &ports[i]
+		p.stood[port.Name] = true
 		for _, text := range port.Addresses {
 			p.name(port.Name, text)
 		}
@@ -116,7 +118,7 @@ func (p *planner) index() {
 		row := &p.have.Routes[i]
 		p.routes[row.UUID] = row
 		if r, ok := externalRoute(row); ok {
-			p.stand[r.Prefix.Addr()], p.hops[r.Nexthop] = true, true
+			p.hops[r.Nexthop] = true
 		}
 	}
 	for _, r := range p.want.Routers {
@@ -175,7 +177,7 @@ func (p *planner) gatewayName(a netip.Addr) string {
 func (p *planner) came(r Route) cause {
 	pod := r.Prefix.Addr()
 	switch {
-	case !p.stand[pod]:
+	case !p.stood[p.podName(pod)]:
 		return cause{reasonPodCame, p.podName(pod)}
 	case !p.hops[r.Nexthop]:
 		return cause{reasonGatewayCame, p.gatewayName(r.Nexthop)}

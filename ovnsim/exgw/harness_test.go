@@ -1,6 +1,7 @@
 package exgw_test
 
 import (
+	gocmp "cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 // The servers that the controller is tested on.
 const (
 	ours      = "ours"
+	process   = "a process of ours"
 	reference = "ovsdb-server"
 )
 
@@ -42,6 +44,8 @@ type bench struct {
 	endpoint   string // where the controller finds the database
 	flusher    exgw.Flusher
 	flushEvery time.Duration
+	gone       bool          // it was stopped by the test
+	patience   time.Duration // 0: 10 s
 	marks      int
 	ctl        string
 	controller context.CancelFunc
@@ -63,16 +67,22 @@ func newBenchOn(t testing.TB, kind string) *bench {
 	}
 	b.startDatabase()
 	t.Cleanup(func() {
-		b.stop()
-		b.stopDatabase()
+		if !b.gone {
+			b.stop()
+			b.stopDatabase()
+		}
 	})
 	return b
 }
 
 func (b *bench) startDatabase() {
 	b.t.Helper()
-	if b.kind == reference {
+	switch b.kind {
+	case reference:
 		b.startReference()
+		return
+	case process:
+		b.startProcess()
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -149,7 +159,7 @@ func (b *bench) stop() {
 func (b *bench) eventually(f func() error) {
 	b.t.Helper()
 	var err error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(gocmp.Or(b.patience, 10*time.Second)); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if err = f(); err == nil {
 			return
 		}

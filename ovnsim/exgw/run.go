@@ -178,7 +178,7 @@ func write(ctx context.Context, nb *northbound.Client, have northbound.Topology,
 	if err != nil {
 		return have, err
 	}
-	ports := have.SwitchPorts // the names of pods that go are known from before
+	ports := have.SwitchPorts
 	if len(ops) > 0 {
 		if _, err := nb.Write(ctx, ops); err != nil {
 			return have, err
@@ -187,9 +187,7 @@ func write(ctx context.Context, nb *northbound.Client, have northbound.Topology,
 			return have, err
 		}
 	}
-	named := have
-	named.SwitchPorts = slices.Concat(ports, have.SwitchPorts)
-	changes := planChanges(named, want.Rows, before, want.Gateways)
+	changes := planChanges(have, ports, want.Rows, before, want.Gateways)
 	t := newTransactor(nb.API(), have, want.Rows)
 	var errs []error
 	for _, change := range changes {
