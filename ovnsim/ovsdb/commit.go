@@ -9,6 +9,7 @@ import (
 // commit checks what a transaction leaves behind, garbage-collects rows that nothing refers to
 // any more (RFC 7047 section 3.2), and returns the changes in a stable order.
 func (t *txn) commit() ([]change, *opError) {
+	t.forgetUnchanged()
 	if err := t.collectGarbage(); err != nil {
 		return nil, err
 	}
@@ -18,8 +19,22 @@ func (t *txn) commit() ([]change, *opError) {
 	if err := t.dropWeakReferences(); err != nil {
 		return nil, err
 	}
+	t.forgetUnchanged() // what a row gained may have been nothing but dangling references
 	changes := t.changes()
 	return changes, t.checkIndexes(changes)
+}
+
+// forgetUnchanged drops rows that the transaction touched and left as they were, so that
+// what is left in t.changed differs from the database.
+func (t *txn) forgetUnchanged() {
+	for ts, rows := range t.changed {
+		for id := range rows {
+			c := t.change(ts, id)
+			if c.old == nil && c.new == nil || c.old != nil && c.new != nil && !c.any() {
+				delete(rows, id)
+			}
+		}
+	}
 }
 
 // change is what the transaction did to a row.

@@ -48,13 +48,10 @@ func syntaxError(j any, format string, args ...any) *opError {
 }
 
 func sizeError(j any, class string, t columnType, n int) *opError {
-	if t.max == math.MaxInt {
-		return syntaxError(j, "%s must have %d or more members but %d are present", class, t.min, n)
-	}
 	if t.min == 1 && t.max == 1 {
 		return syntaxError(j, "%s must have exactly one member but %d are present", class, n)
 	}
-	return syntaxError(j, "%s must have %d to %d members but %d are present", class, t.min, t.max, n)
+	return syntaxError(j, "%s must have %d to %d members but %d are present", class, t.min, min(t.max, math.MaxUint32), n) // unlimited reads 4294967295
 }
 
 func unknownColumn(j any, col, table string) *opError {

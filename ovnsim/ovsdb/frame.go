@@ -12,10 +12,12 @@ import (
 const (
 	maxMessage = 32 << 20 // bytes of one JSON-RPC message
 	maxDepth   = 200      // arrays and objects within each other
-	maxValues  = 2 << 20  // values in one message: an empty array takes many times its text in memory
+	maxValues  = 1 << 20  // values in one message
 	// freeMessage is what every client may send; more than that comes out of a pool for all.
 	freeMessage = 64 << 10
-	maxPool     = 2 * maxMessage
+	maxPool     = 128 << 20
+	// valueSize is about what a value takes in memory beside its text.
+	valueSize = 40
 )
 
 var (
@@ -96,7 +98,7 @@ func (f *framer) keep(chunk []byte) error {
 	if size > maxMessage {
 		return fmt.Errorf("message of more than %d bytes", maxMessage)
 	}
-	if more := int64(2*size) - f.taken; size > freeMessage && more > 0 {
+	if more := int64(2*size+valueSize*f.values) - f.taken; size > freeMessage && more > 0 {
 		if !f.pool.take(more) {
 			return errPool
 		}
