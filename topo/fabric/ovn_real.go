@@ -122,8 +122,12 @@ func realCluster(l *topo.Lab, env Env) []topo.Step {
 	dir := filepath.Join(env.StateDir, "ovn")
 	var steps []topo.Step
 	for _, s := range ovnCluster(l, env) {
-		if s.Process.Name == "ovn-nb" && l.Fabric.Backend == topo.BackendReal {
+		switch {
+		case s.Process.Name != "ovn-nb":
+		case l.Fabric.Backend == topo.BackendReal:
 			s = realDaemon(env, ns, "ovn-nb", "ovn-nb", dir, realOrderDB)
+		default: // ours, but northd and the controllers say when a change has arrived
+			s.Process.Argv = append(s.Process.Argv, "--northd")
 		}
 		steps = append(steps, s)
 	}
