@@ -2,8 +2,11 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
+	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/ovnsim/northbound"
 )
 
@@ -23,13 +26,23 @@ func (l *Lab) Behind(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read northbound database: %w", err)
 	}
-	in, err := l.Inspect(ctx)
-	if err != nil {
-		return nil, err
-	}
 	res, err := l.store.read()
 	if err != nil {
 		return nil, err
 	}
+	in := &Inspection{OVN: map[string]json.RawMessage{}}
+	for _, w := range l.Spec.Workers {
+		var doc json.RawMessage
+		if err := ctl.Get(ctx, l.Socket("ovn-node-"+w.Name), ctl.PathState, &doc); err != nil {
+			return []string{"an answer of the datapath of " + w.Name}, nil
+		}
+		in.OVN["ovn-node-"+w.Name] = doc
+	}
 	return missingForwarding(rows, res, in), nil
+}
+
+// Conns is the conntrack of a worker's datapath: the connections of pods by external gateways.
+func (l *Lab) Conns(ctx context.Context, worker string) ([]forward.Conn, error) {
+	var out []forward.Conn
+	return out, ctl.Get(ctx, l.Socket("ovn-node-"+worker), forward.PathConns, &out)
 }

@@ -276,13 +276,14 @@ func (l *Lab) Nodes() ([]Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	alive := l.rt.Processes()
 	for i := range nodes {
 		n := &nodes[i]
 		n.Netns = l.rt.Netns(n.Name)
 		n.Processes = []Process{}
 		for _, s := range applied {
 			if s.Process != nil && s.Process.Netns == n.Netns {
-				n.Processes = append(n.Processes, Process{Name: s.Process.Name, PIDs: l.rt.Pids(s.Process.Name), Log: l.rt.LogPath(s.Process.Name)})
+				n.Processes = append(n.Processes, Process{Name: s.Process.Name, PIDs: alive[s.Process.Name], Log: l.rt.LogPath(s.Process.Name)})
 			}
 		}
 		slices.SortFunc(n.Processes, func(a, b Process) int { return strings.Compare(a.Name, b.Name) })

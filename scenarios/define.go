@@ -24,22 +24,27 @@ type spec struct {
 type chapter struct {
 	name  string
 	specs []spec
+	// setUp makes what all scenarios of the chapter share, before the first of them that runs, and
+	// tearDown removes it after the last; nil where they share nothing. They run in the order of
+	// the list then.
+	setUp, tearDown func(*scene)
 }
 
 // chapters is the list of everything that must hold.
 func chapters() []chapter {
 	return []chapter{
-		{"Ingress", ingress()},
-		{"Virtual servers", virtualServers()},
-		{"Egress", egress()},
-		{"ICMP", icmp()},
-		{"OVN routes", ovnRoutes()},
-		{"BGP gate", bgpGate()},
-		{"macvlan", macvlan()},
-		{"TMM's network", tmmNetwork()},
-		{"Diagnosis", diagnosis()},
-		{"Throughput", throughput()},
-		{"Flannel host-gw", flannel()},
+		{name: "Ingress", specs: ingress()},
+		{name: "Virtual servers", specs: virtualServers()},
+		{name: "Egress", specs: egress()},
+		{name: "ICMP", specs: icmp()},
+		{name: "OVN routes", specs: ovnRoutes()},
+		{name: "External gateways", specs: externalGateways(), setUp: (*scene).setUp, tearDown: (*scene).tearDown},
+		{name: "BGP gate", specs: bgpGate()},
+		{name: "macvlan", specs: macvlan()},
+		{name: "TMM's network", specs: tmmNetwork()},
+		{name: "Diagnosis", specs: diagnosis()},
+		{name: "Throughput", specs: throughput()},
+		{name: "Flannel host-gw", specs: flannel()},
 	}
 }
 
@@ -49,7 +54,8 @@ func chapters() []chapter {
 func define(env Env) {
 	ginkgo.Describe("spklab", func() {
 		for i, c := range chapters() {
-			ginkgo.Describe(c.name, place(i), func() {
+			ginkgo.Describe(c.name, place(i), c.decorations(), func() {
+				c.share(env)
 				for j, s := range c.specs {
 					if env.concerns(s.needs) {
 						it(env, s, place(j))
@@ -58,6 +64,23 @@ func define(env Env) {
 			})
 		}
 	})
+}
+
+// decorations tell Ginkgo of a chapter whose scenarios share something.
+func (c chapter) decorations() []any {
+	if c.setUp == nil {
+		return nil
+	}
+	return []any{ginkgo.Ordered, ginkgo.ContinueOnFailure}
+}
+
+// share has Ginkgo make and remove what the scenarios of the chapter share.
+func (c chapter) share(env Env) {
+	if c.setUp == nil {
+		return
+	}
+	ginkgo.BeforeAll(func(ctx ginkgo.SpecContext) { c.setUp(newScene(ctx, env)) }, ginkgo.NodeTimeout(limit))
+	ginkgo.AfterAll(func(ctx ginkgo.SpecContext) { c.tearDown(newScene(ctx, env)) }, ginkgo.NodeTimeout(limit))
 }
 
 func place(i int) types.CodeLocation { return types.CodeLocation{FileName: "scenarios", LineNumber: i} }

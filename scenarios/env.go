@@ -13,8 +13,10 @@ type Capability string
 
 // The capabilities.
 const (
-	SimOVN        Capability = "sim-ovn"        // simulated OVN forwarding, profile spk
+	OVN           Capability = "ovn"            // OVN, whatever its backend and its profile
+	SimOVN        Capability = "sim-ovn"        // simulated OVN forwarding
 	RealOVN       Capability = "real-ovn"       // ovn-northd and ovn-controller
+	Conntrack     Capability = "conntrack"      // the nodes' datapaths tell their connections
 	FlannelHostGW Capability = "flannel-hostgw" // plain routes between nodes
 	Macvlan       Capability = "macvlan"        // TMM's interfaces are macvlan
 	BGP           Capability = "bgp"            // an upstream router that learns by BGP
@@ -52,10 +54,10 @@ const (
 func Capabilities(l *lab.Lab) ([]Capability, error) {
 	var has []Capability
 	switch {
-	case l.Spec.Fabric.Driver == "ovn" && l.Spec.Fabric.Backend == "real":
-		has = append(has, RealOVN)
+	case l.Spec.Fabric.Real():
+		has = append(has, OVN, RealOVN)
 	case l.Spec.Fabric.Driver == "ovn":
-		has = append(has, SimOVN)
+		has = append(has, OVN, SimOVN, Conntrack)
 	case l.Spec.Fabric.Driver == "flannel-hostgw":
 		has = append(has, FlannelHostGW)
 	}

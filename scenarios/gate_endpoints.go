@@ -217,18 +217,24 @@ func (s *scene) pause(node string) (resume func()) {
 			}
 		}
 	}
-	gomega.Expect(pids).NotTo(gomega.BeEmpty(), "processes of %s", node)
+	return s.freeze(node, pids)
+}
+
+// freeze stops processes until resume, or the end of the scenario.
+func (s *scene) freeze(what string, pids []int) (resume func()) {
+	ginkgo.GinkgoHelper()
+	gomega.Expect(pids).NotTo(gomega.BeEmpty(), "processes of %s", what)
 	resume = sync.OnceFunc(func() {
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGCONT) // one that has ended cannot go on
 		}
 	})
-	s.cleanup("let "+node+" go on", func(context.Context) error {
+	s.cleanup("let "+what+" go on", func(context.Context) error {
 		resume()
 		return nil
 	})
 	for _, pid := range pids {
-		check(syscall.Kill(pid, syscall.SIGSTOP), "pause "+node)
+		check(syscall.Kill(pid, syscall.SIGSTOP), "pause "+what)
 	}
 	return resume
 }

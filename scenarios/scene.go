@@ -85,12 +85,15 @@ func (s *scene) cleanup(what string, f func(context.Context) error) {
 }
 
 // ready waits until the lab lacks nothing.
-func (s *scene) ready(ctx context.Context) error {
+func (s *scene) ready(ctx context.Context) error { return nothing(ctx, s.lab.Missing) }
+
+// nothing waits until ask names nothing that lacks.
+func nothing(ctx context.Context, ask func(context.Context) ([]string, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var lacks []string
 	for {
-		now, err := s.lab.Missing(ctx)
+		now, err := ask(ctx)
 		if err == nil && len(now) == 0 {
 			return nil
 		}

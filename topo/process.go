@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,6 +36,19 @@ func (r *Runtime) token(name string) string { return filepath.Join(r.dir, name) 
 
 // Pids lists the processes that carry the mark of a process of the lab; empty when it has ended.
 func (r *Runtime) Pids(process string) []int { return findProcesses(r.token(process)) }
+
+// Processes are the lab's processes by their names, from one look at all processes of the machine.
+func (r *Runtime) Processes() map[string][]int {
+	out := map[string][]int{}
+	for _, pid := range everyProcess() {
+		for _, mark := range marks(pid) {
+			if name, ok := strings.CutPrefix(mark, r.dir+"/"); ok {
+				out[name] = append(out[name], pid)
+			}
+		}
+	}
+	return out
+}
 
 // Kill ends a process of the lab at once, as a crash would. One that has ended is killed.
 func (r *Runtime) Kill(ctx context.Context, process string) error {
@@ -138,33 +152,57 @@ func tail(path string) string {
 // findProcesses lists the processes whose mark is token, or begins with it where it ends in a
 // slash. A process that ends meanwhile is not listed.
 func findProcesses(token string) []int {
-	names, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		return nil
-	}
 	var pids []int
-	for _, name := range names {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-		if err == nil && marked(pid, token) {
+	for _, pid := range everyProcess() {
+		if marked(pid, token) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
 }
 
-// marked says whether a process carries the mark. A zombie has no environment any more.
-func marked(pid int, token string) bool {
-	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+// everyProcess lists the machine's processes.
+func everyProcess() []int {
+	dir, err := os.Open("/proc")
 	if err != nil {
-		return false
+		return nil
 	}
-	want := []byte(ProcessEnv + "=" + token)
-	for v := range bytes.SplitSeq(env, []byte{0}) {
-		if bytes.Equal(v, want) || (strings.HasSuffix(token, "/") && bytes.HasPrefix(v, want)) {
-			return true
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
 		}
 	}
-	return false
+	slices.Sort(pids)
+	return pids
+}
+
+// marked says whether a process carries the mark.
+func marked(pid int, token string) bool {
+	return slices.ContainsFunc(marks(pid), func(mark string) bool {
+		return mark == token || strings.HasSuffix(token, "/") && strings.HasPrefix(mark, token)
+	})
+}
+
+// marks are a process's marks, one at most unless somebody played tricks. A zombie has no
+// environment any more.
+func marks(pid int) []string {
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil || !bytes.Contains(env, []byte(ProcessEnv+"=")) {
+		return nil
+	}
+	var out []string
+	for v := range bytes.SplitSeq(env, []byte{0}) {
+		if mark, ok := bytes.CutPrefix(v, []byte(ProcessEnv+"=")); ok {
+			out = append(out, string(mark))
+		}
+	}
+	return out
 }
 
 // stopProcesses ends the marked processes: SIGTERM, the grace period (0 = the default), SIGKILL.

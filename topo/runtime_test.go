@@ -205,6 +205,11 @@ func TestConvergeHeals(t *testing.T) {
 	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	for deadline := time.Now().Add(5 * time.Second); len(r.Pids("d1")) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the process does not end after SIGKILL")
+		}
+	}
 	if err := r.Converge(t.Context(), plan, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -96,15 +96,25 @@ func (w *world) compare(records []record, p Plan) (undo []Step, have map[string]
 		wanted[s.String()] = true
 	}
 	gone := vanishedNetns(records)
+	alive := w.r.Processes()
 	have = map[string]bool{}
+	links := map[string]bool{} // that are made anew
 	for _, rec := range records {
-		if !wanted[rec.line] || !rec.made || w.vanished(rec.step, gone) {
+		if !wanted[rec.line] || !rec.made || w.vanished(rec.step, gone, alive) || rec.step.on(links) {
 			undo = append(undo, rec.step)
+			if m := rec.step.Macvlan; m != nil {
+				links[m.Netns+"/"+m.Name] = true
+			}
 			continue
 		}
 		have[rec.line] = true
 	}
 	return undo, have
+}
+
+// on says whether a step gives one of these interfaces (NETNS/LINK) an address, which goes with it.
+func (s Step) on(links map[string]bool) bool {
+	return s.Addr != nil && links[s.Addr.Netns+"/"+s.Addr.Link]
 }
 
 // vanishedNetns are the recorded namespaces that somebody else has removed.
@@ -120,13 +130,13 @@ func vanishedNetns(records []record) map[string]bool {
 
 // vanished says whether a step that was made does not stand any more, as far as that is cheap to
 // see: a namespace is gone with all that was in it, or a process has ended.
-func (w *world) vanished(s Step, gone map[string]bool) bool {
+func (w *world) vanished(s Step, gone map[string]bool, alive map[string][]int) bool {
 	for _, ns := range s.namespaces() {
 		if gone[ns] {
 			return true
 		}
 	}
-	return s.Process != nil && len(findProcesses(w.r.token(s.Process.Name))) == 0
+	return s.Process != nil && len(alive[s.Process.Name]) == 0
 }
 
 // namespaces are those that a step touches.

@@ -1,0 +1,58 @@
+package scenarios
+
+import (
+	"fmt"
+
+	"github.com/spklab/spklab/ovnsim/forward"
+)
+
+// forwarding is what the lab's OVN does with several gateways.
+type forwarding struct {
+	name string
+	forward.Profile
+}
+
+// forwarding is the profile of the lab's simulation, or of the OVN release that runs in it.
+func (s *scene) forwarding() forwarding {
+	f := s.lab.Spec.Fabric
+	if f.Real() {
+		return forwarding{"OVN 23.03", must(forward.FindProfile(forward.ProfileOVN2303))}
+	}
+	p := must(forward.FindProfile(f.Profile))
+	return forwarding{"profile " + p.Name, p}
+}
+
+// choice is how the gateway of a new connection is found.
+func (f forwarding) choice(proto string) forward.Choice {
+	switch proto {
+	case "udp":
+		return f.UDP
+	case "icmp":
+		return f.ICMP
+	}
+	return f.TCP
+}
+
+// says tells in words how a gateway is chosen, and where that is not what the documents of SPK say.
+func (f forwarding) says(proto string) string {
+	switch f.choice(proto) {
+	case forward.HashPorts:
+		return f.name + " hashes addresses and ports, where the SPK documents say round robin"
+	case forward.HashAddresses:
+		return f.name + " hashes addresses alone, where the SPK documents say round robin"
+	}
+	return fmt.Sprintf("%s: round robin", f.name)
+}
+
+// least is the smallest share of connections that a gateway of several has to get, where they go to
+// many addresses: exactly its part where it is its turn, half of that where ports are hashed, one
+// where the addresses alone are.
+func (f forwarding) least(proto string, total, gateways int) int {
+	switch f.choice(proto) {
+	case forward.HashPorts:
+		return total / gateways / 2
+	case forward.HashAddresses:
+		return 1
+	}
+	return total / gateways
+}

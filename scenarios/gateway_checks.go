@@ -1,0 +1,279 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+
+	"github.com/spklab/spklab/scenarios/report"
+	"github.com/spklab/spklab/topo"
+	"github.com/spklab/spklab/traffic"
+)
+
+// transport is a protocol over a family.
+type transport struct {
+	proto string // tcp, udp, icmp
+	f     family
+}
+
+func (t transport) String() string {
+	name := map[string]string{"tcp": "TCP", "udp": "UDP", "icmp": "ICMP echo"}[t.proto]
+	return name + " over " + t.f.String()
+}
+
+// transports are these protocols over both families.
+func transports(protos ...string) []transport {
+	var out []transport
+	for _, proto := range protos {
+		out = append(out, transport{proto, v4}, transport{proto, v6})
+	}
+	return out
+}
+
+// goneAfter is how long an attempt lasts that is bound to fail.
+const goneAfter = 400 * time.Millisecond
+
+// call opens a connection from the project's pod to an address behind the gateways, has something
+// echoed, and returns the gateway that answered.
+func (p *project) call(t transport, to netip.Addr) (string, error) {
+	d := p.s.dialer(projectPod)
+	d.Timeout = 2 * time.Second
+	conn, err := open(p.s, d, t.proto, netip.AddrPort{}, netip.AddrPortFrom(to, gatewayPort))
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if got, want := conn.Greeting.Remote.Addr(), t.f.of(p.pod); got != want {
+		return "", fmt.Errorf("%s saw %s, want the pod's own address %s", conn.Greeting.Pod, got, want)
+	}
+	return conn.Greeting.Pod, nil
+}
+
+// open dials and has a marker echoed.
+func open(s *scene, d traffic.Dialer, proto string, local, to netip.AddrPort) (*traffic.Conn, error) {
+	dial := d.TCP
+	if proto == "udp" {
+		dial = d.UDP
+	}
+	conn, err := dial(s.ctx, local, to)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.Echo(s.marker()); err != nil {
+		_ = conn.Close() // the echo's error says more
+		return nil, err
+	}
+	return conn, nil
+}
+
+// reaches sends connections to every address behind the gateways and counts who answered.
+func (p *project) reaches(t transport, rounds int) map[string]int {
+	ginkgo.GinkgoHelper()
+	by := map[string]int{}
+	if t.proto == "icmp" {
+		before := p.echoes(t.f)
+		for range rounds {
+			check(p.pings(t.f), "ping what is behind the gateways")
+		}
+		for id, n := range p.echoes(t.f) {
+			if n > before[id] {
+				by[id] = n - before[id]
+			}
+		}
+		return by
+	}
+	for range rounds {
+		for _, to := range beyond(t.f) {
+			id, err := p.call(t, to)
+			check(err, fmt.Sprintf("%s to %s", t, to))
+			by[id]++
+		}
+	}
+	return by
+}
+
+// pings has an echo request answered by every address behind the gateways, each with an identifier
+// of its own.
+func (p *project) pings(f family) error {
+	var started []*exec.Cmd
+	var errs []error
+	for _, to := range beyond(f) {
+		cmd := exec.CommandContext(p.s.ctx, "ping", f.flag(), "-n", "-q", "-c", "1", "-W", "2", to.String())
+		err := topo.Start(p.s.netns(projectPod), cmd)
+		if err == nil {
+			started = append(started, cmd)
+		}
+		errs = append(errs, err)
+	}
+	for _, cmd := range started {
+		if err := cmd.Wait(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// echoes are the echo requests that each gateway has got.
+func (p *project) echoes(f family) map[string]int {
+	ginkgo.GinkgoHelper()
+	out := map[string]int{}
+	for _, g := range p.gateways {
+		check(p.s.inNetns(g.name, func() (err error) {
+			out[g.id()], err = inEchos(f)
+			return err
+		}), "count echo requests of "+g.name)
+	}
+	return out
+}
+
+// inEchos reads icmpInEchos or icmp6InEchos of the calling thread's network namespace.
+func inEchos(f family) (int, error) {
+	file, prefix, name := "/proc/thread-self/net/snmp", "Icmp:", "InEchos"
+	if f == v6 {
+		file, prefix, name = "/proc/thread-self/net/snmp6", "Icmp6InEchos", ""
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, fmt.Errorf("read counters: %w", err)
+	}
+	var head []string
+	for line := range strings.Lines(string(data)) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) < 2 || words[0] != prefix:
+		case name == "":
+			return strconv.Atoi(words[1])
+		case head == nil:
+			head = words
+		default:
+			if i := slices.Index(head, name); i >= 0 && i < len(words) {
+				return strconv.Atoi(words[i])
+			}
+		}
+	}
+	return 0, fmt.Errorf("%s has no counter %s%s", file, prefix, name)
+}
+
+// expectUnreachable tries a few addresses behind the gateways: nothing answers.
+func (p *project) expectUnreachable(t transport) {
+	ginkgo.GinkgoHelper()
+	d := p.s.dialer(projectPod)
+	d.Timeout = goneAfter
+	for _, to := range beyond(t.f)[:2] {
+		conn, err := open(p.s, d, t.proto, netip.AddrPort{}, netip.AddrPortFrom(to, gatewayPort))
+		if err == nil {
+			_ = conn.Close() // it should not have opened
+		}
+		gomega.Expect(err).To(gomega.HaveOccurred(), "%s to %s without a gateway", t, to)
+	}
+}
+
+// connectivity: what is behind a gateway is reached, and after an update by the new one alone.
+func (s *scene) connectivity(from origin, t transport) {
+	p := s.begin()
+	if t.proto != "icmp" {
+		p.expectUnreachable(t)
+	}
+	for _, g := range p.gateways[:2] {
+		p.declare(from, g)
+		by := p.reaches(t, 1)
+		gomega.Expect(by).To(gomega.Equal(map[string]int{g.id(): behind}), "who answers while %s is the gateway", g.name)
+	}
+}
+
+// balanced: with two gateways each gets its part, as the lab's OVN gives parts.
+func (s *scene) balanced(from origin, t transport) {
+	p := s.begin()
+	p.declare(from, p.gateways[0], p.gateways[1])
+	rounds := 1
+	if t.proto == "tcp" {
+		rounds = 4
+	}
+	by := p.reaches(t, rounds)
+	s.judgeShares(p.gateways[:2], by, rounds*behind, t.proto)
+}
+
+// judgeShares holds connections by gateway against what the lab's OVN promises.
+func (s *scene) judgeShares(gateways []gateway, by map[string]int, total int, proto string) {
+	ginkgo.GinkgoHelper()
+	var shares []string
+	sum := 0
+	for _, g := range gateways {
+		shares = append(shares, fmt.Sprint(by[g.id()]))
+		sum += by[g.id()]
+	}
+	fw := s.forwarding()
+	s.figure(report.Figure{Name: "largest share of a gateway", Value: float64(largest(by)), Note: strings.Join(shares, "/") + ", " + fw.says(proto)})
+	gomega.Expect(sum).To(gomega.Equal(total), "connections by the declared gateways: %v", by)
+	least := fw.least(proto, total, len(gateways))
+	for _, g := range gateways {
+		gomega.Expect(by[g.id()]).To(gomega.BeNumerically(">=", least), "connections by %s of %v; %s", g.name, by, fw.says(proto))
+	}
+}
+
+func largest(by map[string]int) int {
+	most := 0
+	for _, n := range by {
+		most = max(most, n)
+	}
+	return most
+}
+
+// ingressFrom: each gateway opens connections to the pod, all are answered through itself. Every
+// gateway has every address that the connections come from, so an answer that goes to another
+// gateway is refused there.
+func (s *scene) ingressFrom(from origin, t transport) {
+	p := s.begin()
+	p.declare(from, p.gateways[0], p.gateways[1])
+	for _, g := range p.gateways[:2] {
+		p.warm(g, t.f)
+	}
+	n := 0
+	for range 8 {
+		for _, g := range p.gateways[:2] {
+			conn := p.enter(g, t)
+			local := conn.Local()
+			gomega.Expect(conn.Greeting.Remote).To(gomega.Equal(local), "the peer that the pod saw")
+			check(conn.Echo(s.marker()), "second echo")
+			n++
+		}
+	}
+	s.figure(report.Figure{Name: "answered through the gateway they came by", Value: float64(n), Note: fmt.Sprintf("of %d", n)})
+}
+
+// warm has the ways between a gateway and the pod known: while neighbours are asked for, datagrams
+// may be lost.
+func (p *project) warm(g gateway, f family) {
+	ginkgo.GinkgoHelper()
+	d := p.s.dialer(g.name)
+	d.Timeout = goneAfter
+	p.s.eventually("a datagram from "+g.name+" to the pod and back", func() error {
+		conn, err := open(p.s, d, "udp", netip.AddrPortFrom(beyond(f)[g.number], 0), netip.AddrPortFrom(f.of(p.pod), gatewayPort))
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
+
+// enter opens a connection from an address behind a gateway to the project's pod; it ends with the
+// scenario.
+func (p *project) enter(g gateway, t transport) *traffic.Conn {
+	ginkgo.GinkgoHelper()
+	d := p.s.dialer(g.name)
+	d.Timeout = 2 * time.Second
+	local := netip.AddrPortFrom(beyond(t.f)[g.number], 0)
+	conn, err := open(p.s, d, t.proto, local, netip.AddrPortFrom(t.f.of(p.pod), gatewayPort))
+	check(err, fmt.Sprintf("%s from %s to the pod", t, g.name))
+	ginkgo.DeferCleanup(func() { _ = conn.Close() }) // a scenario may have closed it itself
+	return conn
+}
