@@ -220,13 +220,21 @@ func (b *bed) gateways(numbers ...int) {
 }
 
 // routeRows are the operations that make these gateways the pod's only ones.
-func routeRows(numbers []int) []string {
+func routeRows(numbers []int) []string { return routeRowsBy(numbers, "", nil) }
+
+// routeRowsBy are the same, with an operation before each route, and more columns in it: %s there is the
+// route's name.
+func routeRowsBy(numbers []int, columns string, before func(name, hop string) string) []string {
 	ops := []string{`{"op":"update","table":"Logical_Router","where":[["name","==","GR_w1"]],"row":{"static_routes":["set",[]]}}`}
 	var refs []string
 	for _, n := range numbers {
 		for pod, hop := range map[string]string{podV4: gatewayV4(n), podV6: gatewayV6(n)} {
 			name := fmt.Sprintf("r%d", len(refs))
-			ops = append(ops, fmt.Sprintf(`{"op":"insert","table":"Logical_Router_Static_Route","uuid-name":%q,"row":{"ip_prefix":%q,"nexthop":%q,"policy":"src-ip","options":["map",[["ecmp_symmetric_reply","true"]]]}}`, name, pod, hop))
+			more := ""
+			if before != nil {
+				ops, more = append(ops, before(name, hop)), fmt.Sprintf(columns, name)
+			}
+			ops = append(ops, fmt.Sprintf(`{"op":"insert","table":"Logical_Router_Static_Route","uuid-name":%q,"row":{"ip_prefix":%q,"nexthop":%q,"policy":"src-ip","options":["map",[["ecmp_symmetric_reply","true"]]]%s}}`, name, pod, hop, more))
 			refs = append(refs, fmt.Sprintf(`["named-uuid",%q]`, name))
 		}
 	}

@@ -143,6 +143,9 @@ func (d *desired) addRoutes(node string, s northbound.Topology) []error {
 		if !slices.Contains(s.Routers[i].StaticRoutes, r.UUID) || r.Policy == nil || *r.Policy != nbdb.LogicalRouterStaticRoutePolicySrcIP {
 			continue
 		}
+		if !installed(&r, s.BFDs) {
+			continue
+		}
 		src, hop, err := parseRoute(&r)
 		if err != nil {
 			errs = append(errs, err)

@@ -109,3 +109,38 @@ func TestTooManyGateways(t *testing.T) {
 		t.Errorf("%d hops and problems %v, want %d and one", n, errs, maxHops)
 	}
 }
+
+// TestInstalled says with which status of its BFD row a route is there, as northd has it.
+func TestInstalled(t *testing.T) {
+	status := func(s string) *string { return &s }
+	const hop = "10.144.100.16"
+	tests := []struct {
+		name string
+		bfd  []nbdb.BFD // the route asks for b1
+		want bool
+	}{
+		{"no status yet", []nbdb.BFD{{UUID: "b1", DstIP: hop}}, false},
+		{"down", []nbdb.BFD{{UUID: "b1", DstIP: hop, Status: status("down")}}, false},
+		{"admin_down", []nbdb.BFD{{UUID: "b1", DstIP: hop, Status: status("admin_down")}}, false},
+		{"init", []nbdb.BFD{{UUID: "b1", DstIP: hop, Status: status("init")}}, true},
+		{"up", []nbdb.BFD{{UUID: "b1", DstIP: hop, Status: status("up")}}, true},
+		{"another gateway's", []nbdb.BFD{{UUID: "b1", DstIP: "10.144.100.17", Status: status("down")}}, true},
+		{"another row's", []nbdb.BFD{{UUID: "b2", DstIP: hop, Status: status("down")}}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := policyRoute("r1", "10.131.1.100", hop, nil)
+			id := "b1"
+			r.BFD = &id
+			s := twoNodes(r)
+			s.BFDs = tt.bfd
+			d, errs := desire("w1", s)
+			if len(errs) > 0 {
+				t.Fatal(errs)
+			}
+			if got := len(d.Groups) == 1; got != tt.want {
+				t.Errorf("installed: %v, want %v", got, tt.want)
+			}
+		})
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ovn-kubernetes/libovsdb/ovsdb"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spklab/spklab/ctl"
@@ -47,6 +48,7 @@ type Config struct {
 const (
 	EventGateways = "gateways-programmed"
 	EventFlushed  = "flows-flushed"
+	EventBFD      = "bfd-status" // Object is the gateway's address, Detail the status
 	EventError    = "error"
 )
 
@@ -78,8 +80,8 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	a := &agent{cfg: cfg, profile: profile, dp: dp, log: cfg.Log, neigh: newNeighbours(uplink.Index)}
-	return errors.Join(a.run(ctx, bridge, uplink), dp.close())
+	a := &agent{cfg: cfg, profile: profile, dp: dp, log: cfg.Log, neigh: newNeighbours(uplink.Index), bfd: newDetection()}
+	return errors.Join(a.run(ctx, bridge, uplink), a.bfd.close(), dp.close())
 }
 
 // check returns the switched-off features as the programs know them.
@@ -112,11 +114,13 @@ type agent struct {
 	log     *ctl.Log
 	dp      *datapath
 	neigh   *neighbours
+	bfd     *detection
 	ready   atomic.Bool
 
 	mu        sync.Mutex
 	groups    map[netip.Addr]group // as programmed
-	errs      []string             // of the last synchronisation
+	sessions  []SessionState
+	errs      []string // of the last synchronisation
 	connected bool
 	failure   string // why not
 }
@@ -131,7 +135,7 @@ func (a *agent) run(ctx context.Context, bridge, uplink *net.Interface) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		northbound.Follower{Endpoint: a.cfg.NB, Sync: a.sync, Up: a.up, Down: a.fail}.Follow(ctx)
+		northbound.Follower{Endpoint: a.cfg.NB, Sync: a.sync, Poke: a.bfd.changed, Up: a.up, Down: a.fail}.Follow(ctx)
 		return nil
 	})
 	g.Go(func() error { return a.collect(ctx) })
@@ -186,7 +190,12 @@ func (a *agent) sync(ctx context.Context, nb *northbound.Client) error {
 	if findRouter(s, a.cfg.Node) < 0 && len(a.dp.have.Subnets) > 0 {
 		return nil
 	}
+	stuck, err := a.detect(ctx, nb, &s)
+	if err != nil {
+		return err
+	}
 	want, problems := desire(a.cfg.Node, s)
+	problems = append(problems, stuck...)
 	for _, g := range want.Groups {
 		for _, hop := range g.Hops {
 			if err := a.neigh.probe(hop); err != nil {
@@ -201,15 +210,35 @@ func (a *agent) sync(ctx context.Context, nb *northbound.Client) error {
 	if err := a.dp.apply(want); err != nil {
 		return err
 	}
-	a.note(want.Groups, problems)
+	a.note(want.Groups, sessionStates(a.cfg.Node, s.BFDs), problems)
 	a.ready.Store(true)
 	return a.settle(old, want.Groups)
 }
 
-func (a *agent) note(groups map[netip.Addr]group, problems []error) {
+// detect keeps the BFD sessions and writes what has become of them. Sessions that cannot be had are
+// problems, and stay down.
+func (a *agent) detect(ctx context.Context, nb *northbound.Client, s *northbound.Topology) (problems []error, err error) {
+	stale, err := a.bfd.follow(a.cfg.Node, s)
+	if err != nil {
+		problems = append(problems, err)
+	}
+	var ops []ovsdb.Operation
+	for i := range stale {
+		op, err := nb.API().Where(&stale[i]).Update(&stale[i], &stale[i].Status)
+		if err != nil {
+			return nil, fmt.Errorf("update BFD status of %s: %w", stale[i].DstIP, err)
+		}
+		ops = append(ops, op...)
+		a.log.Add(EventBFD, stale[i].DstIP, *stale[i].Status)
+	}
+	_, err = nb.Write(ctx, ops)
+	return problems, err
+}
+
+func (a *agent) note(groups map[netip.Addr]group, sessions []SessionState, problems []error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.groups, a.errs = groups, nil
+	a.groups, a.sessions, a.errs = groups, sessions, nil
 	for _, err := range problems {
 		a.errs = append(a.errs, err.Error())
 	}

@@ -19,6 +19,7 @@ type State struct {
 	Properties  Profile           `json:"properties"` // of the profile
 	Disabled    []Feature         `json:"disabled,omitempty"`
 	Pods        []PodState        `json:"pods"` // those with external gateways
+	BFD         []SessionState    `json:"bfd,omitempty"`
 	Connections int               `json:"connections"`
 	Counters    map[string]uint64 `json:"counters"`
 	Connected   bool              `json:"connected"`        // to the northbound database
@@ -47,12 +48,12 @@ func (a *agent) server() *ctl.Server {
 
 func (a *agent) state() (State, error) {
 	a.mu.Lock()
-	groups, errs, connected := a.groups, slices.Clone(a.errs), a.connected
+	groups, sessions, errs, connected := a.groups, a.sessions, slices.Clone(a.errs), a.connected
 	if a.failure != "" {
 		errs = append(errs, a.failure)
 	}
 	a.mu.Unlock()
-	st := State{Node: a.cfg.Node, Profile: a.profile.Name, Properties: a.profile, Disabled: a.cfg.Disable, Pods: []PodState{}, Connected: connected, Errors: errs}
+	st := State{Node: a.cfg.Node, Profile: a.profile.Name, Properties: a.profile, Disabled: a.cfg.Disable, Pods: []PodState{}, BFD: sessions, Connected: connected, Errors: errs}
 	for _, pod := range slices.SortedFunc(maps.Keys(groups), netip.Addr.Compare) {
 		p := PodState{Pod: pod, Symmetric: groups[pod].Symmetric}
 		for _, hop := range groups[pod].Hops {
