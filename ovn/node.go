@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -80,7 +79,7 @@ func RunNode(ctx context.Context, cfg NodeConfig) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.keep(ctx) })
 	if cfg.Ctl != "" {
-		s := ctl.Server{Log: cfg.Log, Ready: n.ready.Load, State: func() (any, error) { return n.document(), nil }, Extra: map[string]http.HandlerFunc{}}
+		s := ctl.Server{Log: cfg.Log, Ready: n.ready.Load, State: func() (any, error) { return n.document(), nil }, Extra: n.handlers()}
 		g.Go(func() error { return s.Serve(ctx, cfg.Ctl) })
 	}
 	return g.Wait()
