@@ -24,12 +24,10 @@ func (c Changes) Empty() bool { return len(c.Added)+len(c.Updated)+len(c.Removed
 // that is removed takes its connections with it; what becomes of those of a member that is
 // removed its virtual server's DownAction says. Once Apply has returned, no other packet goes to
 // what was removed. Apply of the same state changes nothing.
-// A faulty state is refused as a whole; after any other error the next Apply completes the work.
+// An object that is faulty or finds no room is refused by itself, which Refusals tells from the error;
+// a virtual server or SNAT pool that found no room for what is new of it may stay as it was. After any other
+// error the next Apply completes the work.
 func (d *Dataplane) Apply(s State) (Changes, error) {
-	s = s.Canonical()
-	if err := s.check(); err != nil {
-		return Changes{}, err
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -42,12 +40,13 @@ func (d *Dataplane) Apply(s State) (Changes, error) {
 	if k.pool, err = d.readPool(k.servers); err != nil {
 		return Changes{}, err
 	}
-	if err := s.checkOwnPorts(k.config.PortMin, k.config.PortMax); err != nil {
-		return Changes{}, err
-	}
 	a := &applier{d: d, k: k, dead: map[uint32]bpf.Owner{}}
+	s, a.refused = s.Canonical().accept(k.config.PortMin, k.config.PortMax)
 	err = a.run(s)
 	d.rememberLocked(k)
+	for _, r := range a.refused {
+		err = errors.Join(err, r)
+	}
 	return a.changes, err
 }
 
@@ -56,11 +55,13 @@ type applier struct {
 	d       *Dataplane
 	k       *kernel
 	changes Changes
+	refused []*Refusal
 	snat    map[string]uint32 // ids of the wanted SNAT pools by name
 	// dead owners are no longer referred to by any virtual server or egress, as they are to be
 	// marked; what becomes of them depends on the flows that they have.
 	dead      map[uint32]bpf.Owner
-	lastOwner uint32 // none below is free
+	lastOwner uint32   // none below is free
+	made      []uint32 // the members that are new
 	// serverIDs are those that were in use at the beginning or are since; nil: not looked yet.
 	serverIDs  map[uint32]bool
 	lastServer uint32 // none below is free
@@ -74,23 +75,13 @@ func (a *applier) run(s State) error {
 	if err := a.putServices(s); err != nil {
 		return err
 	}
-	if err := a.putSNATPools(s.SNATPools); err != nil {
+	a.putSNATPools(s.SNATPools)
+	if err := a.putServers(s); err != nil {
 		return err
-	}
-	for _, vs := range s.VirtualServers {
-		err := a.putServer(vs)
-		if errors.Is(err, errOwnersFull) {
-			if err = a.makeRoom(s); err == nil {
-				err = a.putServer(vs)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("program virtual server %s (%s): %w", vs.key(), vs.Name, err)
-		}
 	}
 	for _, e := range s.Egresses {
 		if err := a.putEgress(e); err != nil {
-			return fmt.Errorf("program egress %s: %w", e.Name, err)
+			a.refused = append(a.refused, e.refusal(err))
 		}
 	}
 	if err := a.removeEgresses(s.Egresses); err != nil {
@@ -109,6 +100,29 @@ func (a *applier) run(s State) error {
 		return err
 	}
 	return a.putFlags(locals)
+}
+
+// putServers programs the virtual servers, each that can be.
+func (a *applier) putServers(s State) error {
+	roomMade := false
+	for _, vs := range s.VirtualServers {
+		if vs.SNAT == SNATPool && a.snat[vs.SNATPool] == 0 {
+			a.refused = append(a.refused, vs.refusal(fmt.Errorf("SNAT pool %q: %w", vs.SNATPool, errSNATPoolsFull)))
+			continue
+		}
+		err := a.putServer(vs)
+		if errors.Is(err, errOwnersFull) && !roomMade {
+			roomMade = true
+			if err := a.makeRoom(s); err != nil {
+				return err
+			}
+			err = a.putServer(vs)
+		}
+		if err != nil {
+			a.refused = append(a.refused, vs.refusal(err))
+		}
+	}
+	return nil
 }
 
 // localsOf are the addresses that packets are never forwarded to.

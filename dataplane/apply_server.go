@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,13 +24,14 @@ func (a *applier) putServer(vs VirtualServer) error {
 	if err != nil {
 		return err
 	}
+	had := len(a.made)
 	members, membersChanged, err := a.putMembers(id, vs)
 	if err != nil {
-		return err
+		return errors.Join(err, a.unmake(had))
 	}
 	entry, err := a.poolEntry(old, id, vs, members)
 	if err != nil {
-		return err
+		return errors.Join(err, a.unmake(had))
 	}
 	entryChanged := !exists || entry != old
 	if entryChanged {
@@ -90,6 +92,9 @@ func (a *applier) putMembers(id uint32, vs VirtualServer) (pool []uint32, change
 		owner, ok := have[m.Addr]
 		if !ok {
 			owner, err = a.newOwner(o)
+			if err == nil {
+				a.made = append(a.made, owner)
+			}
 			changed = true
 		} else if a.k.owners[owner] != o {
 			err = a.putOwner(owner, o)
@@ -101,6 +106,17 @@ func (a *applier) putMembers(id uint32, vs VirtualServer) (pool []uint32, change
 		owners[m.Addr] = owner
 	}
 	return poolOf(vs, owners), changed, nil
+}
+
+// unmake frees the members that were made after the first had, which no pool holds yet, so that they
+// take no room from other virtual servers.
+func (a *applier) unmake(had int) error {
+	var errs []error
+	for _, owner := range a.made[had:] {
+		errs = append(errs, a.free(owner))
+	}
+	a.made, a.lastOwner = a.made[:had], 0
+	return errors.Join(errs...)
 }
 
 // poolOf lists the owners that may get new connections: the members that are ready, or all when

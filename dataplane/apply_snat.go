@@ -72,12 +72,14 @@ func (d *Dataplane) readSNATAddrs(p bpf.SNATAddrPool) ([]netip.Addr, error) {
 // putSNATPools makes every wanted pool exist. A pool that has changed is written anew under
 // another id, which its users are told next: a packet sees all of the old one or all of the new
 // one. What is no longer wanted is left for removeSNATPools.
-func (a *applier) putSNATPools(want []SNATAddresses) error {
+func (a *applier) putSNATPools(want []SNATAddresses) {
 	a.snat = map[string]uint32{}
 	for _, p := range want {
-		known := false
+		known, former := false, uint32(0)
 		for id, have := range a.k.snatPools {
-			known = known || have.name() == p.Name
+			if have.name() == p.Name {
+				known, former = true, id
+			}
 			if have.addresses().equal(p) {
 				a.snat[p.Name] = id
 			}
@@ -87,7 +89,9 @@ func (a *applier) putSNATPools(want []SNATAddresses) error {
 		}
 		id, err := a.newSNATPool(p)
 		if err != nil {
-			return fmt.Errorf("program SNAT pool %s: %w", p.Name, err)
+			a.refused = append(a.refused, p.refusal(err))
+			a.snat[p.Name] = former
+			continue
 		}
 		a.snat[p.Name] = id
 		if known {
@@ -96,7 +100,6 @@ func (a *applier) putSNATPools(want []SNATAddresses) error {
 			a.changes.Added = append(a.changes.Added, "SNAT pool "+p.Name)
 		}
 	}
-	return nil
 }
 
 // newSNATPool writes a pool under a free id.
@@ -186,33 +189,8 @@ func (a *applier) samePool(id, other uint32) bool {
 	return id == other || a.k.snatPools[id].name() == a.k.snatPools[other].name()
 }
 
-// checkSNATPools says which pools cannot be written, and who names one that does not exist.
-func (s State) checkSNATPools() error {
-	var errs []error
-	names := map[string]bool{}
-	for _, p := range s.SNATPools {
-		if names[p.Name] {
-			errs = append(errs, fmt.Errorf("SNAT pool %s stands twice", p.Name))
-		}
-		names[p.Name] = true
-		if err := p.check(); err != nil {
-			errs = append(errs, fmt.Errorf("SNAT pool %q: %w", p.Name, err))
-		}
-	}
-	for _, vs := range s.VirtualServers {
-		if vs.SNAT == SNATPool && !names[vs.SNATPool] {
-			errs = append(errs, fmt.Errorf("virtual server %s (%s): no SNAT pool %q", vs.key(), vs.Name, vs.SNATPool))
-		}
-	}
-	for _, e := range s.Egresses {
-		if e.SNAT == SNATPool && !names[e.SNATPool] {
-			errs = append(errs, fmt.Errorf("egress %s: no SNAT pool %q", e.Name, e.SNATPool))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (p SNATAddresses) check() error {
+// Check says what keeps the pool from being programmed, whatever else is.
+func (p SNATAddresses) Check() error {
 	if p.Name == "" {
 		return errors.New("no name")
 	}
@@ -233,20 +211,16 @@ func (p SNATAddresses) check() error {
 	return nil
 }
 
-// checkOwnPorts refuses SNAT pools that would take the ports of the TMM's own connections: those
-// of an address that is a self-IP too must be within what the kernel leaves.
-func (s State) checkOwnPorts(low, high uint16) error {
-	var errs []error
-	for _, p := range s.SNATPools {
-		if p.PortMin == 0 || p.PortMin >= low && p.PortMax <= high {
-			continue
-		}
-		for _, ip := range s.SelfIPs {
-			if slices.Contains(p.Addrs, ip.Addr) {
-				errs = append(errs, fmt.Errorf("SNAT pool %s: ports %d-%d of self-IP %s: only %d-%d are free",
-					p.Name, p.PortMin, p.PortMax, ip.Addr, low, high))
-			}
+// checkOwnPorts refuses a pool that would take the ports of the TMM's own connections: those of an
+// address that is a self-IP too must be within what the kernel leaves.
+func (p SNATAddresses) checkOwnPorts(ips []SelfIP, low, high uint16) error {
+	if p.PortMin == 0 || p.PortMin >= low && p.PortMax <= high {
+		return nil
+	}
+	for _, ip := range ips {
+		if slices.Contains(p.Addrs, ip.Addr) {
+			return fmt.Errorf("ports %d-%d of self-IP %s: only %d-%d are free", p.PortMin, p.PortMax, ip.Addr, low, high)
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }

@@ -131,78 +131,128 @@ func TestApplyCompletes(t *testing.T) {
 	}
 }
 
+// TestApplyRefuses: what is faulty is left out and named, and everything else is programmed.
 func TestApplyRefuses(t *testing.T) {
 	r := newRig(t, labState())
 	tests := []struct {
 		name, want string
 		break_     func(*State)
+		closed     bool // an egress that stays as one that lets nothing out
 	}{
-		{"same destination twice", "tcp 192.0.2.10:80: spk-apps/web and spk-apps/other both have it", func(s *State) {
+		{"same destination twice", "virtual server tcp 192.0.2.10:80 (spk-apps/web): spk-apps/other and spk-apps/web both have it", func(s *State) {
 			s.VirtualServers = append(s.VirtualServers, labServer("other", TCP, "192.0.2.10:80", SNATNone))
-		}},
-		{"protocol", "protocol icmp is not balanced", func(s *State) { s.VirtualServers[0].Protocol = ICMP }},
-		{"method", "snat automap, method 3, down action none: not known", func(s *State) { s.VirtualServers[0].Method = Maglev + 1 }},
-		{"host bits", "33 host bits: an address has 32", func(s *State) { s.VirtualServers[0].HostBits = 33 }},
-		{"subnet with ARP", "a subnet does not answer ARP", func(s *State) { s.VirtualServers[0].HostBits, s.VirtualServers[0].ARP = 8, true }},
-		{"subnet twice", "tcp 192.0.2.0:80/24: spk-apps/web and spk-apps/web-nosnat both have it", func(s *State) {
+		}, false},
+		{"protocol", "protocol icmp is not balanced", func(s *State) { s.VirtualServers[0].Protocol = ICMP }, false},
+		{"method", "snat automap, method 3, down action none: not known", func(s *State) { s.VirtualServers[0].Method = Maglev + 1 }, false},
+		{"host bits", "33 host bits: an address has 32", func(s *State) { s.VirtualServers[0].HostBits = 33 }, false},
+		{"subnet with ARP", "a subnet does not answer ARP", func(s *State) { s.VirtualServers[0].HostBits, s.VirtualServers[0].ARP = 8, true }, false},
+		{"subnet twice", "(spk-apps/web-nosnat): spk-apps/web and spk-apps/web-nosnat both have it", func(s *State) {
 			s.VirtualServers[0].HostBits, s.VirtualServers[2].HostBits = 8, 8
-		}},
-		{"negative affinity", "affinity -1s is negative", func(s *State) { s.VirtualServers[0].Affinity = -time.Second }},
+		}, false},
+		{"negative affinity", "affinity -1s is negative", func(s *State) { s.VirtualServers[0].Affinity = -time.Second }, false},
 		{"unknown pool of a virtual server", `virtual server tcp 192.0.2.10:80 (spk-apps/web): no SNAT pool "p"`, func(s *State) {
 			s.VirtualServers[0].SNAT, s.VirtualServers[0].SNATPool = SNATPool, "p"
-		}},
-		{"unknown pool of an egress", `egress spk-apps/egress: no SNAT pool "p"`, func(s *State) { s.Egresses[0].SNAT, s.Egresses[0].SNATPool = SNATPool, "p" }},
-		{"pool twice", "SNAT pool p stands twice", func(s *State) { s.SNATPools = []SNATAddresses{{Name: "p"}, {Name: "p"}} }},
-		{"pool without a name", `SNAT pool "": no name`, func(s *State) { s.SNATPools = []SNATAddresses{{}} }},
+		}, false},
+		{"unknown pool of an egress", `egress spk-apps/egress: no SNAT pool "p"`, func(s *State) { s.Egresses[0].SNAT, s.Egresses[0].SNATPool = SNATPool, "p" }, true},
+		{"pool twice", `SNAT pool "p": stands twice`, func(s *State) { s.SNATPools = []SNATAddresses{{Name: "p"}, {Name: "p"}} }, false},
+		{"pool without a name", `SNAT pool "": no name`, func(s *State) { s.SNATPools = []SNATAddresses{{}} }, false},
 		{"pool address twice", "address 192.0.2.1 stands twice", func(s *State) {
 			s.SNATPools = []SNATAddresses{{Name: "p", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::ffff:192.0.2.1")}}}
-		}},
+		}, false},
 		{"pool address of nobody", "224.0.0.1 is not an address of a sender", func(s *State) {
 			s.SNATPools = []SNATAddresses{{Name: "p", Addrs: []netip.Addr{netip.MustParseAddr("224.0.0.1")}}}
-		}},
-		{"pool ports", "ports 3000-2000: not a range", func(s *State) { s.SNATPools = []SNATAddresses{{Name: "p", PortMin: 3000, PortMax: 2000}} }},
-		{"pool with the TMM's own ports", "SNAT pool p: ports 1024-65535 of self-IP 198.51.100.16: only", func(s *State) {
+		}, false},
+		{"pool ports", "ports 3000-2000: not a range", func(s *State) { s.SNATPools = []SNATAddresses{{Name: "p", PortMin: 3000, PortMax: 2000}} }, false},
+		{"pool with the TMM's own ports", `SNAT pool "p": ports 1024-65535 of self-IP 198.51.100.16: only`, func(s *State) {
 			s.SNATPools = []SNATAddresses{{Name: "p", Addrs: []netip.Addr{s.SelfIPs[2].Addr}, PortMin: 1024, PortMax: 65535}}
-		}},
-		{"services twice", "services of 1.1 stand twice", func(s *State) { s.Services = []Services{{Interface: "1.1"}, {Interface: "1.1"}} }},
-		{"services nowhere", `services of interface "": longer than a number, or none`, func(s *State) { s.Services = []Services{{}} }},
-		{"egress interface", `interface "1.1,1.2": not a number`, func(s *State) { s.Egresses[0].Interfaces = []string{"1.1,1.2"} }},
+		}, false},
+		{"services twice", "services of 1.1 stand twice", func(s *State) { s.Services = []Services{{Interface: "1.1"}, {Interface: "1.1"}} }, false},
+		{"services nowhere", `services of interface "": longer than a number, or none`, func(s *State) { s.Services = []Services{{}} }, false},
+		{"egress interface", `interface "1.1,1.2": not a number`, func(s *State) { s.Egresses[0].Interfaces = []string{"1.1,1.2"} }, true},
 		{"egress interfaces", "longer than 63 bytes", func(s *State) {
 			for i := range 20 {
 				s.Egresses[0].Interfaces = append(s.Egresses[0].Interfaces, "1.1."+itoa(i))
 			}
-		}},
-		{"NAT64 prefix", "NAT64 prefix 64:ff9b::/64: want an IPv6 /96", func(s *State) { s.Egresses[0].NAT64 = netip.MustParsePrefix("64:ff9b::/64") }},
-		{"NAT46 prefix", "NAT46 prefix 64:ff9b::/96: want an IPv4 network", func(s *State) { s.Egresses[0].NAT46 = netip.MustParsePrefix("64:ff9b::/96") }},
-		{"no destination", "no valid destination", func(s *State) { s.VirtualServers[0].Destination = netip.AddrPort{} }},
-		{"family", "member [fd01::1]:80 is not of the destination's address family", func(s *State) { s.VirtualServers[0].Members[0].Addr = ap("[fd01::1]:80") }},
+		}, true},
+		{"NAT64 prefix", "NAT64 prefix 64:ff9b::/64: want an IPv6 /96", func(s *State) { s.Egresses[0].NAT64 = netip.MustParsePrefix("64:ff9b::/64") }, true},
+		{"NAT46 prefix", "NAT46 prefix 64:ff9b::/96: want an IPv4 network", func(s *State) { s.Egresses[0].NAT46 = netip.MustParsePrefix("64:ff9b::/96") }, true},
+		{"no destination", "no valid destination", func(s *State) { s.VirtualServers[0].Destination = netip.AddrPort{} }, false},
+		{"family", "member [fd01::1]:80 is not of the destination's address family", func(s *State) { s.VirtualServers[0].Members[0].Addr = ap("[fd01::1]:80") }, false},
 		{"member twice", "member 10.131.1.100:8080 stands twice", func(s *State) {
 			s.VirtualServers[0].Members = append(s.VirtualServers[0].Members, s.VirtualServers[0].Members[0])
-		}},
-		{"long name", "name of 400 bytes: at most 319 fit", func(s *State) { s.VirtualServers[0].Name = strings.Repeat("x", 400) }},
-		{"negative timeout", "idle timeout -1s is negative", func(s *State) { s.VirtualServers[0].IdleTimeout = -time.Second }},
-		{"egress twice", "egress spk-apps/plain stands twice", func(s *State) { s.Egresses[0].Name = s.Egresses[1].Name }},
-		{"source twice", "egress source 10.131.0.128/25: spk-apps/egress and spk-apps/plain both have it", func(s *State) { s.Egresses[0].Sources[0] = s.Egresses[1].Sources[0] }},
-		{"no source", "egress spk-apps/egress: no valid source", func(s *State) { s.Egresses[0].Sources[0] = netip.Prefix{} }},
-		{"self-IP twice", "self-IP 10.144.100.16: 1.1 and 1.2 both have it", func(s *State) { s.SelfIPs[2].Addr = s.SelfIPs[0].Addr }},
-		{"no self-IP", "self-IP of 1.1: no valid address", func(s *State) { s.SelfIPs[0].Addr = netip.Addr{} }},
-		{"interface number", "longer than a number", func(s *State) { s.SelfIPs[0].Interface = "interface-1.1" }},
+		}, false},
+		{"long name", "name of 400 bytes: at most 319 fit", func(s *State) { s.VirtualServers[0].Name = strings.Repeat("x", 400) }, false},
+		{"negative timeout", "idle timeout -1s is negative", func(s *State) { s.VirtualServers[0].IdleTimeout = -time.Second }, false},
+		{"egress twice", "egress spk-apps/plain: stands twice", func(s *State) { s.Egresses[0].Name = s.Egresses[1].Name }, false},
+		{"source twice", "egress spk-apps/plain: source 10.131.0.128/25: spk-apps/egress and spk-apps/plain both have it", func(s *State) { s.Egresses[0].Sources[0] = s.Egresses[1].Sources[0] }, false},
+		{"no source", "egress spk-apps/egress: no valid source", func(s *State) { s.Egresses[0].Sources[0] = netip.Prefix{} }, false},
+		{"self-IP twice", "self-IP 10.144.100.16: 1.1 and 1.2 both have it", func(s *State) { s.SelfIPs[2].Addr = s.SelfIPs[0].Addr }, false},
+		{"no self-IP", "self-IP of 1.1: no valid address", func(s *State) { s.SelfIPs[0].Addr = netip.Addr{} }, false},
+		{"interface number", "longer than a number", func(s *State) { s.SelfIPs[0].Interface = "interface-1.1" }, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := labState()
 			tt.break_(&s)
+			s.VirtualServers = append(s.VirtualServers, labServer("sound", UDP, "192.0.2.99:53", SNATNone, "10.131.1.100:53"))
 			_, err := r.d.Apply(s)
-			if err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("error %v, want %q", err, tt.want)
+			refused, other := Refusals(err)
+			if len(refused) != 1 || other != nil || !strings.Contains(err.Error(), tt.want) || refused[0].Full {
+				t.Errorf("%d refused, %v, error %v, want %q", len(refused), other, err, tt.want)
 			}
 			got, err := r.d.Read()
 			must(t, err)
-			if diff := cmp.Diff(labState().Canonical(), got, equateNetip); diff != "" {
-				t.Errorf("the kernel was touched (-want +got):\n%s", diff)
+			want := objects(s.Canonical())
+			if !tt.closed {
+				want--
+			}
+			if objects(got) != want {
+				t.Errorf("%d objects are programmed, want %d", objects(got), want)
+			}
+			if !slices.ContainsFunc(got.VirtualServers, func(v VirtualServer) bool { return v.Name == "spk-apps/sound" }) {
+				t.Error("what is sound is not programmed")
+			}
+			for _, e := range got.Egresses { // a refused one lets nothing out
+				if refused[0].Kind == KindEgress && refused[0].Name == e.Name && tt.closed && (e.SNAT != SNATPool || e.SNATPool != "" || len(e.Sources) == 0) {
+					t.Errorf("refused, and programmed: %+v", e)
+				}
 			}
 		})
 	}
+}
+
+// objects counts those of a state.
+func objects(s State) int {
+	return len(s.VirtualServers) + len(s.Egresses) + len(s.SNATPools) + len(s.SelfIPs) + len(s.Services)
+}
+
+// TestApplyFull: a virtual server that finds no room does not keep others from being programmed, nor
+// from being removed, and is programmed once there is room.
+func TestApplyFull(t *testing.T) {
+	before := labState()
+	before.VirtualServers = append(before.VirtualServers, labServer("going", TCP, "192.0.2.98:80", SNATNone, "10.131.1.100:80"))
+	r := newRig(t, before)
+	huge := labServer("huge", TCP, "192.0.2.9:80", SNATNone)
+	for i := range r.d.objs.SpkOwners.MaxEntries() {
+		huge.Members = append(huge.Members, Member{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 131, byte(i >> 8), byte(i)}), 80)})
+	}
+	s := labState()
+	s.VirtualServers = append(s.VirtualServers, huge, labServer("coming", TCP, "192.0.2.99:80", SNATNone, "10.131.1.100:80"))
+	_, err := r.d.Apply(s)
+	refused, other := Refusals(err)
+	if len(refused) != 1 || other != nil || !refused[0].Full || refused[0].Name != "spk-apps/huge" || refused[0].Kind != KindVirtualServer {
+		t.Fatalf("refused %+v, %v", refused, other)
+	}
+	want := labState()
+	want.VirtualServers = append(want.VirtualServers, s.VirtualServers[len(s.VirtualServers)-1])
+	got, err := r.d.Read()
+	must(t, err)
+	if diff := cmp.Diff(want.Canonical(), got, equateNetip); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	s.VirtualServers[len(s.VirtualServers)-2].Members = huge.Members[:100]
+	_, err = r.d.Apply(s)
+	must(t, err)
 }
 
 // TestRoundRobin: the split is exact, draining members get nothing, all draining serve all.

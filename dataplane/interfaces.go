@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -220,22 +219,6 @@ func (a *applier) putServices(s State) error {
 		}
 	}
 	return nil
-}
-
-// checkServices says which services cannot be written.
-func checkServices(services []Services) error {
-	var errs []error
-	seen := map[string]bool{}
-	for _, s := range services {
-		if seen[s.Interface] {
-			errs = append(errs, fmt.Errorf("services of %s stand twice", s.Interface))
-		}
-		seen[s.Interface] = true
-		if !isNumber(s.Interface) {
-			errs = append(errs, fmt.Errorf("services of interface %q: longer than a number, or none", s.Interface))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // isNumber reports whether a map has room for an interface's number.

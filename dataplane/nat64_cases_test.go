@@ -66,6 +66,10 @@ func nat64Cases() []packetCase {
 		{name: "segments with options too big for the way to IPv4", only: "6", state: families, cut: true, script: `
 			pod> tcp pod:50001 > narrow64:443 S; tc: client< tcp outside4:$p > narrow4:443 S ipid $i
 			pod> tcp pod:50001 > narrow64:443 A tcpopt len 3000 gso 1345; tc: pod< too-big inside > pod tos 0xc0 ttl 64 mtu 1420 cut 1232 about tcp pod:50001 > narrow64:443 A tcpopt len 3000`},
+		{name: "datagrams in one", only: "6", state: families, front: "tc", script: `
+			pod> udp pod:50001 > narrow64:53 len 3000 gso 1372; tc: client< udp outside4:$p > narrow4:53 len 3000 df`},
+		{name: "datagrams in one too big for the way to IPv4", only: "6", state: families, cut: true, script: `
+			pod> udp pod:50001 > narrow64:53 len 3000 gso 1373; tc: pod< too-big inside > pod tos 0xc0 ttl 64 mtu 1420 cut 1232 about udp pod:50001 > narrow64:53 len 3000`},
 		six("sctp to IPv4", `
 			pod> sctp pod:50001 > nat64:80 INIT len 16; tc: client< sctp outside4:$p > client4:80 INIT len 16 ipid $i
 			client> sctp client4:80 > outside4:$p INIT-ACK len 20; tc: pod< sctp nat64:80 > pod:50001 INIT-ACK len 20`),

@@ -241,7 +241,7 @@ func (s State) Canonical() State {
 		out.SelfIPs = append(out.SelfIPs, SelfIP{Interface: ip.Interface, Addr: ip.Addr.Unmap()})
 	}
 	slices.SortFunc(out.VirtualServers, func(a, b VirtualServer) int {
-		return compareServer(a.key(), b.key())
+		return cmp.Or(compareServer(a.key(), b.key()), cmp.Compare(a.Name, b.Name))
 	})
 	slices.SortFunc(out.SNATPools, func(a, b SNATAddresses) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(out.Services, func(a, b Services) int { return cmp.Compare(a.Interface, b.Interface) })

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -328,6 +329,33 @@ func TestComputeConditions(t *testing.T) {
 				t.Errorf("announced (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestComputeRefuses: a virtual server that the maps could not hold is no part of the state, so that it
+// is withdrawn like one that was deleted; the others are.
+func TestComputeRefuses(t *testing.T) {
+	res := resources(t, strings.ReplaceAll(pools, "name: web-pool", "name: odd"))
+	i := slices.IndexFunc(res.IngressTCPs, func(in api.F5SPKIngressTCP) bool { return in.Name == "odd" })
+	res.IngressTCPs[i].Name = strings.Repeat("x", 320) // longer than Kubernetes has names
+	d := Compute(res, twoInterfaces())
+	var refused []string
+	for _, c := range d.Conditions {
+		if c.Reason == ReasonRefused {
+			refused = append(refused, c.Object)
+		}
+	}
+	ref := "F5SPKIngressTCP apps/" + strings.Repeat("x", 320)
+	if diff := cmp.Diff([]string{ref, ref}, refused); diff != "" { // a destination of each family
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+	for _, vs := range d.State.VirtualServers {
+		if vs.Name != "apps/web" {
+			t.Errorf("%s is part of the state", vs.Name)
+		}
+	}
+	if len(d.State.VirtualServers) != 2 || len(d.Announce) != 2 {
+		t.Errorf("%d virtual servers, announced %v", len(d.State.VirtualServers), d.Announce)
 	}
 }
 

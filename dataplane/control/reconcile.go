@@ -369,6 +369,13 @@ func (r *reconciler) announce(ctx context.Context, d Desired) error {
 func (r *reconciler) finish(err error) time.Time {
 	var trouble []Condition
 	var next time.Time
+	refused, err := dataplane.Refusals(err)
+	for _, f := range refused {
+		trouble = append(trouble, Condition{Severity: api.SeverityError, Reason: ReasonRefused, Object: refOf(f), Message: f.Error()})
+		if f.Full {
+			next = r.now().Add(retryAfter)
+		}
+	}
 	if err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			trouble = append(trouble, Condition{Severity: api.SeverityError, Reason: ReasonKernel, Object: api.KindPod, Message: line})
@@ -384,6 +391,20 @@ func (r *reconciler) finish(err error) time.Time {
 	defer r.mu.Unlock()
 	r.trouble = trouble
 	return next
+}
+
+// refOf names the resource that a part of the state was made of, as far as that is known.
+func refOf(f *dataplane.Refusal) string {
+	switch f.Kind {
+	case dataplane.KindVirtualServer:
+		kinds := map[dataplane.Protocol]string{dataplane.TCP: api.KindIngressTCP, dataplane.UDP: api.KindIngressUDP, dataplane.SCTP: api.KindIngressNGAP}
+		return kinds[f.Protocol] + " " + f.Name
+	case dataplane.KindEgress:
+		return api.KindEgress + " " + f.Name
+	case dataplane.KindSNATPool:
+		return api.KindSnatpool + " " + f.Name
+	}
+	return api.KindVLAN + " " + f.Name
 }
 
 // shutdown withdraws everything, lets it drain, and takes it out of the maps.

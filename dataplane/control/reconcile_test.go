@@ -25,7 +25,8 @@ type world struct {
 	now     time.Time
 	lossy   bool // the maps do not take virtual servers nor pools
 	failing error
-	deaf    error // what a claim meets
+	refused *dataplane.Refusal // with lossy: why
+	deaf    error              // what a claim meets
 	joined  []Claim
 }
 
@@ -52,6 +53,9 @@ func (w *world) Apply(s dataplane.State) (dataplane.Changes, error) {
 	if w.lossy {
 		s.VirtualServers, s.SNATPools = nil, nil
 	}
+	if w.refused != nil {
+		s.VirtualServers = slices.DeleteFunc(slices.Clone(s.VirtualServers), func(v dataplane.VirtualServer) bool { return v.Name == w.refused.Name })
+	}
 	var names []string
 	for _, vs := range s.VirtualServers {
 		mark := ""
@@ -66,6 +70,9 @@ func (w *world) Apply(s dataplane.State) (dataplane.Changes, error) {
 	}
 	w.call("program [%s]", strings.Join(names, " "))
 	w.state = s.Canonical()
+	if w.refused != nil {
+		return dataplane.Changes{}, errors.Join(errors.Join(w.failing, w.refused))
+	}
 	return dataplane.Changes{}, nil
 }
 
@@ -355,6 +362,33 @@ func TestNotProgrammedIsNotAnnounced(t *testing.T) {
 	equal(t, "network; network; program [192.0.2.10:80+]; announce [192.0.2.10/32]", w.take())
 	if r.troubled() {
 		t.Error("still in trouble")
+	}
+}
+
+// TestRefusedIsLeftOut: what the maps refuse is not announced and has a condition, and the rest is
+// served; it is tried again where there may be room.
+func TestRefusedIsLeftOut(t *testing.T) {
+	w, r, log := newWorld(t)
+	d := want("192.0.2.10:80+", "192.0.2.11:80+")
+	d.State.VirtualServers[0].Name = "apps/odd"
+	for _, full := range []bool{false, true} {
+		w.refused = &dataplane.Refusal{Kind: dataplane.KindVirtualServer, Name: "apps/odd", Protocol: dataplane.TCP, Full: full, Err: errors.New("virtual server tcp 192.0.2.10:80 (apps/odd): no good")}
+		next := r.reconcile(t.Context(), d)
+		if next.IsZero() == full || r.troubled() {
+			t.Errorf("full %t: tried again at %v, in trouble %t", full, next, r.troubled())
+		}
+		wantConditions := []Condition{{Severity: "error", Reason: ReasonRefused, Object: "F5SPKIngressTCP apps/odd", Message: w.refused.Error()}}
+		if diff := cmp.Diff(wantConditions, r.conditions()); diff != "" {
+			t.Errorf("conditions (-want +got):\n%s", diff)
+		}
+	}
+	equal(t, "network; program [192.0.2.11:80+]; open speaker 65001; announce [192.0.2.11/32]; network; program [192.0.2.11:80+]", w.take())
+	w.refused = nil
+	r.reconcile(t.Context(), d)
+	equal(t, "network; program [192.0.2.10:80+ 192.0.2.11:80+]; announce [192.0.2.10/32 192.0.2.11/32]", w.take())
+	equal(t, "programmed 192.0.2.11/32; announced 192.0.2.11/32; programmed 192.0.2.10/32; announced 192.0.2.10/32", kinds(log))
+	if c := r.conditions(); len(c) != 0 {
+		t.Errorf("conditions stay: %+v", c)
 	}
 }
 

@@ -33,10 +33,12 @@ func (r *reconciler) conditions() []Condition {
 	return slices.Concat(r.desired.Conditions, r.trouble)
 }
 
+// troubled reports whether something could not be set. What was refused by itself is no such thing: the
+// TMM serves the rest.
 func (r *reconciler) troubled() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.trouble) > 0
+	return slices.ContainsFunc(r.trouble, func(c Condition) bool { return c.Reason != ReasonRefused })
 }
 
 // status is the document behind the control socket.

@@ -60,6 +60,10 @@ func (p *planner) server(in api.Ingress, svc *corev1.Service, port corev1.Servic
 		return
 	}
 	vs.ARP = p.answers(dst)
+	if err := vs.Check(); err != nil {
+		p.fail(ReasonRefused, in.Ref(), fmt.Sprintf("destination %s: %v: it is left out", keyOf(&vs), err))
+		return
+	}
 	if vs.ARP {
 		p.claims(dst.Addr())
 	}

@@ -144,7 +144,8 @@ const (
 	ReasonConflict          = "Conflict"
 	ReasonFiltered          = "Filtered" // a route map hides a virtual server
 	ReasonInput             = "Input"
-	ReasonKernel            = "Kernel" // a link, address, route or map could not be set; it is tried again
+	ReasonRefused           = "Refused" // what the dataplane cannot hold, or has no room for; the rest is programmed
+	ReasonKernel            = "Kernel"  // a link, address, route or map could not be set; it is tried again
 )
 
 // Kinds of events of spkproxy, beside the speaker's session-up and session-down. The Object of
