@@ -112,6 +112,49 @@ func TestExhausted(t *testing.T) {
 	}
 }
 
+// TestHeld: an address stands for the same host for as long as anybody may keep its answer, and
+// the proxy's own TTL (120 s) longer. Of the subnet's two addresses a third name waits for one.
+func TestHeld(t *testing.T) {
+	type step struct {
+		at         int // seconds
+		name, want string
+	}
+	const busy = "SERVFAIL "
+	for _, tt := range []struct {
+		name  string
+		steps []step
+	}{
+		{"for both times", []step{
+			{0, "a.", "NOERROR a. 30 IN A 10.2.2.1"}, {0, "b.", "NOERROR b. 120 IN A 10.2.2.2"},
+			{125, "c.", busy}, {149, "c.", busy}, {151, "c.", "NOERROR c. 30 IN A 10.2.2.1"},
+		}},
+		{"anew with each answer", []step{
+			{0, "a.", "NOERROR a. 30 IN A 10.2.2.1"}, {0, "b.", "NOERROR b. 120 IN A 10.2.2.2"},
+			{100, "a.", "NOERROR a. 30 IN A 10.2.2.1"}, {151, "c.", busy}, {241, "c.", "NOERROR c. 30 IN A 10.2.2.2"},
+		}},
+		{"not shorter by an answer that may be kept for less", []step{
+			{0, "long.a.", "NOERROR long.a. 120 IN A 10.2.2.1"}, {0, "b.", "NOERROR b. 120 IN A 10.2.2.2"},
+			{1, "a.", "NOERROR a. 30 IN A 10.2.2.1"}, {200, "c.", busy},
+		}},
+		{"and whom it stood for before has another one", []step{
+			{0, "a.", "NOERROR a. 30 IN A 10.2.2.1"}, {0, "b.", "NOERROR b. 120 IN A 10.2.2.2"},
+			{151, "c.", "NOERROR c. 30 IN A 10.2.2.1"}, {152, "a.", busy}, {241, "a.", "NOERROR a. 30 IN A 10.2.2.2"},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, _ := testProxy(t, "10.2.2.0/30", zone{
+				"a. 30 IN AAAA 2001:db8::a", "long.a. 300 IN AAAA 2001:db8::a", "b. 300 IN AAAA 2001:db8::b", "c. 30 IN AAAA 2001:db8::c",
+			})
+			for _, s := range tt.steps {
+				p.now = func() time.Time { return time.Unix(1000+int64(s.at), 0) }
+				if got := p.lookup(s.name, dns.TypeA); got != s.want {
+					t.Errorf("%s after %d s: %s, want %s", s.name, s.at, got, s.want)
+				}
+			}
+		})
+	}
+}
+
 // TestNotProgrammed: an address that the packet path does not know is not told to anybody.
 func TestNotProgrammed(t *testing.T) {
 	p, _ := testProxy(t, "10.2.2.0/24", zone{"a.example. 30 IN AAAA 2001:db8::a"})
