@@ -51,12 +51,22 @@ func showFrontends(w io.Writer, in *lab.Inspection) {
 			if f.FeaturesKnown {
 				features = dash(strings.Join(f.XDPFeatures, " "))
 			}
-			rows = append(rows, []string{short(t.Pod), dash(f.Number), f.Name, f.Kind, fmt.Sprint(f.MTU), string(f.Wanted), string(f.Frontend), sends(f), features, f.Why})
+			rows = append(rows, []string{short(t.Pod), dash(f.Number), f.Name, f.Kind, fmt.Sprint(f.MTU), string(f.Wanted), placed(w, f), sends(f), features, f.Why})
 		}
 	}
 	printTable(w, "FRONT ENDS", []string{"tmm", "number", "interface", "kind", "mtu", "wanted", "front end", "sends", "xdp features", "why"}, rows)
 	fmt.Fprintln(w)
 	showSilent(w, in)
+}
+
+// placed is where an interface's programs sit, and whether somebody has taken one away.
+func placed(w io.Writer, f dataplane.FrontendStatus) string {
+	for _, p := range f.Programs {
+		if p.ID == 0 {
+			return stateWord(w, false, fmt.Sprintf("%s (%s at %s is gone)", f.Frontend, p.Role, p.At))
+		}
+	}
+	return string(f.Frontend)
 }
 
 // sends says how what leaves by an interface is sent.
