@@ -80,6 +80,7 @@ type Dataplane struct {
 	removed    map[uint32]bool   // owners that are kept for their flows only
 	idle       map[uint32]uint32 // idle timeouts of owners in ticks, defaults left out
 	names      map[uint32]string // of virtual servers and egresses, by owner
+	counted    map[*ebpf.Map]int // flows in the tables after the newest ageing
 }
 
 // ErrClosed is returned by every method after Close or Remove.

@@ -35,7 +35,9 @@ type pass struct {
 	swaps   uint64
 	// flows that are left, of removed members; and of egresses those that change family.
 	flows map[uint32]int
-	tell  func(c Conn, owner uint32) // of an established connection that is forgotten, its addresses; may be nil
+	// left are the flows, not their directions, that a table has after the pass.
+	left map[*ebpf.Map]int
+	tell func(c Conn, owner uint32) // of an established connection that is forgotten, its addresses; may be nil
 }
 
 // beginPass notes what the pass has to know. From then on inUse keeps the maps open.
@@ -46,7 +48,7 @@ func (d *Dataplane) beginPass(now uint32) (*pass, error) {
 		return nil, ErrClosed
 	}
 	d.inUse.RLock()
-	p := &pass{now: now, limits: timeouts{d.idle}, removed: maps.Clone(d.removed), swaps: d.swaps, flows: map[uint32]int{}}
+	p := &pass{now: now, limits: timeouts{d.idle}, removed: maps.Clone(d.removed), swaps: d.swaps, flows: map[uint32]int{}, left: map[*ebpf.Map]int{}}
 	if names := d.names; d.flowEvents {
 		p.tell = func(c Conn, owner uint32) { d.tellEnded(c, names[owner]) }
 	}
@@ -61,6 +63,7 @@ func (d *Dataplane) endPass(p *pass) error {
 	if d.closed {
 		return ErrClosed
 	}
+	d.counted = p.left
 	if p.swaps != d.swaps {
 		return nil
 	}
@@ -91,10 +94,11 @@ func collectTable[K, V comparable](t table[K, V], p *pass) (int, error) {
 	if p.tell != nil {
 		doomed.gone = func(k K, owner uint32) { p.tell(t.conn(&k, new(V)), owner) }
 	}
-	shortest := p.limits.shortest()
+	left, shortest := 0, p.limits.shortest()
 	err = scanUntil(t.m, func(k K, v *V) error {
 		ct := t.ct(v)
 		if ct.Flags&bpf.CtFamily != 0 {
+			left += flowsOf(ct)
 			return nil // collectFamilies has them
 		}
 		if quiet := age(p.now, ct.Seen); quiet >= shortest && quiet >= p.limits.least(ct.Owner, protocolOf(k), ct.State) {
@@ -103,12 +107,14 @@ func collectTable[K, V comparable](t table[K, V], p *pass) (int, error) {
 				return err
 			}
 		}
+		left += flowsOf(ct)
 		if p.removed[ct.Owner] {
 			p.flows[ct.Owner]++
 		}
 		return nil
 	})
 	n, flushErr := doomed.flush()
+	p.left[t.m] = left
 	return half + n, errors.Join(err, flushErr)
 }
 
@@ -122,17 +128,24 @@ func collectHalf[K, V comparable](t table[K, V], p *pass) (int, error) {
 			if p.removed[ct.Owner] {
 				p.flows[ct.Owner]++
 			}
+			p.left[t.half] += flowsOf(ct)
 			return
 		}
 		old = append(old, k)
-		if ct.Flags&bpf.CtForward != 0 {
-			n++
-		}
+		n += flowsOf(ct)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("read half-open connections: %w", err)
 	}
 	return n, deleteKeys(t.half, old)
+}
+
+// flowsOf counts flows by their entries: a flow is its forward one.
+func flowsOf(ct *bpf.Ct) int {
+	if ct.Flags&bpf.CtForward != 0 {
+		return 1
+	}
+	return 0
 }
 
 // expire looks at both directions of a connection, as they are now, and dooms them when its time

@@ -276,6 +276,46 @@ func TestCollectCounts(t *testing.T) {
 	}
 }
 
+// TestCounted: what a pass has counted is what the tables hold after it.
+func TestCounted(t *testing.T) {
+	r := newRig(t, labState())
+	for i, flags := range []string{"S", "S", "S"} {
+		r.from(t, bpf.External, fromClient(TCP, fmt.Sprintf("203.0.113.%d:40001", 10+i), "192.0.2.10:80", flags).build(t))
+	}
+	r.from(t, bpf.External, fromClient(TCP, "[2001:db8:113::10]:40001", "[2001:db8:2::10]:80", "S").build(t))
+	fill4(t, r, 1000)
+	now, err := nowTicks()
+	must(t, err)
+	for _, step := range []struct {
+		name       string
+		later      time.Duration
+		half, full int
+	}{
+		{"all are young", 0, 3, 1000},
+		{"half-open ones are gone", 2 * openingTimeout, 0, 1000},
+		{"all are gone", 2 * DefaultIdleTCP, 0, 0},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			_, err := r.d.collect(now + ticksOf(step.later))
+			must(t, err)
+			v4, v6, err := r.d.Counted()
+			must(t, err)
+			table4, table6, err := r.d.Tables()
+			must(t, err)
+			if v4 != table4 || v6 != table6 || v4.HalfOpen != step.half || v4.Connections != step.full {
+				t.Errorf("counted %+v, %+v; the tables hold %+v, %+v", v4, v6, table4, table6)
+			}
+		})
+	}
+	sizes, err := r.d.MapSizes()
+	must(t, err)
+	for _, m := range sizes {
+		if m.Entries != 0 || m.MaxEntries == 0 {
+			t.Errorf("a map that is not read: %+v", m)
+		}
+	}
+}
+
 // fill4 writes up to n established flows of owner 1 to the IPv4 table, as many as fit.
 func fill4(t testing.TB, r *rig, n int) {
 	t.Helper()

@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
-
-	"github.com/spklab/spklab/dataplane/bpf"
 )
 
 // MapStats is one eBPF map as the kernel accounts for it.
@@ -26,7 +24,12 @@ type MapStats struct {
 
 // Maps returns every map, by name. It reads the hash maps to count their entries: a second's
 // work where there are a million.
-func (d *Dataplane) Maps() ([]MapStats, error) {
+func (d *Dataplane) Maps() ([]MapStats, error) { return d.eachMap(true) }
+
+// MapSizes is Maps without the entries in use, which are 0: it reads no map.
+func (d *Dataplane) MapSizes() ([]MapStats, error) { return d.eachMap(false) }
+
+func (d *Dataplane) eachMap(count bool) ([]MapStats, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -39,7 +42,7 @@ func (d *Dataplane) Maps() ([]MapStats, error) {
 		if !ok || m == nil {
 			continue
 		}
-		s, err := mapStats(m)
+		s, err := mapStats(m, count)
 		if err != nil {
 			return nil, err
 		}
@@ -50,19 +53,21 @@ func (d *Dataplane) Maps() ([]MapStats, error) {
 	return out, nil
 }
 
-func mapStats(m *ebpf.Map) (MapStats, error) {
-	s := MapStats{
-		Type: typeName(m.Type()), KeySize: int(m.KeySize()), ValueSize: int(m.ValueSize()),
-		Entries: int(m.MaxEntries()), MaxEntries: int(m.MaxEntries()),
-	}
+func mapStats(m *ebpf.Map, count bool) (MapStats, error) {
+	s := MapStats{Type: typeName(m.Type()), KeySize: int(m.KeySize()), ValueSize: int(m.ValueSize()), MaxEntries: int(m.MaxEntries())}
 	info, err := m.Info()
 	if err != nil {
 		return s, fmt.Errorf("read what the kernel says about %s: %w", m, err)
 	}
 	s.Memory, _ = info.Memlock()
+	if !count {
+		return s, nil
+	}
 	switch m.Type() {
 	case ebpf.Hash, ebpf.LRUHash, ebpf.LPMTrie:
 		s.Entries, err = countEntries(m)
+	default:
+		s.Entries = s.MaxEntries
 	}
 	return s, err
 }
@@ -131,13 +136,32 @@ func (d *Dataplane) Tables() (v4, v6 TableStats, err error) {
 	return v4, v6, err
 }
 
+// Counted is Tables as the newest ageing has counted it, which is at most a few seconds ago while
+// Run runs. It reads no table.
+func (d *Dataplane) Counted() (v4, v6 TableStats, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return v4, v6, ErrClosed
+	}
+	return counted(d.table4(), d.counted), counted(d.table6(), d.counted), nil
+}
+
+func counted[K, V comparable](t table[K, V], left map[*ebpf.Map]int) TableStats {
+	s := capacity(t)
+	s.Connections, s.HalfOpen = left[t.m], left[t.half]
+	return s
+}
+
+func capacity[K, V comparable](t table[K, V]) TableStats {
+	return TableStats{MaxConnections: int(t.m.MaxEntries()) / 2, MaxHalfOpen: int(t.half.MaxEntries()) / 2}
+}
+
 func tableStats[K, V comparable](t table[K, V]) (TableStats, error) {
-	s := TableStats{MaxConnections: int(t.m.MaxEntries()) / 2, MaxHalfOpen: int(t.half.MaxEntries()) / 2}
+	s := capacity(t)
 	for m, n := range map[*ebpf.Map]*int{t.m: &s.Connections, t.half: &s.HalfOpen} {
 		err := scan(m, func(_ K, v *V) {
-			if t.ct(v).Flags&bpf.CtForward != 0 {
-				*n++
-			}
+			*n += flowsOf(t.ct(v))
 		})
 		if err != nil {
 			return s, fmt.Errorf("read connections: %w", err)

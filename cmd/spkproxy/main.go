@@ -90,8 +90,8 @@ func parse(args []string, stderr io.Writer) (control.Config, error) {
 		if err != nil {
 			return c, fmt.Errorf("--metrics %w", err)
 		}
-		c.Beside = func(ctx context.Context, status func() (control.Status, error)) error {
-			return metrics.Serve(ctx, addr, status)
+		c.Beside = func(ctx context.Context, tmm control.Observed) error {
+			return metrics.Serve(ctx, addr, tmm)
 		}
 	}
 	c.Log = ctl.NewLog(c.Name)

@@ -64,9 +64,14 @@ func (p *proxy) status() (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	var tables ConntrackStatus
+	if tables.IPv4, tables.IPv6, err = p.plane.Counted(); err != nil {
+		return Status{}, err
+	}
 	st := Status{
 		Pod: Self{Namespace: p.cfg.Namespace, Name: p.cfg.Name}.String(), Index: snap.desired.Index,
 		Serving: ready && !snap.desired.Blocked, Interfaces: []InterfaceStatus{},
+		PodIPs: append([]netip.Addr{}, snap.desired.Network.Own...), Conntrack: tables,
 		VLANs:          append([]VLANStatus{}, snap.desired.VLANs...),
 		VirtualServers: snap.servers(stats), Egresses: snap.egressStatus(egresses),
 		Conditions: append([]Condition{}, p.conditions()...), Counters: counters, Frontends: append([]dataplane.FrontendStatus{}, frontends...),

@@ -30,9 +30,17 @@ type Config struct {
 	// Drain is how long a withdrawn virtual server stays programmed, 0 = not at all.
 	Drain time.Duration
 	Log   *ctl.Log
-	// Beside, where there is one, runs with the proxy until its ctx ends; status is the state
-	// document of the moment.
-	Beside func(ctx context.Context, status func() (Status, error)) error
+	// Beside, where there is one, runs with the proxy until its ctx ends.
+	Beside func(context.Context, Observed) error
+}
+
+// Observed is what can be seen of a running TMM at any moment. The functions are safe for
+// concurrent use.
+type Observed struct {
+	// Status is the state document.
+	Status func() (Status, error)
+	// MapSizes are the eBPF maps, without how many entries are in use.
+	MapSizes func() ([]dataplane.MapStats, error)
 }
 
 // awaitInterfaces is how often to look again for interfaces that are not there.
@@ -68,7 +76,7 @@ func Run(ctx context.Context, c Config) error {
 		return s.Serve(serving, c.Socket)
 	})
 	if c.Beside != nil {
-		g.Go(func() error { return c.Beside(serving, p.status) })
+		g.Go(func() error { return c.Beside(serving, Observed{p.status, plane.MapSizes}) })
 	}
 	g.Go(func() error {
 		defer stop()

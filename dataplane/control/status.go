@@ -16,6 +16,7 @@ type Status struct {
 	// Serving says that this TMM may attract traffic: it has its interfaces, its self-IPs and
 	// an internal VLAN. When it is false a condition says why.
 	Serving        bool                  `json:"serving"`
+	PodIPs         []netip.Addr          `json:"pod_ips"` // of the cluster network
 	Interfaces     []InterfaceStatus     `json:"interfaces"`
 	VLANs          []VLANStatus          `json:"vlans"`
 	VirtualServers []VirtualServerStatus `json:"virtual_servers"`
@@ -23,8 +24,16 @@ type Status struct {
 	Conditions     []Condition           `json:"conditions"`
 	BGP            BGPStatus             `json:"bgp"`
 	Counters       map[string]uint64     `json:"counters"` // drop reasons among them
+	// Conntrack says how full it was when connections were last aged.
+	Conntrack ConntrackStatus `json:"conntrack"`
 	// Frontends say of every interface that carries packets where its programs sit, and why.
 	Frontends []dataplane.FrontendStatus `json:"frontends"`
+}
+
+// ConntrackStatus is how full conntrack is. A connection counts with its client's family.
+type ConntrackStatus struct {
+	IPv4 dataplane.TableStats `json:"ipv4"`
+	IPv6 dataplane.TableStats `json:"ipv6"`
 }
 
 // InterfaceStatus is one interface of the TMM.

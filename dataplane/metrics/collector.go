@@ -14,14 +14,15 @@ import (
 // dropPrefix begins the names of the programs' counters that count drops by reason.
 const dropPrefix = "drop_"
 
-// collector turns a state document into metrics.
+// collector turns what can be seen of a TMM into metrics.
 type collector struct {
-	status func() (control.Status, error)
+	tmm control.Observed
 
 	serving, conditions, drops, events, frontend *prometheus.Desc
 	sessions, announced                          *prometheus.Desc
 	server, member, egress                       object
 	serverAnnounced, refused                     *prometheus.Desc
+	tables                                       tables
 }
 
 // object are the metrics of something that connections belong to.
@@ -29,10 +30,11 @@ type object struct {
 	up, current, connections, packets, bytes *prometheus.Desc
 }
 
-func newCollector(status func() (control.Status, error)) *collector {
+func newCollector(tmm control.Observed) *collector {
 	server := []string{"virtual_server", "protocol", "destination"}
 	return &collector{
-		status:     status,
+		tmm:        tmm,
+		tables:     newTables(),
 		serving:    desc("serving", "1 while the TMM may attract traffic."),
 		conditions: desc("conditions", "Conditions that an operator should know of, by severity.", "severity"),
 		drops:      desc("drops_total", "Packets dropped, by reason.", "reason"),
@@ -73,6 +75,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	c.tables.describe(ch)
 	for _, o := range []object{c.server, c.member, c.egress} {
 		for _, d := range []*prometheus.Desc{o.up, o.current, o.connections, o.packets, o.bytes} {
 			ch <- d
@@ -82,12 +85,18 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	st, err := c.status()
+	st, err := c.tmm.Status()
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(c.serving, fmt.Errorf("read the proxy's state: %w", err))
 		return
 	}
+	maps, err := c.tmm.MapSizes()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(c.tables.mapEntries, fmt.Errorf("read the maps' sizes: %w", err))
+		return
+	}
 	s := sink{ch}
+	c.tables.collect(s, st.Conntrack, maps)
 	s.gauge(c.serving, truth(st.Serving))
 	severities := map[string]int{"error": 0, "warning": 0}
 	for _, cond := range st.Conditions {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,14 +53,26 @@ func example() (control.Status, error) {
 			Peers:     []bgp.Peer{{Addr: netip.MustParseAddr("198.51.100.1"), ASN: 65000, State: bgp.StateEstablished}, {Addr: netip.MustParseAddr("2001:db8:51::1"), ASN: 65000, State: "active"}},
 			Announced: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/32")},
 		},
+		PodIPs: []netip.Addr{netip.MustParseAddr("10.131.0.3")},
+		Conntrack: control.ConntrackStatus{
+			IPv4: dataplane.TableStats{Connections: 3, MaxConnections: 131072, HalfOpen: 1, MaxHalfOpen: 65536},
+			IPv6: dataplane.TableStats{MaxConnections: 131072, MaxHalfOpen: 65536},
+		},
 		Counters:  map[string]uint64{"drop_no_flow": 7, "drop_no_route": 0, "flows_started": 30},
 		Frontends: []dataplane.FrontendStatus{{Number: "1.1", Name: "net1", Choice: dataplane.Choice{Frontend: dataplane.FrontendTCX}}},
 	}, nil
 }
 
+// observed is a TMM with this state and one map.
+func observed(status func() (control.Status, error)) control.Observed {
+	return control.Observed{Status: status, MapSizes: func() ([]dataplane.MapStats, error) {
+		return []dataplane.MapStats{{Name: "spk_ct4", MaxEntries: 262144, Memory: 4096}}, nil
+	}}
+}
+
 func TestExposition(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	if err := reg.Register(newCollector(example)); err != nil {
+	if err := reg.Register(newCollector(observed(example))); err != nil {
 		t.Fatal(err)
 	}
 	families, err := reg.Gather()
@@ -89,7 +102,7 @@ func TestExposition(t *testing.T) {
 
 // TestLint holds the names and units against the conventions.
 func TestLint(t *testing.T) {
-	problems, err := testutil.CollectAndLint(newCollector(example))
+	problems, err := testutil.CollectAndLint(newCollector(observed(example)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +127,7 @@ func TestHandler(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h, err := handler(tt.status)
+			h, err := handler(observed(tt.status))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -127,6 +140,50 @@ func TestHandler(t *testing.T) {
 			if w.Code != tt.code || !strings.Contains(string(body), tt.body) {
 				t.Errorf("%d, want %d with %q:\n%s", w.Code, tt.code, tt.body, body)
 			}
+		})
+	}
+}
+
+// TestNoMaps: half an answer would be taken for a whole one.
+func TestNoMaps(t *testing.T) {
+	tmm := observed(example)
+	tmm.MapSizes = func() ([]dataplane.MapStats, error) { return nil, errors.New("the maps are gone") }
+	reg := prometheus.NewPedanticRegistry()
+	if err := reg.Register(newCollector(tmm)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reg.Gather(); err == nil || !strings.Contains(err.Error(), "the maps are gone") {
+		t.Errorf("gathered with %v", err)
+	}
+}
+
+func TestAwaitAllowed(t *testing.T) {
+	tests := []struct {
+		name, addr string
+		unknown    int // answers before the pod's addresses are known
+		fault      string
+	}{
+		{"loopback", "127.0.0.1", 1 << 30, ""},
+		{"loopback over IPv6", "::1", 1 << 30, ""},
+		{"loopback, mapped", "::ffff:127.0.0.1", 1 << 30, ""},
+		{"the pod's own", "10.131.0.3", 0, ""},
+		{"the pod's own, known later", "10.131.0.3", 2, ""},
+		{"a self-IP", "198.51.100.16", 0, "serve metrics: 198.51.100.16 is neither an address of the loopback nor one of the pod's own, [10.131.0.3]"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked := 0
+				err := awaitAllowed(t.Context(), netip.MustParseAddr(tt.addr), func() (control.Status, error) {
+					if asked++; asked <= tt.unknown {
+						return control.Status{}, nil
+					}
+					return example()
+				})
+				if got := errorText(err); got != tt.fault {
+					t.Errorf("%q, want %q", got, tt.fault)
+				}
+			})
 		})
 	}
 }

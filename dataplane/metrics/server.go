@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,9 @@ const (
 	scrapers      = 4 // at a time; more answer 503
 )
 
+// awaitPod is how often to look again for the pod's addresses.
+const awaitPod = 250 * time.Millisecond
+
 // ParseAddr reads where to serve: an address of the loopback or of the pod, and a port. Wildcards
 // are refused: they would tell everybody on every network of the TMM.
 func ParseAddr(text string) (netip.AddrPort, error) {
@@ -41,13 +45,18 @@ func ParseAddr(text string) (netip.AddrPort, error) {
 	return a, nil
 }
 
-// Serve answers scrapes on an address of the caller's network namespace until ctx ends.
-func Serve(ctx context.Context, addr netip.AddrPort, status func() (control.Status, error)) error {
+// Serve answers scrapes on an address of the caller's network namespace until ctx ends. One that is
+// not loopback has to be the pod's own on the cluster network: Serve waits until the TMM knows
+// those, and refuses any other, like a self-IP.
+func Serve(ctx context.Context, addr netip.AddrPort, tmm control.Observed) error {
+	if err := awaitAllowed(ctx, addr.Addr(), tmm.Status); err != nil {
+		return err
+	}
 	l, err := net.Listen("tcp", addr.String())
 	if err != nil {
 		return fmt.Errorf("serve metrics: %w", err)
 	}
-	h, err := handler(status)
+	h, err := handler(tmm)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -60,10 +69,33 @@ func Serve(ctx context.Context, addr netip.AddrPort, status func() (control.Stat
 	return nil
 }
 
-func handler(status func() (control.Status, error)) (http.Handler, error) {
+// awaitAllowed returns once it is known that metrics may be served on an address, or with ctx.
+func awaitAllowed(ctx context.Context, a netip.Addr, status func() (control.Status, error)) error {
+	if a.Unmap().IsLoopback() {
+		return nil
+	}
+	again := time.NewTicker(awaitPod)
+	defer again.Stop()
+	for {
+		st, err := status()
+		if err == nil && slices.Contains(st.PodIPs, a.Unmap().WithZone("")) {
+			return nil
+		}
+		if err == nil && len(st.PodIPs) > 0 {
+			return fmt.Errorf("serve metrics: %s is neither an address of the loopback nor one of the pod's own, %v", a, st.PodIPs)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again.C:
+		}
+	}
+}
+
+func handler(tmm control.Observed) (http.Handler, error) {
 	reg := prometheus.NewPedanticRegistry()
 	for _, c := range []prometheus.Collector{
-		newCollector(status),
+		newCollector(tmm),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
