@@ -109,6 +109,7 @@ func TestGateways(t *testing.T) {
 		{"two policies", []string{apps(""), policy("p", "{static: [{ip: 10.144.100.40}]}"), policy("q", "{static: [{ip: 10.144.100.41}, {ip: 10.144.100.40}]}")}, by("10.144.100.40", "10.144.100.41"), ""},
 		{"annotation and policy for one pod", []string{apps(""), policy("p", "{dynamic: ["+dynamic+"]}"), edit(tmm1, "  annotations:\n", "  labels: {gateway: 'yes'}\n  annotations:\n")}, by("10.144.100.16"), ""},
 		{"BFD where one of two sources asks for it", []string{apps(""), policy("p", "{static: [{ip: 10.144.100.16, bfdEnabled: true}]}"), tmm1.String()}, by("10.144.100.16 bfd"), ""},
+		{"BFD where the first of two sources asks for it", []string{apps(""), policy("p", "{static: [{ip: 10.144.100.16}]}"), edit(tmm1, "  annotations:\n", "  annotations:\n    k8s.ovn.org/bfd-enabled: ''\n")}, by("10.144.100.16 bfd"), ""},
 		{"all sources", []string{apps(`k8s.ovn.org/routing-external-gws: '10.144.100.30'`), policy("p", "{static: [{ip: 10.144.100.40}]}"), tmm1.String()}, by("10.144.100.16", "10.144.100.30", "10.144.100.40"), ""},
 		{"two pods with one address by two sources", []string{apps(""), policy("p", "{dynamic: ["+dynamic+"]}"), tmm1.String(), hopper("tmm-2", "", `"10.144.100.16"`)}, by("10.144.100.16"), "as gateway of pod default/tmm-1 already"},
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/spklab/spklab/ovnsim/exgw"
 	"github.com/spklab/spklab/ovnsim/ovsdb"
 )
@@ -118,16 +120,39 @@ func (b *bench) has(n int) {
 	})
 }
 
-// watch counts, at the server, how many routes each transaction deletes and inserts: a monitor of RFC
-// 7047 gets one notification a transaction.
+// seen is how many rows of each table a transaction deleted and inserted.
+type seen map[string][2]int
+
+// watch counts, at the server, how many routes each transaction deletes and inserts.
 func (b *bench) watch() <-chan [2]int {
+	b.t.Helper()
+	out := make(chan [2]int, 100_000)
+	all := b.watchTables(routeTable)
+	go func() {
+		defer close(out)
+		for s := range all {
+			out <- s[routeTable]
+		}
+	}()
+	return out
+}
+
+const routeTable = "Logical_Router_Static_Route"
+
+// watchTables tells of each transaction that changes rows of these tables: a monitor of RFC 7047 gets
+// one notification a transaction.
+func (b *bench) watchTables(tables ...string) <-chan seen {
 	b.t.Helper()
 	conn, err := net.Dial("unix", b.nb)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { _ = conn.Close() })
-	if _, err := fmt.Fprint(conn, `{"id":1,"method":"monitor","params":["OVN_Northbound",1,{"Logical_Router_Static_Route":{"columns":["nexthop"]}}]}`); err != nil {
+	var wanted []string
+	for _, table := range tables {
+		wanted = append(wanted, fmt.Sprintf("%q:{}", table))
+	}
+	if _, err := fmt.Fprintf(conn, `{"id":1,"method":"monitor","params":["OVN_Northbound",1,{%s}]}`, strings.Join(wanted, ",")); err != nil {
 		b.t.Fatal(err)
 	}
 	d := json.NewDecoder(bufio.NewReader(conn))
@@ -135,7 +160,7 @@ func (b *bench) watch() <-chan [2]int {
 	if err := d.Decode(&first); err != nil { // what stands
 		b.t.Fatal(err)
 	}
-	out := make(chan [2]int, 100_000)
+	out := make(chan seen, 100_000)
 	go func() {
 		defer close(out)
 		for {
@@ -150,15 +175,19 @@ func (b *bench) watch() <-chan [2]int {
 			if m.Method != "update" || len(m.Params) != 2 || json.Unmarshal(m.Params[1], &tables) != nil {
 				continue
 			}
-			var n [2]int
-			for _, row := range tables["Logical_Router_Static_Route"] {
-				if row.New == nil {
-					n[0]++
-				} else if row.Old == nil {
-					n[1]++
+			s := seen{}
+			for table, rows := range tables {
+				n := s[table]
+				for _, row := range rows {
+					if row.New == nil {
+						n[0]++
+					} else if row.Old == nil {
+						n[1]++
+					}
 				}
+				s[table] = n
 			}
-			out <- n
+			out <- s
 		}
 	}()
 	return out
@@ -223,6 +252,58 @@ func TestOneTransaction(t *testing.T) {
 		}
 		b.put("tmm-0.yaml", tmm{name: "tmm-0", ips: `"10.144.100.16"`}.String())
 		one("the first TMM comes", 1, s.pods+1)
+	})
+}
+
+// TestWhole: what belongs to the last route of a pod, of a gateway with BFD or of a node in local
+// gateway mode comes and goes with it in one transaction, and what others need stays.
+func TestWhole(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.opt.GatewayMode = exgw.GatewayLocal
+		b.put("node.yaml", node)
+		b.put("app-1.yaml", app("app-1", `"10.131.1.100/23"`, running))
+		b.put("app-2.yaml", app("app-2", `"10.131.1.101/23"`, running))
+		b.start()
+		b.holds()
+		all := b.watchTables(routeTable, "BFD", "NAT", "Address_Set", "Logical_Router_Policy")
+		gateway := mustReplace(t, tmm{name: "tmm-1", ips: `"10.144.100.16"`}.String(), "  annotations:\n", "  annotations:\n    k8s.ovn.org/bfd-enabled: ''\n")
+		next := func(what string, want seen) {
+			t.Helper()
+			select {
+			case got := <-all:
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s: rows deleted and inserted (-want +got):\n%s", what, diff)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%s: nothing happens", what)
+			}
+		}
+		come := seen{routeTable: {0, 2}, "BFD": {0, 1}, "NAT": {2, 0}, "Address_Set": {0, 1}, "Logical_Router_Policy": {0, 1}}
+		gone := seen{routeTable: {2, 0}, "BFD": {1, 0}, "NAT": {0, 2}, "Address_Set": {1, 0}, "Logical_Router_Policy": {1, 0}}
+		for range 2 {
+			b.put("tmm-1.yaml", gateway)
+			next("the first gateway comes", come)
+			b.put("app-3.yaml", app("app-3", `"10.131.1.102/23"`, running))
+			next("a pod comes", seen{routeTable: {0, 1}, "Address_Set": {0, 0}})
+			b.remove("app-3.yaml")
+			next("a pod goes", seen{routeTable: {1, 0}, "Address_Set": {0, 0}})
+			b.remove("tmm-1.yaml")
+			next("the last gateway goes", gone)
+		}
+		b.put("tmm-1.yaml", gateway)
+		next("the first gateway comes", come)
+		b.remove("app-1.yaml")
+		next("a pod goes", seen{routeTable: {1, 0}, "Address_Set": {0, 0}})
+		b.remove("app-2.yaml")
+		next("the last pod goes", seen{routeTable: {1, 0}, "BFD": {1, 0}, "Address_Set": {1, 0}, "Logical_Router_Policy": {1, 0}})
+		b.read(world{"node.yaml": node})
+		select {
+		case more := <-all: // the pod that read needs is translated
+			if more[routeTable] != [2]int{} || more["BFD"] != [2]int{} {
+				t.Errorf("and then %v", more)
+			}
+		default:
+		}
 	})
 }
 
