@@ -79,7 +79,10 @@ func newRunOVNExgw() *cobra.Command {
 		}
 		return exgw.Run(c.Context(), cfg)
 	})
-	c.Flags().StringVar(&cfg.NB, "nb", "", "northbound database, unix:PATH")
+	c.Flags().StringVar(&cfg.NB, "nb", "", "northbound database, unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT")
+	c.Flags().StringVar(&cfg.TLS.PrivateKey, "private-key", "", "key for ssl, PEM")
+	c.Flags().StringVar(&cfg.TLS.Certificate, "certificate", "", "certificate for ssl, PEM")
+	c.Flags().StringVar(&cfg.TLS.CA, "ca-cert", "", "certificate of who signed the server's, PEM")
 	c.Flags().StringVar(&cfg.Manifests, "manifests", "", "object store")
 	c.Flags().StringSliceVar(&cidrs, "cluster-cidr", nil, "networks of the pods")
 	c.Flags().StringVar(&cfg.GatewayMode, "gateway-mode", exgw.GatewayShared, "shared or local")

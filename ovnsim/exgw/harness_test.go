@@ -18,6 +18,7 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/ovnsim/exgw"
+	"github.com/spklab/spklab/ovnsim/northbound"
 	"github.com/spklab/spklab/ovnsim/ovsdb"
 )
 
@@ -43,6 +44,9 @@ type bench struct {
 	opt        exgw.Options
 	endpoint   string // where the controller finds the database
 	flusher    exgw.Flusher
+	tls        northbound.TLS
+	also       []string // more addresses of the database, in ovsdb-server's words
+	files      ovsdb.TLS
 	flushEvery time.Duration
 	gone       bool          // it was stopped by the test
 	patience   time.Duration // 0: 10 s
@@ -88,7 +92,7 @@ func (b *bench) startDatabase() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.database, b.served = cancel, make(chan error, 1)
 	ready := b.nb + ".ctl"
-	go func() { b.served <- ovsdb.Run(ctx, ovsdb.Config{Listen: b.nb, Ctl: ready}) }()
+	go func() { b.served <- ovsdb.Run(ctx, ovsdb.Config{Listen: b.nb, Also: b.also, TLS: b.files, Ctl: ready}) }()
 	b.eventually(func() error { return ctl.Get(b.t.Context(), ready, ctl.PathReady, nil) })
 }
 
@@ -109,7 +113,14 @@ func (b *bench) startReference() {
 	if out, err := exec.Command("ovsdb-tool", "create", db, filepath.Join("..", "nbdb", "ovn-nb.ovsschema")).CombinedOutput(); err != nil {
 		b.t.Fatalf("ovsdb-tool create: %v: %s", err, out)
 	}
-	cmd := exec.Command("ovsdb-server", "--remote=punix:"+b.nb, "--unixctl="+filepath.Join(dir, "appctl"), "--no-chdir", db)
+	args := []string{"--remote=punix:" + b.nb, "--unixctl=" + filepath.Join(dir, "appctl"), "--no-chdir", db}
+	for _, addr := range b.also {
+		args = append(args, "--remote="+addr)
+	}
+	if b.files.CA != "" {
+		args = append(args, "--private-key="+b.files.PrivateKey, "--certificate="+b.files.Certificate, "--ca-cert="+b.files.CA)
+	}
+	cmd := exec.Command("ovsdb-server", args...)
 	cmd.Env = append(os.Environ(), "OVS_RUNDIR="+dir, "OVS_LOGDIR="+dir)
 	if err := cmd.Start(); err != nil {
 		b.t.Fatal(err)
@@ -137,12 +148,18 @@ func (b *bench) stopDatabase() {
 }
 
 func (b *bench) start() {
+	b.t.Helper()
+	b.run()
+	b.eventually(func() error { return ctl.Get(b.t.Context(), b.ctl, ctl.PathReady, nil) })
+}
+
+// run starts the controller and does not wait for it.
+func (b *bench) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.controller, b.ended = cancel, make(chan error, 1)
 	go func() {
-		b.ended <- exgw.Run(ctx, exgw.Config{NB: b.endpoint, Manifests: b.store, Options: b.opt, Ctl: b.ctl, Flusher: b.flusher, FlushEvery: b.flushEvery})
+		b.ended <- exgw.Run(ctx, exgw.Config{NB: b.endpoint, TLS: b.tls, Manifests: b.store, Options: b.opt, Ctl: b.ctl, Flusher: b.flusher, FlushEvery: b.flushEvery})
 	}()
-	b.eventually(func() error { return ctl.Get(b.t.Context(), b.ctl, ctl.PathReady, nil) })
 }
 
 func (b *bench) stop() {

@@ -21,8 +21,9 @@ import (
 
 // Config is what the controller needs to know.
 type Config struct {
-	NB        string // the northbound database, "unix:PATH"
-	Manifests string // the object store
+	NB        string         // the northbound database, unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT
+	TLS       northbound.TLS // for ssl
+	Manifests string         // the object store
 	Options
 	Flusher    Flusher       // nil: conntrack is left alone
 	FlushEvery time.Duration // 0: DefaultFlushEvery
@@ -75,7 +76,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	g.Go(func() error { return api.Watch(ctx, cfg.Manifests, c.take) })
 	g.Go(func() error {
-		northbound.Follower{Endpoint: cfg.NB, Sync: c.sync, Poke: c.changed, Down: c.fail}.Follow(ctx)
+		northbound.Follower{Endpoint: cfg.NB, TLS: cfg.TLS, Sync: c.sync, Poke: c.changed, Down: c.fail}.Follow(ctx)
 		return nil
 	})
 	if cfg.Ctl != "" {

@@ -17,7 +17,8 @@ var errLost = errors.New("the connection to the northbound database is lost")
 
 // Follower is somebody who acts on the content of a database.
 type Follower struct {
-	Endpoint string // "unix:PATH"
+	Endpoint string // unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT
+	TLS      TLS    // for ssl
 	// Sync is called once after each connect, after changes, and when Poke delivers; calls
 	// never overlap. An error drops the connection, and Sync is called again on the next one.
 	Sync func(context.Context, *Client) error
@@ -32,7 +33,7 @@ type Follower struct {
 func (f Follower) Follow(ctx context.Context) {
 	wait := firstRetry
 	for ctx.Err() == nil {
-		c, err := connect(ctx, f.Endpoint)
+		c, err := connect(ctx, f.Endpoint, f.TLS)
 		if err == nil {
 			if f.Up != nil {
 				f.Up()

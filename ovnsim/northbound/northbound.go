@@ -43,11 +43,11 @@ type Client struct {
 // requestTimeout bounds one request to the database.
 const requestTimeout = 10 * time.Second
 
-// Read returns the topology that the database at endpoint holds.
+// Read returns the topology that the database at endpoint (unix:PATH or tcp:HOST:PORT) holds.
 func Read(ctx context.Context, endpoint string) (Topology, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	c, err := dial(ctx, endpoint)
+	c, err := dial(ctx, endpoint, TLS{})
 	if err != nil {
 		return Topology{}, err
 	}
@@ -56,10 +56,10 @@ func Read(ctx context.Context, endpoint string) (Topology, error) {
 }
 
 // connect opens the database at endpoint and watches it.
-func connect(ctx context.Context, endpoint string) (*Client, error) {
+func connect(ctx context.Context, endpoint string, files TLS) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	c, err := dial(ctx, endpoint)
+	c, err := dial(ctx, endpoint, files)
 	if err != nil {
 		return nil, err
 	}
@@ -77,13 +77,21 @@ func connect(ctx context.Context, endpoint string) (*Client, error) {
 }
 
 // dial opens the database at endpoint.
-func dial(ctx context.Context, endpoint string) (*Client, error) {
+func dial(ctx context.Context, endpoint string, files TLS) (*Client, error) {
 	tables, err := nbdb.FullDatabaseModel()
 	if err != nil {
 		return nil, fmt.Errorf("describe northbound database: %w", err)
 	}
 	quiet := logr.Discard()
-	ovs, err := client.NewOVSDBClient(tables, client.WithEndpoint(endpoint), client.WithLogger(&quiet))
+	options := []client.Option{client.WithEndpoint(endpoint), client.WithLogger(&quiet)}
+	if files != (TLS{}) {
+		config, err := files.config()
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, client.WithTLSConfig(config))
+	}
+	ovs, err := client.NewOVSDBClient(tables, options...)
 	if err != nil {
 		return nil, fmt.Errorf("make northbound client: %w", err)
 	}
