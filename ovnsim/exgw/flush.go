@@ -89,7 +89,8 @@ func (k kept) since(old kept) kept {
 }
 
 // flushing calls a Flusher when pods have lost gateways, and from time to time for all pods that have
-// some. What could not be flushed is tried again with the next round.
+// some. What could not be flushed is tried again a
+// second later.
 type flushing struct {
 	flusher Flusher
 	every   time.Duration
@@ -169,12 +170,15 @@ func (f *flushing) run(ctx context.Context) {
 			f.pending = f.merge(f.pending, f.now)
 			f.mu.Unlock()
 		}
-		f.flush(ctx)
+		if !f.flush(ctx) {
+			look = time.After(secondLook)
+		}
 	}
 }
 
-// flush works the list off. What pods keep is what they keep by now.
-func (f *flushing) flush(ctx context.Context) {
+// flush works the list off and reports whether nothing is left. What pods keep is what they keep by
+// now.
+func (f *flushing) flush(ctx context.Context) bool {
 	f.mu.Lock()
 	list := kept{}
 	for node, pods := range f.pending {
@@ -197,6 +201,9 @@ func (f *flushing) flush(ctx context.Context) {
 			f.mu.Unlock()
 		}
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.pending) == 0
 }
 
 // complain tells of a node's failure once. A node whose process does not run has no connections to
