@@ -229,7 +229,7 @@ spec:
 // wire gives a gateway the addresses behind it and its way back to the project's pod, by the node
 // that the pod runs on.
 func (p *project) wire(g gateway) error {
-	return p.s.inNetns(g.name, func() error { return errors.Join(addBeyond(), announceLoudly(), setLink(true, g.mac), p.addWayBack()) })
+	return p.s.inNetns(g.name, func() error { return errors.Join(addBeyond(), announce(), setLink(true, g.mac), p.addWayBack()) })
 }
 
 func addBeyond() error {
@@ -245,14 +245,27 @@ func addBeyond() error {
 	return nil
 }
 
-// announceLoudly has the kernel tell the network of a new hardware address, and keep IPv6
-// addresses while the interface is down.
-func announceLoudly() error {
-	var errs []error
-	for _, key := range []string{"ipv4/conf/" + gatewayLink + "/arp_notify", "ipv6/conf/" + gatewayLink + "/ndisc_notify", "ipv6/conf/" + gatewayLink + "/keep_addr_on_down"} {
-		errs = append(errs, os.WriteFile(filepath.Join("/proc/sys/net", key), []byte("1"), 0))
+// announce has the kernel tell the network of an interface that is new, as a macvlan plugin does, and
+// from then on of each new hardware address; IPv6 addresses stay while the interface is down.
+func announce() error {
+	conf := func(key string) string {
+		family, name, _ := strings.Cut(key, "/")
+		return filepath.Join("/proc/sys/net", family, "conf", gatewayLink, name)
 	}
-	return errors.Join(errs...)
+	told, err := os.ReadFile(conf("ipv4/arp_notify"))
+	if err != nil || strings.TrimSpace(string(told)) == "1" {
+		return err
+	}
+	for _, key := range []string{"ipv6/keep_addr_on_down", "ipv6/ndisc_notify", "ipv4/arp_notify"} {
+		if err := os.WriteFile(conf(key), []byte("1"), 0); err != nil {
+			return err
+		}
+	}
+	link, err := netlink.LinkByName(gatewayLink)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", gatewayLink, err)
+	}
+	return errors.Join(netlink.LinkSetDown(link), netlink.LinkSetUp(link))
 }
 
 func (p *project) addWayBack() error {
