@@ -8,4 +8,5 @@
 //   - exgw writes what OVN-Kubernetes' controllers write: the logical topology and the
 //     external-gateway routes.
 //   - forward is a node's datapath: a BPF program that obeys those routes and no kernel route.
+//   - bfd is the protocol by which a node's datapath knows whether a gateway is alive.
 package ovnsim

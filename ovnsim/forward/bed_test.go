@@ -208,7 +208,11 @@ func nodeRows() []string {
 		`{"op":"insert","table":"Logical_Switch_Port","uuid-name":"p","row":{"name":"ns_p1","addresses":"0a:58:0a:83:01:64 ` + podV4 + ` ` + podV6 + `"}}`,
 		`{"op":"insert","table":"Logical_Switch","row":{"name":"w1","ports":["named-uuid","p"],"other_config":["map",[["subnet","10.131.0.0/23"],["ipv6_prefix","fd01:0:0:1::"]]]}}`,
 		`{"op":"insert","table":"Logical_Router_Port","uuid-name":"e","row":{"name":"rtoe-GR_w1","mac":"02:00:00:00:00:01","networks":["set",["` + nodeV4 + `/24","` + nodeV6 + `/64"]]}}`,
-		`{"op":"insert","table":"Logical_Router","row":{"name":"GR_w1","ports":["named-uuid","e"]}}`,
+		`{"op":"insert","table":"Logical_Router_Port","uuid-name":"j","row":{"name":"rtoj-GR_w1","mac":"02:00:00:00:00:02","networks":["set",["100.64.0.2/16","fd98::2/64"]]}}`,
+		`{"op":"insert","table":"Logical_Router","row":{"name":"GR_w1","ports":["set",[["named-uuid","e"],["named-uuid","j"]]]}}`,
+		`{"op":"insert","table":"Logical_Router_Port","uuid-name":"s","row":{"name":"rtos-w1","mac":"02:00:00:00:00:03","networks":["set",["10.131.0.1/23","fd01:0:0:1::1/64"]]}}`,
+		`{"op":"insert","table":"Logical_Router_Port","uuid-name":"c","row":{"name":"rtoj-ovn_cluster_router","mac":"02:00:00:00:00:04","networks":["set",["100.64.0.1/16","fd98::1/64"]]}}`,
+		`{"op":"insert","table":"Logical_Router","row":{"name":"ovn_cluster_router","ports":["set",[["named-uuid","s"],["named-uuid","c"]]]}}`,
 	}
 }
 

@@ -6,7 +6,9 @@
 // does what the SPK documents say of OVN, ovn-23.03 and ovn-25.03 what those releases were seen to do.
 // Between nodes packets travel plainly where OVN uses Geneve.
 //
-// As OVN does, it forwards every protocol of IP, with options and extension headers, and ICMP errors to
-// whom they are about. Fragments go the way of the datagram's first one; where OVN's conntrack puts
-// datagrams together, here a fragment that comes before the first is dropped.
+// A packet whose hop limit is used up is answered by the router where that is so: the program hands it
+// to the agent, as Open vSwitch does to ovn-controller. Every protocol of IP is forwarded, with options
+// and extension headers, and ICMP errors go to whom they are about. Fragments go the way of the
+// datagram's first one; where OVN's conntrack puts datagrams together, here a fragment that comes
+// before the first is dropped.
 package forward

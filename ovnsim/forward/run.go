@@ -80,7 +80,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	a := &agent{cfg: cfg, profile: profile, dp: dp, log: cfg.Log, neigh: newNeighbours(uplink.Index), bfd: newDetection()}
+	a := &agent{cfg: cfg, profile: profile, dp: dp, log: cfg.Log, neigh: newNeighbours(uplink.Index), bfd: newDetection(), bridge: bridge.Index, uplink: uplink.Index}
 	return errors.Join(a.run(ctx, bridge, uplink), a.bfd.close(), dp.close())
 }
 
@@ -115,11 +115,14 @@ type agent struct {
 	dp      *datapath
 	neigh   *neighbours
 	bfd     *detection
+	bridge  int // ifindex
+	uplink  int // ifindex
 	ready   atomic.Bool
 
 	mu        sync.Mutex
 	groups    map[netip.Addr]group // as programmed
 	sessions  []SessionState
+	routers   routers
 	errs      []string // of the last synchronisation
 	connected bool
 	failure   string // why not
@@ -139,6 +142,7 @@ func (a *agent) run(ctx context.Context, bridge, uplink *net.Interface) error {
 		return nil
 	})
 	g.Go(func() error { return a.collect(ctx) })
+	g.Go(func() error { return a.answer(ctx) })
 	if a.cfg.Ctl != "" {
 		g.Go(func() error { return a.server().Serve(ctx, a.cfg.Ctl) })
 	}
@@ -210,7 +214,7 @@ func (a *agent) sync(ctx context.Context, nb *northbound.Client) error {
 	if err := a.dp.apply(want); err != nil {
 		return err
 	}
-	a.note(want.Groups, sessionStates(a.cfg.Node, s.BFDs), problems)
+	a.note(want.Groups, sessionStates(a.cfg.Node, s.BFDs), routersOf(a.cfg.Node, s), problems)
 	a.ready.Store(true)
 	return a.settle(old, want.Groups)
 }
@@ -235,10 +239,10 @@ func (a *agent) detect(ctx context.Context, nb *northbound.Client, s *northbound
 	return problems, err
 }
 
-func (a *agent) note(groups map[netip.Addr]group, sessions []SessionState, problems []error) {
+func (a *agent) note(groups map[netip.Addr]group, sessions []SessionState, r routers, problems []error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.groups, a.sessions, a.errs = groups, sessions, nil
+	a.groups, a.sessions, a.routers, a.errs = groups, sessions, r, nil
 	for _, err := range problems {
 		a.errs = append(a.errs, err.Error())
 	}

@@ -4,7 +4,7 @@ package bpf
 
 import "github.com/cilium/ebpf"
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -output-stem lr -type lr_counter -type lr_disable -type lr_choice -type lr_memory -type lr_kind -type lr_flow_flag -type lr_subnet_kind LR lr.bpf.c -- -mcpu=v3 -O2 -Wall -Wextra -Werror -idirafter /usr/include/x86_64-linux-gnu
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -output-stem lr -type lr_counter -type lr_disable -type lr_packet_in -type lr_choice -type lr_memory -type lr_kind -type lr_flow_flag -type lr_subnet_kind LR lr.bpf.c -- -mcpu=v3 -O2 -Wall -Wextra -Werror -idirafter /usr/include/x86_64-linux-gnu
 //go:generate go tool stringer -type LRLrCounter -trimprefix LRLrCounterLR_ -output counter_string.go
 
 // The generated types by the names that Go code uses.
@@ -20,6 +20,7 @@ type (
 	ChosenKey = LRLrChosenKey
 	Counter   = LRLrCounter
 	Profile   = LRLrProfile
+	PacketIn  = LRLrPacketIn
 )
 
 // Values of the types' fields.

@@ -29,6 +29,28 @@ static __always_inline int to_kernel(void)
 	return LR_NEXT;
 }
 
+/* Drops a packet whose hop limit is used up, and has the router where that is so answer. Nobody is told
+ * of an ICMP error or of a later fragment (RFC 1812 section 4.3.2.7), and when user space is behind. */
+static __always_inline int expire(struct __sk_buff *skb, const struct lr_packet *p, bool uplink)
+{
+	__u32 len = skb->len < LR_QUOTE ? skb->len : LR_QUOTE;
+	struct lr_packet_in *in;
+
+	if (p->error || p->part == LR_LATER || len < ETH_HLEN)
+		return drop(LR_DROP_TTL);
+	in = bpf_ringbuf_reserve(&lr_packets_in, sizeof(*in), 0);
+	if (!in)
+		return drop(LR_DROP_TTL);
+	in->len = len;
+	in->uplink = uplink;
+	in->router = p->ttl <= 1 ? 1 : 2;
+	if (bpf_skb_load_bytes(skb, 0, in->data, len))
+		bpf_ringbuf_discard(in, 0);
+	else
+		bpf_ringbuf_submit(in, 0);
+	return drop(LR_DROP_TTL);
+}
+
 static __always_inline struct lr_subnet *find_subnet(const struct lr_addr *a)
 {
 	struct lr_subnet_key k = { .bits = 128, .addr = *a };
@@ -44,7 +66,7 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct lr_packet
 	if (!pod)
 		return drop(LR_DROP_NO_POD);
 	if (p->ttl <= routers)
-		return drop(LR_DROP_TTL);
+		return expire(skb, p, what == LR_INGRESS);
 	if ((routers && !age(skb, p, routers)) || !set_macs(skb, pod->mac, lr_bridge_mac))
 		return drop(LR_DROP_REWRITE);
 	count(what);
@@ -57,7 +79,7 @@ static __always_inline int east_west(struct __sk_buff *skb, const struct lr_pack
 	struct lr_addr node = s->node;
 
 	if (p->ttl <= LR_ROUTERS_INSIDE)
-		return drop(LR_DROP_TTL);
+		return expire(skb, p, false);
 	if (!age(skb, p, LR_ROUTERS_INSIDE))
 		return drop(LR_DROP_REWRITE);
 	count(LR_EAST_WEST);
@@ -79,7 +101,7 @@ static __always_inline int egress(struct __sk_buff *skb, const struct lr_packet 
 	if (!bpf_map_lookup_elem(&lr_pods, &p->src))
 		return drop(LR_DROP_SPOOFED);
 	if (p->ttl <= LR_ROUTERS_OUTSIDE)
-		return drop(LR_DROP_TTL);
+		return expire(skb, p, false);
 	flow_key(&k, p, true);
 	f = find_flow(&k, p);
 	if (f && !p->error)

@@ -133,6 +133,15 @@ const (
 	LRLrMemoryLR_LABELS LRLrMemory = 2
 )
 
+type LRLrPacketIn struct {
+	_      structs.HostLayout
+	Len    uint32
+	Uplink uint8
+	Router uint8
+	Pad    [2]uint8
+	Data   [512]uint8
+}
+
 type LRLrPod struct {
 	_   structs.HostLayout
 	Mac [6]uint8
@@ -182,6 +191,7 @@ const (
 	LRMapLrFlows          = "lr_flows"
 	LRMapLrFragments      = "lr_fragments"
 	LRMapLrGroups         = "lr_groups"
+	LRMapLrPacketsIn      = "lr_packets_in"
 	LRMapLrPods           = "lr_pods"
 	LRMapLrSubnets        = "lr_subnets"
 	LRProgLrFromPod       = "lr_from_pod"
@@ -196,6 +206,7 @@ const (
 	LRVarLrTypeFlowFlag   = "lr_type_flow_flag"
 	LRVarLrTypeKind       = "lr_type_kind"
 	LRVarLrTypeMemory     = "lr_type_memory"
+	LRVarLrTypePacketIn   = "lr_type_packet_in"
 	LRVarLrTypeSubnetKind = "lr_type_subnet_kind"
 	LRVarLrUplink         = "lr_uplink"
 	LRVarLrUplinkMac      = "lr_uplink_mac"
@@ -257,6 +268,7 @@ type LRMapSpecs struct {
 	LrFlows     *ebpf.MapSpec `ebpf:"lr_flows"`
 	LrFragments *ebpf.MapSpec `ebpf:"lr_fragments"`
 	LrGroups    *ebpf.MapSpec `ebpf:"lr_groups"`
+	LrPacketsIn *ebpf.MapSpec `ebpf:"lr_packets_in"`
 	LrPods      *ebpf.MapSpec `ebpf:"lr_pods"`
 	LrSubnets   *ebpf.MapSpec `ebpf:"lr_subnets"`
 }
@@ -275,6 +287,7 @@ type LRVariableSpecs struct {
 	LrTypeFlowFlag   *ebpf.VariableSpec `ebpf:"lr_type_flow_flag"`
 	LrTypeKind       *ebpf.VariableSpec `ebpf:"lr_type_kind"`
 	LrTypeMemory     *ebpf.VariableSpec `ebpf:"lr_type_memory"`
+	LrTypePacketIn   *ebpf.VariableSpec `ebpf:"lr_type_packet_in"`
 	LrTypeSubnetKind *ebpf.VariableSpec `ebpf:"lr_type_subnet_kind"`
 	LrUplink         *ebpf.VariableSpec `ebpf:"lr_uplink"`
 	LrUplinkMac      *ebpf.VariableSpec `ebpf:"lr_uplink_mac"`
@@ -306,6 +319,7 @@ type LRMaps struct {
 	LrFlows     *ebpf.Map `ebpf:"lr_flows"`
 	LrFragments *ebpf.Map `ebpf:"lr_fragments"`
 	LrGroups    *ebpf.Map `ebpf:"lr_groups"`
+	LrPacketsIn *ebpf.Map `ebpf:"lr_packets_in"`
 	LrPods      *ebpf.Map `ebpf:"lr_pods"`
 	LrSubnets   *ebpf.Map `ebpf:"lr_subnets"`
 }
@@ -318,6 +332,7 @@ func (m *LRMaps) Close() error {
 		m.LrFlows,
 		m.LrFragments,
 		m.LrGroups,
+		m.LrPacketsIn,
 		m.LrPods,
 		m.LrSubnets,
 	)
@@ -337,6 +352,7 @@ type LRVariables struct {
 	LrTypeFlowFlag   *ebpf.Variable `ebpf:"lr_type_flow_flag"`
 	LrTypeKind       *ebpf.Variable `ebpf:"lr_type_kind"`
 	LrTypeMemory     *ebpf.Variable `ebpf:"lr_type_memory"`
+	LrTypePacketIn   *ebpf.Variable `ebpf:"lr_type_packet_in"`
 	LrTypeSubnetKind *ebpf.Variable `ebpf:"lr_type_subnet_kind"`
 	LrUplink         *ebpf.Variable `ebpf:"lr_uplink"`
 	LrUplinkMac      *ebpf.Variable `ebpf:"lr_uplink_mac"`

@@ -67,6 +67,12 @@ struct {
 	__type(value, struct lr_fragment);
 } lr_fragments SEC(".maps");
 
+/* struct lr_packet_in: what is dropped and answered. User space reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 16);
+} lr_packets_in SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, LR_COUNTERS);
@@ -85,6 +91,7 @@ const volatile struct lr_profile lr_profile;
 /* Keeps the enums in the type information that the Go types come from. */
 const enum lr_counter *lr_type_counter __attribute__((unused));
 const enum lr_disable *lr_type_disable __attribute__((unused));
+const struct lr_packet_in *lr_type_packet_in __attribute__((unused));
 const enum lr_choice *lr_type_choice __attribute__((unused));
 const enum lr_memory *lr_type_memory __attribute__((unused));
 const enum lr_kind *lr_type_kind __attribute__((unused));

@@ -126,6 +126,17 @@ struct lr_chosen_key {
 	struct lr_addr hop;
 };
 
+#define LR_QUOTE 512 /* octets of a packet that its ICMP error may quote, with the Ethernet header */
+
+/* A packet for user space to answer, as ovn-controller gets it (packet-in). */
+struct lr_packet_in {
+	__u32 len; /* of data */
+	__u8 uplink; /* it came by the uplink, not from a pod */
+	__u8 router; /* whose it is to answer: 1 the first that it came to, 2 the second */
+	__u8 pad[2];
+	__u8 data[LR_QUOTE];
+};
+
 enum lr_counter {
 	LR_OK,
 	LR_TO_KERNEL,
