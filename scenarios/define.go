@@ -35,6 +35,7 @@ func chapters() []chapter {
 	return []chapter{
 		{name: "Ingress", specs: ingress()},
 		{name: "Virtual servers", specs: virtualServers()},
+		{name: "Health monitors", specs: monitors()},
 		{name: "Egress", specs: egress()},
 		{name: "ICMP", specs: icmp()},
 		{name: "OVN routes", specs: ovnRoutes()},
