@@ -54,6 +54,24 @@ func (d *Dataplane) SetNAT46(mappings map[netip.Addr]netip.Addr) error {
 	return err
 }
 
+// NAT46 is what SetNAT46 has been told, by this process or one before it.
+func (d *Dataplane) NAT46() (map[netip.Addr]netip.Addr, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, ErrClosed
+	}
+	have, err := readAll[uint32, bpf.Addr6](d.objs.SpkNat46)
+	if err != nil {
+		return nil, fmt.Errorf("read NAT46 mappings: %w", err)
+	}
+	out := make(map[netip.Addr]netip.Addr, len(have))
+	for from, to := range have {
+		out[addr4(from)] = addr6(to.Addr)
+	}
+	return out, nil
+}
+
 // family is a flow that changes family: its entry in each table.
 type family struct {
 	k4 bpf.Key4

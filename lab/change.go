@@ -277,12 +277,13 @@ func kindNames() map[string]string {
 		"intcp": api.KindIngressTCP, "f5-spk-ingresstcps": api.KindIngressTCP, "f5-spk-ingressudps": api.KindIngressUDP,
 		"f5-spk-ingressngaps": api.KindIngressNGAP,
 		"f5-spk-vlans":        api.KindVLAN, "f5-spk-egresses": api.KindEgress, "f5-spk-snatpools": api.KindSnatpool,
+		"f5-spk-dnscaches":    api.KindDNSCache,
 		"f5-spk-staticroutes": api.KindStaticRoute, "apbexternalroute": api.KindExternalRoute, "apbexternalroutes": api.KindExternalRoute,
 		"values": api.KindValues,
 	}
 	for _, k := range []string{
 		api.KindNamespace, api.KindNode, api.KindPod, api.KindService, api.KindEndpointSlice, api.KindDeployment, api.KindNAD,
-		api.KindVLAN, api.KindIngressTCP, api.KindIngressUDP, api.KindIngressNGAP, api.KindEgress, api.KindSnatpool, api.KindStaticRoute, api.KindExternalRoute, api.KindValues,
+		api.KindVLAN, api.KindIngressTCP, api.KindIngressUDP, api.KindIngressNGAP, api.KindEgress, api.KindSnatpool, api.KindDNSCache, api.KindStaticRoute, api.KindExternalRoute, api.KindValues,
 	} {
 		w := strings.ToLower(k)
 		out[w], out[w+"s"] = k, k

@@ -107,7 +107,7 @@ func egress() []spec {
 			})
 		}
 	}
-	return append(out, pools()...)
+	return append(append(out, pools()...), dns46()...)
 }
 
 // egressPath lets a pod call a host outside and follows the request and its answer; source says

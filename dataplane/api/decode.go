@@ -59,6 +59,8 @@ func (d *decoder) add(o *Object) {
 		add(d, o, &d.res.Egresses, checkEgress)
 	case KindSnatpool:
 		add(d, o, &d.res.Snatpools, checkSnatpool)
+	case KindDNSCache:
+		add(d, o, &d.res.DNSCaches, checkDNSCache)
 	case KindStaticRoute:
 		add(d, o, &d.res.StaticRoutes, checkStaticRoute)
 	case KindExternalRoute:
@@ -142,6 +144,7 @@ func (r *Resources) sort() {
 	sortObjects(r.IngressNGAPs)
 	sortObjects(r.Egresses)
 	sortObjects(r.Snatpools)
+	sortObjects(r.DNSCaches)
 	sortObjects(r.StaticRoutes)
 	sortObjects(r.ExternalRoutes)
 	slices.SortStableFunc(r.Others, func(a, b Object) int { return strings.Compare(a.String(), b.String()) })

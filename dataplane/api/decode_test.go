@@ -131,6 +131,10 @@ func egress(spec string) string {
 	return "apiVersion: k8s.f5net.com/v3\nkind: F5SPKEgress\nmetadata: {name: e}\nspec: " + spec + "\n"
 }
 
+func dnsCache(zones string) string {
+	return "apiVersion: k8s.f5net.com/v1\nkind: F5SPKDnscache\nmetadata: {name: e}\nspec: {forwardZones: " + zones + "}\n"
+}
+
 func snatpool(spec string) string {
 	return "apiVersion: k8s.f5net.com/v1\nkind: F5SPKSnatpool\nmetadata: {name: m}\nspec: " + spec + "\n"
 }
@@ -193,6 +197,9 @@ func TestMistakes(t *testing.T) {
 		{"nat64 IPv4", egress("{nat64Ipv6Subnet: 10.0.0.0/24}"), `f.yaml:4:25: "10.0.0.0/24": no subnet of the family; write one like 64:ff9b::/96`},
 		{"nat46 bare", egress("{dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0}"), `f.yaml:4:51: "10.2.2.0": no subnet of the family; write one like 10.2.2.0/24`},
 		{"nat46 without a subnet", egress("{dnsNat46Enabled: true}"), `f.yaml:4:25: "true": DNS46 without addresses; write dnsNat46Ipv4Subnet: and a subnet like 10.2.2.0/24`},
+		{"DNS cache without name servers", dnsCache("[]"), `f.yaml:4:7: no name server for every name; write forwardZones: [{forwardZone: ".", nameServers: [{ipAddress: 192.0.2.53}]}]`},
+		{"name server without an address", dnsCache("[{forwardZone: ., nameServers: [{port: 53}]}]"), "f.yaml:4:54: no address of a name server; write ipAddress: and one like 192.0.2.53\nf.yaml:4:7: no name server for every name; write forwardZones: [{forwardZone: \".\", nameServers: [{ipAddress: 192.0.2.53}]}]"},
+		{"name server of nobody", dnsCache("[{nameServers: [{ipAddress: 0.0.0.0}]}]"), `f.yaml:4:38: no address of a name server; write ipAddress: and one like 192.0.2.53`},
 		{"TTL of nothing", egress("{maxDNS46TTL: 0}"), `f.yaml:4:21: "0": answers that nobody may keep; write 1 second or more, like 120`},
 		{"TTL too long", egress("{maxDNS46TTL: 4294967296}"), `f.yaml:4:21: "4294967296": outside the range of the field; 0 to 4294967295`},
 		{"pool CIDR", snatpool("{name: p, addressList: [[192.0.2.0/24]]}"), `f.yaml:4:32: "192.0.2.0/24": a CIDR where a bare address belongs; write 192.0.2.0 (the length has a field of its own)`},
@@ -279,6 +286,7 @@ func TestWarnings(t *testing.T) {
 		{"vxlan", egress("{pseudoCNIConfig: {namespaces: [apps], appPodInterface: eth0, vxlan: {create: true, key: 101}}}"), `f.yaml:4:76: vxlan is kept and not used; pods reach TMM by the cluster network's own routes`},
 		{"nothing disabled", egress("{vlans: {disableListedVlans: true}}"), `f.yaml:4:15: disableListedVlans without vlanList disables nothing`},
 		{"allowed protocol", vlan("{interfaces: ['1.1'], allowed_services: [{protocol: ospf, port: 1}]}"), `f.yaml:4:59: protocol "ospf" is not known and allows nothing; tcp, udp, sctp, icmp and any are`},
+		{"zone of its own", dnsCache("[{forwardZone: ., nameServers: [{ipAddress: 192.0.2.53}]}, {forwardZone: lab, nameServers: [{ipAddress: 192.0.2.54}]}]"), `f.yaml:4:95: a zone of its own is kept and not used: the name servers of "." are asked for every name`},
 		{"route type", staticRoute("{destination: 10.0.0.0, prefixLen: 8, gateway: 10.1.0.1, type: pool}"), `f.yaml:4:70: type "pool" is kept, gateway is used`},
 		{"pool without spec.name", snatpool("{addressList: [[192.0.2.1]]}"), `f.yaml:4:7: no spec.name: metadata.name "m" is the pool's name`},
 		{"nad vlan", nad(`{"type": "sriov", "vlan": 5}`), `f.yaml:5:11: vlan in the config of a NetworkAttachmentDefinition; the tag belongs to F5SPKVlan`},

@@ -25,6 +25,7 @@ const (
 	KindIngressNGAP   = "F5SPKIngressNGAP"
 	KindEgress        = "F5SPKEgress"
 	KindSnatpool      = "F5SPKSnatpool"
+	KindDNSCache      = "F5SPKDnscache"
 	KindStaticRoute   = "F5SPKStaticRoute"
 	KindExternalRoute = "AdminPolicyBasedExternalRoute"
 	KindValues        = "HelmValues"
@@ -49,6 +50,7 @@ type Resources struct {
 	IngressNGAPs   []F5SPKIngressNGAP
 	Egresses       []F5SPKEgress
 	Snatpools      []F5SPKSnatpool
+	DNSCaches      []F5SPKDnscache
 	StaticRoutes   []F5SPKStaticRoute
 	ExternalRoutes []AdminPolicyBasedExternalRoute
 	// Values are the Helm values, nil when none were given. Where several documents hold

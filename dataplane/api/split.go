@@ -164,7 +164,7 @@ func (o *Object) named(n *node) ([]Object, error) {
 func isKnown(kind string) bool {
 	switch kind {
 	case KindNamespace, KindNode, KindPod, KindService, KindEndpointSlice, KindDeployment, KindNAD, KindVLAN,
-		KindIngressTCP, KindIngressUDP, KindIngressNGAP, KindEgress, KindSnatpool, KindStaticRoute, KindExternalRoute, KindValues:
+		KindIngressTCP, KindIngressUDP, KindIngressNGAP, KindEgress, KindSnatpool, KindDNSCache, KindStaticRoute, KindExternalRoute, KindValues:
 		return true
 	}
 	return false

@@ -59,6 +59,8 @@ type Desired struct {
 	Monitored []Monitored `json:"monitored,omitempty"`
 	// Drain is how long what is withdrawn goes on serving, nil as Config says.
 	Drain *time.Duration `json:"drain,omitempty"`
+	// DNS46 is the DNS proxy to run, nil for none.
+	DNS46 *DNS46 `json:"dns46,omitempty"`
 	// Blocked says that this TMM must not attract traffic at all; a condition says why.
 	Blocked bool `json:"blocked"`
 }
@@ -166,7 +168,7 @@ func Compute(res api.Resources, self Self) Desired {
 	p.announce()
 	p.probes()
 	if p.out.Blocked {
-		p.out.State.VirtualServers, p.out.State.Egresses, p.out.State.SNATPools, p.out.Announce, p.out.Claims = nil, nil, nil, nil, nil
+		p.out.State.VirtualServers, p.out.State.Egresses, p.out.State.SNATPools, p.out.Announce, p.out.Claims, p.out.DNS46 = nil, nil, nil, nil, nil, nil
 	}
 	p.out.State = p.out.State.Canonical()
 	sortConditions(p.out.Conditions)

@@ -131,6 +131,26 @@ service: {name: web, port: 80}
 spec: {destinationAddress: 192.0.2.11, ipv6destinationAddress: "2001:db8:2::11", destinationPort: 80, snat: SRC_TRANS_SNATPOOL, snatpool: each}
 `
 
+// useDNS46 is what an egress says to have DNS46 ask nameServers.
+const useDNS46 = "dualStackEnabled: true, dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0/24, maxDNS46TTL: 60, dnsCacheName: default/dns"
+
+const nameServers = `
+apiVersion: k8s.f5net.com/v1
+kind: F5SPKDnscache
+metadata: {name: dns, namespace: default}
+spec:
+  cacheType: resolver
+  forwardZones:
+    - {forwardZone: ., nameServers: [{ipAddress: 203.0.113.53}, {ipAddress: "2001:db8:113::53", port: 5353}]}
+---
+`
+
+const anotherTMM = `
+apiVersion: v1
+kind: Pod
+metadata: {name: f5-tmm-2, namespace: default, annotations: {spklab.dev/tmm-index: "1"}}
+`
+
 // namespaceEgress is an egress for the pods of a namespace, with pods of it and others.
 const namespaceEgress = `
 apiVersion: k8s.f5net.com/v3
@@ -210,6 +230,7 @@ func TestComputeGolden(t *testing.T) {
 		{name: "snat-pools-short", self: twoInterfaces(), more: strings.ReplaceAll(pools, `, [198.51.100.112, 192.0.2.102, "2001:db8:2::102"]`, ""), replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", usePool}},
 		{name: "snat-pools-shared", self: twoInterfaces(), more: pools, replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", "snatType: SRC_TRANS_SNATPOOL, egressSnatpool: all"}},
 		{name: "nat64", self: twoInterfaces(), replace: []string{"dualStackEnabled: true", "dualStackEnabled: true, nat64Enabled: true, dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0/24, vlans: {vlanList: [external], disableListedVlans: true}"}},
+		{name: "dns46", self: twoInterfaces(), more: nameServers, replace: []string{"dualStackEnabled: true", useDNS46}},
 		{name: "egress-namespaces", self: twoInterfaces(), more: sharedAddress},
 		{name: "services-routes", self: twoInterfaces(), more: services, replace: []string{"prefixlen_v6: 64\n---", allowed, "tmm:\n", "tmm:\n  frontends: {'1.1': tcx, '1.2': xdp}\n"}},
 	}
@@ -289,6 +310,10 @@ func TestComputeConditions(t *testing.T) {
 		{name: "NAT64 alone", replace: []string{"dualStackEnabled: true", "nat64Enabled: true"}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
 		{name: "NAT64 and NAT46 without translation", replace: []string{"dualStackEnabled: true", "dualStackEnabled: true, nat64Enabled: true, dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0/24, snatType: SRC_TRANS_NONE"},
 			want: []string{"Input F5SPKEgress default/egress", "Input F5SPKEgress default/egress"}, announce: both},
+		{name: "DNS46 of several TMMs", more: nameServers + anotherTMM, replace: []string{"dualStackEnabled: true", useDNS46}, want: []string{"NotSupported F5SPKEgress default/egress"}, announce: both},
+		{name: "DNS46 that asks nobody", more: nameServers, replace: []string{"dualStackEnabled: true", "dualStackEnabled: true, dnsNat46Enabled: true, dnsNat46Ipv4Subnet: 10.2.2.0/24"}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
+		{name: "DNS46 that asks who is not there", replace: []string{"dualStackEnabled: true", useDNS46}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
+		{name: "DNS46 twice", more: nameServers + strings.Replace(namespaceEgress, "snatType: SRC_TRANS_NONE, dualStackEnabled: true", useDNS46, 1), replace: []string{"dualStackEnabled: true", useDNS46}, want: []string{"Conflict F5SPKEgress default/egress"}, announce: both},
 		{name: "beyond maxTmmReplicas", replace: []string{index0, `tmm-index: "1"`, "dualStackEnabled: true", "maxTmmReplicas: 1"}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
 		{name: "egress on two VLANs", replace: []string{"dualStackEnabled: true", "vlans: {vlanList: [internal, external]}"}, want: []string{"Input F5SPKEgress default/egress"}, announce: both},
 		{name: "BGP not allowed", replace: []string{"prefixlen_v6: 64\n---\napiVersion: k8s.f5net.com/v1\nkind: F5SPKStaticRoute", "prefixlen_v6: 64\n  allowed_services: [{protocol: udp, port: 179}]\n---\napiVersion: k8s.f5net.com/v1\nkind: F5SPKStaticRoute"},

@@ -39,6 +39,7 @@ func (p *planner) egresses() {
 		}
 		p.needsPool(ref, &out, e.Spec.DualStackEnabled)
 		if len(out.Sources) > 0 {
+			p.resolve(ref, e, &out)
 			p.out.State.Egresses = append(p.out.State.Egresses, out)
 		}
 	}

@@ -58,6 +58,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	p.plane = plane
+	p.dns = &resolver{plane: plane, log: c.Log, failed: p.nudge}
 	p.rec = newReconciler(effects{
 		plane: plane, network: syncNetwork, join: new(groups).sync, claim: claim, now: time.Now,
 		speak: func(ctx context.Context, cfg bgp.SpeakerConfig) (speaker, error) {
@@ -99,6 +100,7 @@ type proxy struct {
 	rec     *reconciler
 	prober  *prober
 	health  *health.Table
+	dns     *resolver
 	updates chan content  // holds the newest only
 	wake    chan struct{} // a link has changed, or how a member stands
 
@@ -107,6 +109,7 @@ type proxy struct {
 	self    Self
 	input   []Condition // about the manifests
 	missing []Condition // about interfaces
+	dnsSaid []Condition // why DNS46 does not answer
 	probed  []Condition
 	told    []Condition // conditions whose event has been written
 }
@@ -122,7 +125,7 @@ func (p *proxy) control(ctx, serving context.Context) error {
 	g.Go(func() error { return p.prober.run(watching) })
 	g.Go(func() error { return watchLinks(watching, p.wake) })
 	g.Go(func() error { return p.loop(watching) })
-	err := errors.Join(g.Wait(), p.health.Close())
+	err := errors.Join(g.Wait(), p.health.Close(), p.dns.stop())
 	end, done := context.WithTimeout(context.WithoutCancel(ctx), p.rec.drain+5*time.Second)
 	defer done()
 	return errors.Join(err, p.rec.shutdown(end))
@@ -183,6 +186,7 @@ func (p *proxy) step(ctx context.Context, res *api.Resources) time.Time {
 	d := Compute(*res, self)
 	next := p.rec.reconcile(ctx, d)
 	p.health.Set(d.targets()) // after the self-IPs that they leave from
+	p.setResolving(d.DNS46, p.dns.set(d.DNS46))
 	p.prober.ask(probing{probes: d.Probes, interfaces: self.Interfaces, vlans: d.VLANs})
 	complete := err == nil && len(found) > 0 && len(found) == len(res.Values.Networks())
 	if complete && !p.rec.troubled() {
@@ -219,6 +223,22 @@ func (p *proxy) setSelf(self Self, err error) {
 	p.self, p.missing = self, missing
 }
 
+// setResolving tells why the resolver that is wanted does not answer, and has it tried again.
+func (p *proxy) setResolving(want *DNS46, err error) {
+	var said []Condition
+	if err != nil {
+		time.AfterFunc(retryAfter, p.nudge)
+		object := ""
+		if want != nil {
+			object = api.KindEgress + " " + want.Egress
+		}
+		said = []Condition{{Severity: api.SeverityError, Reason: ReasonKernel, Object: object, Message: "DNS46 answers nobody: " + err.Error()}}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dnsSaid = said
+}
+
 func (p *proxy) setReady() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -236,7 +256,7 @@ func (p *proxy) conditions() []Condition {
 	fromLoop := p.rec.conditions()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := slices.Concat(fromLoop, p.input, p.missing, p.probed)
+	out := slices.Concat(fromLoop, p.input, p.missing, p.dnsSaid, p.probed)
 	sortConditions(out)
 	return slices.Compact(out)
 }

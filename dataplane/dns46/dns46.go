@@ -28,7 +28,10 @@ type Config struct {
 	// Map programs which IPv6 addresses the addresses of Subnet stand for: all of them, each
 	// time one is added. A name is answered only when Map has returned nil.
 	Map func(map[netip.Addr]netip.Addr) error
-	Log *ctl.Log // nil drops events
+	// Known are mappings of a Proxy before this one, which its clients may still use. Those
+	// outside Subnet are forgotten.
+	Known map[netip.Addr]netip.Addr
+	Log   *ctl.Log // nil drops events
 }
 
 // Proxy answers until its context ends.
@@ -54,45 +57,66 @@ func New(c Config) (*Proxy, error) {
 	if c.Timeout == 0 {
 		c.Timeout = 2 * time.Second
 	}
-	return &Proxy{cfg: c, mappings: newMappings(c.Subnet, c.Map), exchange: exchange, now: time.Now}, nil
+	m := newMappings(c.Subnet, c.Map)
+	m.adopt(c.Known, time.Now().Add(2*c.MaxTTL))
+	return &Proxy{cfg: c, mappings: m, exchange: exchange, now: time.Now}, nil
 }
 
-// Run serves until ctx ends, which is no error.
+// Run serves until ctx ends, which is no error. When it returns nothing listens any more.
 func (p *Proxy) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, at := range p.cfg.Listen {
-		for _, network := range []string{"udp", "tcp"} {
-			s, err := listen(network, at)
-			if err != nil {
-				return err
-			}
-			s.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-				// Nobody is left to tell of a client that is gone.
-				_ = w.WriteMsg(p.answer(ctx, network, q))
-			})
-			g.Go(s.ActivateAndServe)
-			stop := context.AfterFunc(ctx, func() { _ = s.Shutdown() })
-			defer stop()
-		}
+	servers, err := listen(p.cfg.Listen)
+	if err != nil {
+		return err
 	}
+	g, serving := errgroup.WithContext(ctx)
+	for _, s := range servers {
+		s.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+			// Nobody is left to tell of a client that is gone.
+			_ = w.WriteMsg(p.answer(serving, s.Net, q))
+		})
+		g.Go(s.ActivateAndServe)
+	}
+	stop := context.AfterFunc(serving, func() { shut(servers) })
+	defer stop()
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("serve DNS: %w", err)
 	}
 	return nil
 }
 
-func listen(network string, at netip.AddrPort) (*dns.Server, error) {
-	s := &dns.Server{Net: network}
-	var err error
-	if network == "udp" {
-		s.PacketConn, err = net.ListenPacket("udp", at.String())
-	} else {
-		s.Listener, err = net.Listen("tcp", at.String())
+// listen binds all addresses over UDP and TCP, or none.
+func listen(at []netip.AddrPort) ([]*dns.Server, error) {
+	var out []*dns.Server
+	for _, a := range at {
+		for _, network := range []string{"udp", "tcp"} {
+			s := &dns.Server{Net: network}
+			var err error
+			if network == "udp" {
+				s.PacketConn, err = net.ListenPacket(network, a.String())
+			} else {
+				s.Listener, err = net.Listen(network, a.String())
+			}
+			if err != nil {
+				shut(out)
+				return nil, fmt.Errorf("listen for DNS on %s: %w", a, err)
+			}
+			out = append(out, s)
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("listen for DNS on %s: %w", at, err)
+	return out, nil
+}
+
+// shut ends servers, those too that have not begun.
+func shut(servers []*dns.Server) {
+	for _, s := range servers {
+		switch {
+		case s.Shutdown() == nil:
+		case s.PacketConn != nil:
+			_ = s.PacketConn.Close() // closed twice: harmless
+		default:
+			_ = s.Listener.Close()
+		}
 	}
-	return s, nil
 }
 
 func exchange(ctx context.Context, network string, q *dns.Msg, server string) (*dns.Msg, error) {

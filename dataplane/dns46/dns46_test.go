@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -155,6 +157,41 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+// TestKnown: what a proxy before this one has told its clients goes on standing for the same, and
+// is handed out again only when nobody may use it any more.
+func TestKnown(t *testing.T) {
+	var programmed map[netip.Addr]netip.Addr
+	p, err := New(Config{
+		Listen: make([]netip.AddrPort, 1), Upstream: make([]netip.AddrPort, 1),
+		Subnet: netip.MustParsePrefix("10.2.2.0/30"), MaxTTL: time.Minute,
+		Map: func(m map[netip.Addr]netip.Addr) error { programmed = m; return nil },
+		Known: map[netip.Addr]netip.Addr{
+			netip.MustParseAddr("10.2.2.1"): netip.MustParseAddr("2001:db8::a"),
+			netip.MustParseAddr("10.9.9.9"): netip.MustParseAddr("2001:db8::9"),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.exchange = zone{"a.example. 30 IN AAAA 2001:db8::a", "b.example. 30 IN AAAA 2001:db8::b", "c.example. 30 IN AAAA 2001:db8::c"}.exchange
+	for _, tt := range []struct{ name, want string }{
+		{"b.example.", "NOERROR b.example. 30 IN A 10.2.2.2"},
+		{"a.example.", "NOERROR a.example. 30 IN A 10.2.2.1"},
+		{"c.example.", "SERVFAIL "},
+	} {
+		if got := p.lookup(tt.name, dns.TypeA); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	if six, ok := programmed[netip.MustParseAddr("10.2.2.1")]; !ok || six != netip.MustParseAddr("2001:db8::a") || len(programmed) != 2 {
+		t.Errorf("programmed %v", programmed)
+	}
+	p.now = func() time.Time { return time.Now().Add(3 * time.Minute) }
+	if got, want := p.lookup("c.example.", dns.TypeA), "NOERROR c.example. 30 IN A 10.2.2.1"; got != want {
+		t.Errorf("later: %s, want %s", got, want)
+	}
+}
+
 // TestNotProgrammed: an address that the packet path does not know is not told to anybody.
 func TestNotProgrammed(t *testing.T) {
 	p, _ := testProxy(t, "10.2.2.0/24", zone{"a.example. 30 IN AAAA 2001:db8::a"})
@@ -187,6 +224,44 @@ func TestRun(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRunFreesWhatItBound: where one address is taken, none stays bound.
+func TestRunFreesWhatItBound(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	at := netip.MustParseAddrPort(taken.Addr().String())
+	p, err := New(Config{Listen: []netip.AddrPort{at}, Upstream: []netip.AddrPort{at}, Subnet: netip.MustParsePrefix("10.2.2.0/24"), MaxTTL: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Run(t.Context()); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("Run: %v", err)
+	}
+	udp, err := net.ListenPacket("udp", at.String())
+	if err != nil {
+		t.Fatalf("after Run: %v", err)
+	}
+	if err := udp.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRunTellsOfItsEnd: a server that ends by itself is an error.
+func TestRunTellsOfItsEnd(t *testing.T) {
+	servers, err := listen([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shut(servers)
+	for _, s := range servers {
+		if err := s.ActivateAndServe(); err == nil {
+			t.Errorf("%s serves on a closed socket", s.Net)
+		}
 	}
 }
 

@@ -35,6 +35,18 @@ func newMappings(subnet netip.Prefix, apply func(map[netip.Addr]netip.Addr) erro
 	}
 }
 
+// adopt takes over what another one has handed out, as if until until.
+func (m *mappings) adopt(known map[netip.Addr]netip.Addr, until time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for four, six := range known {
+		if m.subnet.Contains(four) {
+			n := &mapping{four: four, six: six, until: until}
+			m.four[four], m.six[six] = n, n
+		}
+	}
+}
+
 // take returns the IPv4 address that stands for six until at least until, programmed.
 func (m *mappings) take(six netip.Addr, now, until time.Time) (netip.Addr, error) {
 	m.mu.Lock()
