@@ -134,8 +134,8 @@ func (s *scene) gateReadiness() {
 	for _, slow := range []bool{false, true} {
 		removed := ctl.Now()
 		resume := func() {}
+		s.drainFor(patience) // longer than the router is paused, and than it takes on a busy machine
 		if slow {
-			s.drainFor(patience) // longer than the router is paused
 			resume = s.pause(c.router)
 		}
 		failed := s.start("fail the readiness probe", func() error { return s.lab.SetReady(s.ctx, namespace, "gate-1", false) })
@@ -147,9 +147,7 @@ func (s *scene) gateReadiness() {
 		}
 		check(failed(), "fail the readiness probe")
 		s.eventually("the router has no way", func() error { return s.routesRemoved(c.router, removed) })
-		if slow {
-			s.drainFor(0)
-		}
+		s.drainFor(0)
 		s.eventually("the virtual server is unprogrammed", func() error { return s.unprogrammed() })
 		s.closedInOrder(w, s.events(removed))
 		for _, vip := range gateVIPs() {
