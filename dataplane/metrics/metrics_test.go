@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -174,14 +176,16 @@ func TestAwaitAllowed(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				asked := 0
-				err := awaitAllowed(t.Context(), netip.MustParseAddr(tt.addr), func() (control.Status, error) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				err := awaitAllowed(ctx, netip.MustParseAddr(tt.addr), func() (control.Status, error) {
 					if asked++; asked <= tt.unknown {
 						return control.Status{}, nil
 					}
 					return example()
 				})
-				if got := errorText(err); got != tt.fault {
-					t.Errorf("%q, want %q", got, tt.fault)
+				if got := errorText(err); got != tt.fault || ctx.Err() != nil {
+					t.Errorf("%q (%v), want %q", got, ctx.Err(), tt.fault)
 				}
 			})
 		})

@@ -71,7 +71,7 @@ func Serve(ctx context.Context, addr netip.AddrPort, tmm control.Observed) error
 
 // awaitAllowed returns once it is known that metrics may be served on an address, or with ctx.
 func awaitAllowed(ctx context.Context, a netip.Addr, status func() (control.Status, error)) error {
-	if a.Unmap().IsLoopback() {
+	if a.IsLoopback() {
 		return nil
 	}
 	again := time.NewTicker(awaitPod)
