@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spklab/spklab/lab/topologies"
 	"github.com/spklab/spklab/ovn"
 	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/traffic"
@@ -53,6 +54,32 @@ func TestRealOVN(t *testing.T) {
 			r.ingress()
 		})
 	}
+}
+
+// TestRealOVNLocalGateway runs the topology in local gateway mode, where the routes of pods with
+// gateways need a reroute of the cluster router.
+func TestRealOVNLocalGateway(t *testing.T) {
+	needOVN(t)
+	const lab = "e2e-reallocal"
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, topologies.FS); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "spk", "spk.spklab.yml")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(data), "driver: ovn\n", "driver: ovn\n  gatewayMode: local\n", 1)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	up(t, file, lab, "--backend", topo.BackendReal)
+	r := realLab{t: t, name: lab}
+	r.serve()
+	r.egress(2)
+	r.ingress()
+	mustSpklab(t, "exec", "--lab", lab, "worker-2", "--", "ping", "-n", "-c", "1", "-W", "2", "10.131.1.100")
 }
 
 // TestKillRealUp kills `spklab up --backend real` at three moments: down has to leave nothing.

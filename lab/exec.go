@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -35,6 +36,9 @@ func (l *Lab) Exec(ctx context.Context, node string, argv []string) (*Command, e
 	cmd.Env = append(os.Environ(),
 		topo.ProcessEnv+"="+l.rt.Dir()+"/exec",
 		"SPKLAB_LAB="+l.Name(), "SPKLAB_NODE="+node, "OVN_NB_DB=unix:"+l.NBSocket())
+	if l.Spec.Fabric.Real() { // ovs-vsctl, ovs-ofctl and ovs-appctl look for the node's switch there
+		cmd.Env = append(cmd.Env, "OVN_SB_DB=unix:"+filepath.Join(l.rt.Dir(), "ovn", "sb.sock"), "OVS_RUNDIR="+filepath.Join(l.rt.Dir(), "ovn", node))
+	}
 	return &Command{Cmd: cmd, netns: nodes[i].Netns}, nil
 }
 

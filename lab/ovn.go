@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/kubesim"
+	"github.com/spklab/spklab/ovn"
 	"github.com/spklab/spklab/ovnsim/exgw"
 	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/ovnsim/nbdb"
@@ -28,10 +31,32 @@ type OVN struct {
 	Sessions  []OVNSession  `json:"bfd"`
 	Groups    []OVNGroup    `json:"groups"`
 	Conntrack []OVNConns    `json:"conntrack"`
+	// Daemons are OVN's and Open vSwitch's own, where a backend runs them.
+	Daemons []OVNDaemon `json:"daemons,omitempty"`
 	// Problems are objects and rows that make no sense, and processes that do not answer.
 	Problems []string `json:"problems"`
 	// Documents are the state documents of OVN's processes as they are.
 	Documents map[string]json.RawMessage `json:"documents"`
+}
+
+// OVNDaemon is a daemon of OVN or Open vSwitch.
+type OVNDaemon struct {
+	Process string `json:"process"`
+	ovn.Status
+}
+
+// daemons lists those that tell their state.
+func (o *OVN) daemons(in *Inspection) error {
+	for _, name := range slices.Sorted(maps.Keys(in.OVN)) {
+		d := OVNDaemon{Process: name}
+		if err := json.Unmarshal(in.OVN[name], &d.Status); err != nil {
+			return fmt.Errorf("decode state of %s: %w", name, err)
+		}
+		if d.Program != "" {
+			o.Daemons = append(o.Daemons, d)
+		}
+	}
+	return nil
 }
 
 // OVNRoute is a route by source with one address.
@@ -107,7 +132,7 @@ func (l *Lab) OVN(ctx context.Context) (*OVN, error) {
 			return nil, err
 		}
 	}
-	if err := out.controller(in); err != nil {
+	if err := errors.Join(out.controller(in), out.daemons(in)); err != nil {
 		return nil, err
 	}
 	for process, why := range in.Silent {

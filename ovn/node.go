@@ -25,8 +25,12 @@ type NodeConfig struct {
 	Uplink    string           // NIC on the physical network
 	MAC       net.HardwareAddr // of the node and of its gateway router
 	Addresses []netip.Prefix   // of the node
-	Ctl       string           // path of the control socket; empty: none
-	Log       *ctl.Log         // nil: a log of its own
+	// Management are the node's addresses in its pods' networks, in local gateway mode; empty: none.
+	Management []netip.Prefix
+	// Cluster are the networks of the pods, which the node reaches by its management port.
+	Cluster []netip.Prefix
+	Ctl     string   // path of the control socket; empty: none
+	Log     *ctl.Log // nil: a log of its own
 }
 
 // Bridges of a node, and the name that OVN-Kubernetes gives to the physical network.
@@ -34,6 +38,8 @@ const (
 	bridgeInt = "br-int"
 	bridgeExt = "br-ex"
 	physnet   = "physnet"
+
+	managementPort = "ovn-k8s-mp0"
 )
 
 // Kinds of events of a node: Object is the logical port, Detail the interface.
@@ -140,7 +146,7 @@ func drain(changes <-chan netlink.LinkUpdate) {
 // look brings everything to what it should be and says whether nothing is missing any more.
 func (n *node) look(ctx context.Context) bool {
 	st := NodeState{Node: n.cfg.Node, Ports: []NodePort{}}
-	err := errors.Join(n.raise(), n.withoutZeroSNAT(ctx))
+	err := errors.Join(raise(bridgeExt, n.cfg.Addresses), n.manage(), n.withoutZeroSNAT(ctx))
 	ports, perr := n.plug(ctx)
 	st.Ports = append(st.Ports, ports...)
 	shared, ferr := n.share(ctx)
@@ -178,36 +184,84 @@ func (n *node) makeBridges(ctx context.Context) error {
 	}
 	argv = append(argv, "--", "set", "Bridge", bridgeExt, fmt.Sprintf(`other_config:hwaddr="%s"`, n.cfg.MAC),
 		"--", "--may-exist", "add-port", bridgeExt, n.cfg.Uplink)
+	if len(n.cfg.Management) > 0 {
+		argv = append(argv, "--", "--may-exist", "add-port", bridgeInt, managementPort,
+			"--", "set", "Interface", managementPort, "type=internal", fmt.Sprintf(`mac="%s"`, managementMAC(n.cfg.Management)),
+			"external_ids:iface-id=k8s-"+n.cfg.Node)
+	}
 	if _, err := n.vsctl(ctx, argv...); err != nil {
 		return fmt.Errorf("make bridges: %w", err)
 	}
 	return nil
 }
 
-// raise gives br-ex the node's addresses.
-func (n *node) raise() error {
-	l, err := netlink.LinkByName(bridgeExt)
+// manage sets the node's end of its management port up.
+func (n *node) manage() error {
+	if len(n.cfg.Management) == 0 {
+		return nil
+	}
+	if err := raise(managementPort, n.cfg.Management); err != nil {
+		return err
+	}
+	l, err := netlink.LinkByName(managementPort)
 	if err != nil {
-		return fmt.Errorf("find %s: %w", bridgeExt, err)
+		return fmt.Errorf("find %s: %w", managementPort, err)
+	}
+	for _, to := range n.cfg.Cluster {
+		for _, own := range n.cfg.Management {
+			if own.Addr().Is4() != to.Addr().Is4() {
+				continue
+			}
+			r := netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(to), Gw: own.Masked().Addr().Next().AsSlice()}
+			if err := netlink.RouteReplace(&r); err != nil {
+				return fmt.Errorf("route to %s by %s: %w", to, managementPort, err)
+			}
+		}
+	}
+	return nil
+}
+
+// managementMAC is the one that the controller writes for the management port: of its first IPv4
+// address, or of the end of its first IPv6 one.
+func managementMAC(addresses []netip.Prefix) net.HardwareAddr {
+	tail := addresses[0].Addr().AsSlice()
+	for _, p := range addresses {
+		if p.Addr().Is4() {
+			tail = p.Addr().AsSlice()
+			break
+		}
+	}
+	return append(net.HardwareAddr{0x0a, 0x58}, tail[len(tail)-4:]...)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// raise brings an interface up with its addresses.
+func raise(link string, addresses []netip.Prefix) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", link, err)
 	}
 	have, err := netlink.AddrList(l, netlink.FAMILY_ALL)
 	if err != nil {
-		return fmt.Errorf("list addresses of %s: %w", bridgeExt, err)
+		return fmt.Errorf("list addresses of %s: %w", link, err)
 	}
-	for _, p := range n.cfg.Addresses {
-		a := netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+	for _, p := range addresses {
+		a := netlink.Addr{IPNet: ipNet(p)}
 		if slices.ContainsFunc(have, func(b netlink.Addr) bool { return b.Equal(a) }) {
 			continue
 		}
 		if err := netlink.AddrReplace(l, &a); err != nil {
-			return fmt.Errorf("give %s to %s: %w", p, bridgeExt, err)
+			return fmt.Errorf("give %s to %s: %w", p, link, err)
 		}
 	}
 	if l.Attrs().Flags&net.FlagUp != 0 {
 		return nil
 	}
 	if err := netlink.LinkSetUp(l); err != nil {
-		return fmt.Errorf("raise %s: %w", bridgeExt, err)
+		return fmt.Errorf("raise %s: %w", link, err)
 	}
 	return nil
 }

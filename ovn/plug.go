@@ -27,7 +27,7 @@ func (n *node) plug(ctx context.Context) ([]NodePort, error) {
 	}
 	var argv []string
 	for _, p := range have {
-		if !slices.Contains(want, p) {
+		if !slices.Contains(want, p) && p.Link != managementPort {
 			argv = append(argv, "--", "--if-exists", "del-port", bridgeInt, p.Link)
 			n.log.Add(EventUnplugged, p.Name, p.Link)
 		}

@@ -1,6 +1,7 @@
 package ovn
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -37,6 +38,18 @@ func TestDecodePorts(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestManagementMAC(t *testing.T) {
+	for text, want := range map[string]string{"fd01:0:0:1::2/64 10.131.0.2/23": "0a:58:0a:83:00:02", "fd01:0:0:1::2/64": "0a:58:00:00:00:02"} {
+		var addresses []netip.Prefix
+		for _, w := range words(text) {
+			addresses = append(addresses, netip.MustParsePrefix(w))
+		}
+		if got := managementMAC(addresses).String(); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
 	}
 }
 

@@ -138,7 +138,10 @@ func readOVN(ctx context.Context, l *lab.Lab) (any, error) { return l.OVN(ctx) }
 // showOVN prints a table for each thing that there is.
 func showOVN(w io.Writer, doc any, wide bool) {
 	o := doc.(*lab.OVN)
-	var routes, policies, reroutes, sessions, groups, conns [][]string
+	var routes, policies, reroutes, sessions, groups, conns, daemons [][]string
+	for _, d := range o.Daemons {
+		daemons = append(daemons, []string{d.Process, d.Program, d.Version, fmt.Sprint(d.PID), dash(d.Says)})
+	}
 	for _, r := range o.Routes {
 		routes = append(routes, []string{dash(r.Pod), r.Address.String(), r.Nexthop.String(), dash(r.Gateway), list(r.Sources), dash(r.BFD), r.Router})
 	}
@@ -173,6 +176,7 @@ func showOVN(w io.Writer, doc any, wide bool) {
 		{"BFD SESSIONS", []string{"port", "peer", "status", "routes"}, sessions, wide},
 		{"DATAPATH GROUPS", []string{"node", "pod address", "gateway", "new connections"}, groups, true},
 		{"CONNTRACK BY GATEWAY", []string{"node", "gateway", "mac", "address", "tcp", "udp", "other"}, conns, true},
+		{"DAEMONS", []string{"process", "program", "version", "pid", "says"}, daemons, false},
 	} {
 		if t.always || len(t.rows) > 0 {
 			printTable(w, t.title, t.header, t.rows)

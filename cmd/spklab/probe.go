@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -52,7 +53,7 @@ func tryFeatures() []finding {
 		tryNFTables(),
 		tryTAP(),
 		tryLink("vxlan", false, "overlay fabrics", &netlink.Vxlan{LinkAttrs: attrs(), VxlanId: 1, Port: 4789}),
-		tryLink("geneve", false, "OVN's own tunnels", &netlink.Geneve{LinkAttrs: attrs(), ID: 1, Remote: []byte{127, 0, 0, 1}}),
+		tryLink("geneve", false, "Geneve in the kernel (the backend real has it in user space)", &netlink.Geneve{LinkAttrs: attrs(), ID: 1, Remote: []byte{127, 0, 0, 1}}),
 		tryLink("vrf", false, "routing domains", &netlink.Vrf{LinkAttrs: attrs(), Table: 10}),
 		tryChild("8021q", "VLAN devices (in eBPF where missing)", func(parent int) netlink.Link {
 			a := attrs()
@@ -164,7 +165,19 @@ func programs() []finding {
 		}
 		out = append(out, f)
 	}
-	return out
+	return append(out, realBackend())
+}
+
+// realBackend says whether a lab can have OVN's own daemons.
+func realBackend() finding {
+	f := finding{Name: "backend real", OK: true, Detail: "OVN's own daemons and Open vSwitch in user space: `spklab up spk --backend real`"}
+	if debs := ovn.Missing(); len(debs) > 0 {
+		f.OK, f.Debs, f.Detail = false, debs, "lacks "+strings.Join(debs, ", ")
+	}
+	if !exists("/dev/net/tun") {
+		f.OK, f.Detail = false, "lacks /dev/net/tun, which the datapath's bridges need"
+	}
+	return f
 }
 
 func exists(path string) bool {

@@ -26,18 +26,24 @@ func newRunOVNDaemon() *cobra.Command {
 func newRunOVSNode() *cobra.Command {
 	var cfg ovn.NodeConfig
 	var mac string
-	var addresses []string
+	var addresses, management, cluster []string
 	c := process("ovs-node", "bridges and ports of one node", func(c *cobra.Command) error {
 		var err error
 		if cfg.MAC, err = net.ParseMAC(mac); err != nil {
 			return fmt.Errorf("parse --mac: %w", err)
 		}
-		for _, s := range addresses {
-			p, err := netip.ParsePrefix(s)
-			if err != nil {
-				return fmt.Errorf("parse --address: %w", err)
+		for _, f := range []struct {
+			flag string
+			text []string
+			into *[]netip.Prefix
+		}{{"address", addresses, &cfg.Addresses}, {"management", management, &cfg.Management}, {"cluster-cidr", cluster, &cfg.Cluster}} {
+			for _, s := range f.text {
+				p, err := netip.ParsePrefix(s)
+				if err != nil {
+					return fmt.Errorf("parse --%s: %w", f.flag, err)
+				}
+				*f.into = append(*f.into, p)
 			}
-			cfg.Addresses = append(cfg.Addresses, p)
 		}
 		return ovn.RunNode(c.Context(), cfg)
 	})
@@ -48,6 +54,8 @@ func newRunOVSNode() *cobra.Command {
 	c.Flags().StringVar(&cfg.Uplink, "uplink", "", "NIC on the physical network")
 	c.Flags().StringVar(&mac, "mac", "", "MAC of the node and its gateway router")
 	c.Flags().StringSliceVar(&addresses, "address", nil, "the node's addresses, ADDRESS/LENGTH")
+	c.Flags().StringSliceVar(&management, "management", nil, "its addresses among the pods, in local gateway mode")
+	c.Flags().StringSliceVar(&cluster, "cluster-cidr", nil, "networks of the pods, with --management")
 	c.Flags().StringVar(&cfg.Ctl, "ctl", "", "control socket")
 	return c
 }

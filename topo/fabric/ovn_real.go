@@ -30,7 +30,12 @@ const (
 	realOrderController
 )
 
-func checkRealOVN(l *topo.Lab) error { return checkUplinks(l, ovnBridge, realExternal) }
+// realManagement is the node's own port on its switch, in local gateway mode.
+const realManagement = "ovn-k8s-mp0"
+
+func checkRealOVN(l *topo.Lab) error {
+	return checkUplinks(l, ovnBridge, realExternal, realManagement)
+}
 
 // realBase leaves the uplinks without addresses, with room for Geneve, and with packets as the
 // datapath can read them.
@@ -67,8 +72,17 @@ func realNode(l *topo.Lab, w topo.Worker, env Env) []topo.Step {
 	for _, a := range nodePrefixes(l, nic) {
 		argv = append(argv, "--address", a.String())
 	}
+	local := l.Fabric.GatewayMode == topo.GatewayLocal
+	if local { // pods without gateways leave by the node itself
+		for _, c := range w.PodCIDRs {
+			argv = append(argv, "--management", netip.PrefixFrom(gateway(c).Addr().Next(), c.Bits()).String())
+		}
+		for _, c := range l.Fabric.ClusterCIDRs {
+			argv = append(argv, "--cluster-cidr", c.String())
+		}
+	}
 	argv = append(argv, "--nb", ovnNB(env), "--sb", southbound(env))
-	steps := append(topo.Forwarding(ns, false), quiet(ns, nic.Name))
+	steps := append(topo.Forwarding(ns, local), quiet(ns, nic.Name))
 	return append(steps,
 		realDaemon(env, ns, "ovs-db", "ovs-db-"+w.Name, dir, realOrderDB),
 		realDaemon(env, ns, "ovs-vswitchd", "ovs-vswitchd-"+w.Name, dir, realOrderDaemon),
