@@ -29,6 +29,9 @@ func Verify(b []byte) error {
 
 // verify4 verifies an IPv4 packet, quoted or not.
 func verify4(b []byte, quoted bool) error {
+	if quoted && len(b) >= 20 {
+		b = withoutPadding(b, int(binary.BigEndian.Uint16(b[2:])), 20)
+	}
 	ip := &layers.IPv4{}
 	if err := ip.DecodeFromBytes(b, gopacket.NilDecodeFeedback); err != nil {
 		return fmt.Errorf("IPv4: %w", err)
@@ -49,6 +52,9 @@ func verify6(b []byte, quoted bool) error {
 	if len(b) < 40 || b[0]>>4 != 6 {
 		return errors.New("IPv6: no header")
 	}
+	if quoted {
+		b = withoutPadding(b, int(binary.BigEndian.Uint16(b[4:]))+40, 40)
+	}
 	short := int(binary.BigEndian.Uint16(b[4:])) != len(b)-40
 	if short && !quoted {
 		return fmt.Errorf("IPv6: length %d of %d bytes", binary.BigEndian.Uint16(b[4:]), len(b)-40)
@@ -62,6 +68,14 @@ func verify6(b []byte, quoted bool) error {
 	}
 	network := &layers.IPv6{SrcIP: b[8:24], DstIP: b[24:40]}
 	return verifyTransport(next, payload, network, quoted)
+}
+
+// withoutPadding is a quoted packet without what stands behind it (RFC 4884).
+func withoutPadding(b []byte, said, least int) []byte {
+	if said < least || said > len(b) {
+		return b
+	}
+	return b[:said]
 }
 
 // skipExtensions goes to the transport header; fragment reports that the packet is part of one.
