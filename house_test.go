@@ -56,6 +56,7 @@ var mayImport = map[string][]string{
 	"ctl":                {},
 	"topo":               {},
 	"topo/fabric":        {"topo"},
+	"topo/picture":       {"topo"},
 	"dataplane":          {"dataplane/bpf", "dataplane/internal"},
 	"dataplane/api":      {},
 	"dataplane/bench":    {"dataplane"},

@@ -6,7 +6,7 @@ import "github.com/spf13/cobra"
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newUp(), newDown(), newPlan(), newValidate(), newPrune(), newDoctor(),
-		newInspect(), newExplain(), newApply(), newDelete(), newGet(), newScale(), newExec(), newTest(),
+		newInspect(), newGraph(), newExplain(), newApply(), newDelete(), newGet(), newScale(), newExec(), newTest(),
 		newBench(), newSchema(), newVersion(), newRun(),
 	}
 }
