@@ -147,6 +147,11 @@ func TestMissingForwarding(t *testing.T) {
 		{"a silent datapath is named elsewhere", nil, nil},
 		{"one route is not obeyed yet", map[string]forward.State{"ovn-node-worker-1": {Pods: all.Pods[1:]}},
 			[]string{"forwarding in worker-1 of pod 10.131.1.100 by 10.144.100.16"}},
+		{"nobody answers BFD there", map[string]forward.State{"ovn-node-worker-1": {Pods: all.Pods[1:],
+			BFD: []forward.SessionState{{Gateway: netip.MustParseAddr("10.144.100.16"), Status: "down"}}}}, nil},
+		{"somebody answers BFD there", map[string]forward.State{"ovn-node-worker-1": {Pods: all.Pods[1:],
+			BFD: []forward.SessionState{{Gateway: netip.MustParseAddr("10.144.100.16"), Status: "up"}}}},
+			[]string{"forwarding in worker-1 of pod 10.131.1.100 by 10.144.100.16"}},
 		{"one is obeyed still", map[string]forward.State{"ovn-node-worker-2": stale},
 			[]string{"removal of the forwarding in worker-2 of pod 10.131.2.9 by 10.144.100.16"}},
 	} {

@@ -68,13 +68,18 @@ func missingForwarding(want map[gatewayRow]bool, res api.Resources, in *Inspecti
 			}
 		}
 		for row := range want {
-			if runsOn(res, row.prefix, node) {
+			if runsOn(res, row.prefix, node) && (have[row] || !waits(st, row.nexthop)) {
 				own[row] = true
 			}
 		}
 		out = append(out, compareRows("forwarding in "+node, own, have)...)
 	}
 	return out
+}
+
+// waits says whether a gateway's routes are rightly not forwarded by: its BFD session is not up.
+func waits(st forward.State, gateway string) bool {
+	return slices.ContainsFunc(st.BFD, func(s forward.SessionState) bool { return s.Gateway.String() == gateway && s.Status != "up" })
 }
 
 // runsOn says whether the pod of an address runs on a node.
