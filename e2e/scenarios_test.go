@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/scenarios/report"
+	"github.com/spklab/spklab/topo"
 )
 
 // test runs `spklab test` and reads the run that it prints.
@@ -26,14 +28,30 @@ func test(t testing.TB, lab string, flags ...string) (int, report.Run) {
 func TestScenarios(t *testing.T) {
 	needRoot(t)
 	for _, tc := range []struct {
-		topology string
-		least    int // scenarios that the lab is known to have
-	}{{"spk", 30}, {"flannel", 3}} {
-		t.Run(tc.topology, func(t *testing.T) {
-			name := "e2e-" + tc.topology
-			up(t, tc.topology, name)
+		name, topology string
+		profile        string // of OVN, empty for the topology's own
+		backend        string
+		labels         string
+		least          int // scenarios that the lab is known to have
+	}{
+		{name: "spk", topology: "spk", least: 160},
+		{name: "flannel", topology: "flannel", least: 3},
+		{name: "2303", topology: "spk", profile: forward.ProfileOVN2303, labels: "exgw && (ecmp || symmetry || dead || update)", least: 40},
+		{name: "2503", topology: "spk", profile: forward.ProfileOVN2503, labels: "exgw && (ecmp || symmetry || dead || update)", least: 40},
+		{name: "reallist", topology: "spk", backend: topo.BackendReal, labels: "exgw", least: 130},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			name, topology := "e2e-"+tc.name, tc.topology
+			if tc.profile != "" {
+				topology = withProfile(t, tc.profile)
+			}
+			if tc.backend != "" {
+				needOVN(t)
+			}
+			up(t, topology, name, "--backend", tc.backend)
 			artifacts := t.TempDir()
-			code, run := test(t, name, "--artifacts", artifacts)
+			code, run := test(t, name, "--artifacts", artifacts, "--label-filter", tc.labels)
+			t.Logf("%s: %s", name, run.Counts())
 			for _, s := range run.Scenarios {
 				t.Run(s.Group+": "+s.Name, func(t *testing.T) { verdict(t, s) })
 			}
@@ -50,6 +68,28 @@ func TestScenarios(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withProfile is the directory of a copy of the spk topology with another profile of OVN.
+func withProfile(t *testing.T, profile string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "spk")
+	if err := os.CopyFS(dir, os.DirFS("../lab/topologies/spk")); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "spk.spklab.yml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), "profile: spk", "profile: "+profile, 1)
+	if changed == string(text) {
+		t.Fatal("the topology names no profile")
+	}
+	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func verdict(t *testing.T, s report.Scenario) {

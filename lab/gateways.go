@@ -7,6 +7,7 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/ovnsim/forward"
+	"github.com/spklab/spklab/ovnsim/nbdb"
 	"github.com/spklab/spklab/ovnsim/northbound"
 )
 
@@ -16,15 +17,26 @@ func (l *Lab) Northbound(ctx context.Context) (northbound.Topology, error) {
 }
 
 // Behind names what the nodes' datapaths do not do yet of what the northbound database says now;
-// empty when all have followed. Unlike Missing it does not ask whether the database holds what
+// empty when all have followed. Whether a route with BFD is used is its session's matter. Unlike Missing it does not ask whether the database holds what
 // follows from the objects.
 func (l *Lab) Behind(ctx context.Context) ([]string, error) {
 	if l.Spec.Fabric.Real() {
 		return l.missingReal(ctx, nil)
 	}
-	rows, err := l.gatewayRows(ctx)
+	nb, err := l.Northbound(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read northbound database: %w", err)
+	}
+	rows, withBFD := map[gatewayRow]bool{}, map[gatewayRow]bool{}
+	for _, r := range nb.Routes {
+		a, ok := hostAddress(r.IPPrefix)
+		switch {
+		case !ok || r.Policy == nil || *r.Policy != nbdb.LogicalRouterStaticRoutePolicySrcIP:
+		case r.BFD != nil:
+			withBFD[gatewayRow{a, r.Nexthop}] = true
+		default:
+			rows[gatewayRow{a, r.Nexthop}] = true
+		}
 	}
 	res, err := l.store.read()
 	if err != nil {
@@ -38,7 +50,7 @@ func (l *Lab) Behind(ctx context.Context) ([]string, error) {
 		}
 		in.OVN["ovn-node-"+w.Name] = doc
 	}
-	return missingForwarding(rows, res, in), nil
+	return missingForwarding(rows, withBFD, res, in), nil
 }
 
 // Conns is the conntrack of a worker's datapath: the connections of pods by external gateways.

@@ -80,5 +80,5 @@ func (l *Lab) Missing(ctx context.Context) ([]string, error) {
 	if l.Spec.Fabric.Real() {
 		return l.missingReal(ctx, missing)
 	}
-	return append(missing, missingForwarding(want, res, in)...), nil
+	return append(missing, missingForwarding(want, nil, res, in)...), nil
 }

@@ -164,7 +164,7 @@ func TestMissingForwarding(t *testing.T) {
 				}
 				in.OVN[name] = data
 			}
-			if diff := cmp.Diff(tc.want, missingForwarding(want, res, in)); diff != "" {
+			if diff := cmp.Diff(tc.want, missingForwarding(want, nil, res, in)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -16,6 +17,7 @@ const (
 	OVN           Capability = "ovn"            // OVN, whatever its backend and its profile
 	SimOVN        Capability = "sim-ovn"        // simulated OVN forwarding
 	RealOVN       Capability = "real-ovn"       // ovn-northd and ovn-controller
+	RoundRobin    Capability = "round-robin"    // OVN gives new connections to gateways in turn, and keeps them there
 	Conntrack     Capability = "conntrack"      // the nodes' datapaths tell their connections
 	FlannelHostGW Capability = "flannel-hostgw" // plain routes between nodes
 	Macvlan       Capability = "macvlan"        // TMM's interfaces are macvlan
@@ -55,9 +57,12 @@ func Capabilities(l *lab.Lab) ([]Capability, error) {
 	var has []Capability
 	switch {
 	case l.Spec.Fabric.Real():
-		has = append(has, OVN, RealOVN)
+		has = append(has, OVN, RealOVN, Conntrack)
 	case l.Spec.Fabric.Driver == "ovn":
 		has = append(has, OVN, SimOVN, Conntrack)
+		if p, err := forward.FindProfile(l.Spec.Fabric.Profile); err == nil && p.TCP == forward.RoundRobinChoice {
+			has = append(has, RoundRobin)
+		}
 	case l.Spec.Fabric.Driver == "flannel-hostgw":
 		has = append(has, FlannelHostGW)
 	}

@@ -34,7 +34,7 @@ func ovnRoutes() []spec {
 		out = append(out, spec{
 			name:   fmt.Sprintf("%d new connections over %s and %s are spread evenly", connections, protoName(tc.proto), tc.f),
 			labels: []string{"ovn", "ecmp", tc.proto, tc.f.label()},
-			needs:  tc.f.needs(SimOVN),
+			needs:  tc.f.needs(SimOVN, RoundRobin),
 			body:   func(s *scene) { s.ecmp(tc.proto, tc.f) },
 		})
 	}
@@ -42,7 +42,7 @@ func ovnRoutes() []spec {
 		out = append(out, spec{
 			name:   fmt.Sprintf("a client that comes in by one TMM over %s is answered by it though ECMP would choose another", f),
 			labels: []string{"ovn", "symmetry", "tcp", f.label()},
-			needs:  f.needs(SimOVN, BGP),
+			needs:  f.needs(SimOVN, RoundRobin, BGP),
 			body:   func(s *scene) { s.symmetryAgainstECMP(f) },
 		})
 	}
@@ -54,7 +54,7 @@ func ovnRoutes() []spec {
 	}, spec{
 		name:   "connections stay on their TMM while TMMs are added and removed",
 		labels: []string{"ovn", "pinning", "scale", "tcp", "ipv4"},
-		needs:  []Capability{SimOVN, NBCtl},
+		needs:  []Capability{SimOVN, RoundRobin, NBCtl},
 		body:   func(s *scene) { s.pinning() },
 	})
 }
