@@ -251,8 +251,8 @@ func TestRunFreesWhatItBound(t *testing.T) {
 	}
 }
 
-// TestRunTellsOfItsEnd: a server that ends by itself is an error.
-func TestRunTellsOfItsEnd(t *testing.T) {
+// TestShutBeforeServing: a server that is shut before it has begun does not begin.
+func TestShutBeforeServing(t *testing.T) {
 	servers, err := listen([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")})
 	if err != nil {
 		t.Fatal(err)
