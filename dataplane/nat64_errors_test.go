@@ -151,7 +151,7 @@ func nat46ErrorCases() []packetCase {
 	for _, at := range []int{2, 3, 40, 65536, 1 << 24} {
 		cases = append(cases, four(fmt.Sprintf("pointer %d", at), udp+nat46Error(fmt.Sprintf("parameter hop6 > outside6 code 0 pointer %d", at), "")))
 	}
-	return append(cases, four("unknown option", udp+nat46Error("parameter hop6 > outside6 code 2 pointer 48", "")))
+	return append(cases, four("unknown option", udp+nat46Error("parameter hop6 > outside6 code 2 pointer 6", "")))
 }
 
 // nat46Error is nat64Error the other way round.
