@@ -56,7 +56,7 @@ func newObject(name, what string, labels ...string) object {
 	ways := append(slices.Clone(labels), "direction")
 	return object{
 		up:          desc(name+"_up", "1 while new connections go to "+what+".", labels...),
-		current:     desc(name+"_connections", "Connections now of "+what+".", labels...),
+		current:     desc(name+"_open_connections", "Connections now of "+what+".", labels...),
 		connections: desc(name+"_connections_total", "Connections established of "+what+".", labels...),
 		packets: desc(name+"_packets_total",
 			"Packets of "+what+": in from whoever began the connection, out to it.", ways...),

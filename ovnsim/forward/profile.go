@@ -74,7 +74,8 @@ type Profile struct {
 	// stay. One that is ended lives on when it is its peer that speaks next, by that gateway.
 	InboundOnRemove Change `json:"inbound_on_remove"`
 
-	// BFD: a route whose BFD session is not up is not installed.
+	// BFD: a route whose BFD session is down is not installed (northd leaves it out while the row says
+	// down or admin_down; init is installed).
 	BFD bool `json:"bfd"`
 	// BlackHole: without BFD a dead gateway goes on getting its share, which is lost.
 	BlackHole bool `json:"black_hole"`
