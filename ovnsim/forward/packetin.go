@@ -19,8 +19,8 @@ import (
 	"github.com/spklab/spklab/ovnsim/northbound"
 )
 
-// errorsPerSecond is how many ICMP errors a node sends: what OVN-Kubernetes' meters of the control
-// plane let through.
+// errorsPerSecond is how many ICMP errors a node sends. OVN-Kubernetes bounds them, too, by meters of
+// its control plane; the figure is this sim's own.
 const errorsPerSecond = 25
 
 const (
