@@ -2,7 +2,6 @@ package ovsdb
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -15,26 +14,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/spklab/spklab/ctl"
 )
 
 // startServer runs the server under test and returns its socket.
 func startServer(t testing.TB) string {
 	t.Helper()
-	dir := t.TempDir()
-	cfg := Config{Listen: filepath.Join(dir, "nb.sock"), Ctl: filepath.Join(dir, "ctl.sock")}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- Run(ctx, cfg) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	waitFor(t, func() error { return ctl.Get(ctx, cfg.Ctl, ctl.PathReady, nil) })
-	return cfg.Listen
+	sock, _ := startWith(t, Config{})
+	return sock
 }
 
 func waitFor(t testing.TB, f func() error) {
@@ -68,22 +54,7 @@ func needPrograms(t testing.TB, names ...string) {
 // startReference runs the real ovsdb-server with the same schema.
 func startReference(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	db, sock := filepath.Join(dir, "nb.db"), filepath.Join(dir, "nb.sock")
-	schema := filepath.Join("..", "nbdb", "ovn-nb.ovsschema")
-	if out, err := exec.Command("ovsdb-tool", "create", db, schema).CombinedOutput(); err != nil {
-		t.Fatalf("ovsdb-tool create: %v: %s", err, out)
-	}
-	cmd := exec.Command("ovsdb-server", "--remote=punix:"+sock, "--unixctl="+filepath.Join(dir, "ctl"), "--no-chdir", db)
-	cmd.Env = append(os.Environ(), "OVS_RUNDIR="+dir, "OVS_LOGDIR="+dir)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	waitFor(t, func() error { _, err := os.Stat(sock); return err })
+	sock, _ := startReferenceOn(t, createDatabase(t, filepath.Join(t.TempDir(), "nb.db")))
 	return sock
 }
 
