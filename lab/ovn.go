@@ -239,10 +239,10 @@ func (o *OVN) northbound(rows northbound.Topology) {
 	slices.SortFunc(o.Sessions, func(a, b OVNSession) int { return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Peer, b.Peer)) })
 }
 
-// node adds what one node's simulated datapath holds.
+// node adds what one node's datapath holds; groups are the simulated one's alone.
 func (o *OVN) node(ctx context.Context, l *Lab, in *Inspection, node string, names map[string]string) error {
-	st, known, err := datapath(in, node)
-	if err != nil || !known {
+	st, _, err := datapath(in, node)
+	if err != nil {
 		return err
 	}
 	for _, p := range st.Pods {
