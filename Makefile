@@ -17,7 +17,7 @@ DEBS_BPF  := clang-19 llvm-19 libbpf-dev linux-libc-dev
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 ARTIFACTS ?= artifacts
-FUZZ_SECONDS ?= 60
+FUZZ_RUNS ?= 1000
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -38,8 +38,8 @@ e2e: deps build ## all tests, unprivileged and privileged; leaves nothing behind
 test: ## the tests that need no root (the others skip by name)
 	go test ./...
 
-fuzz: ## run every fuzzer of the tree from its kept corpus, FUZZ_SECONDS (60) in all, compiling left out
-	@.ci/fuzz $(FUZZ_SECONDS)
+fuzz: ## run every fuzzer of the tree from its kept corpus, FUZZ_RUNS (1000) new inputs each
+	@.ci/fuzz $(FUZZ_RUNS)
 
 bench: deps build ## benchmarks: the proxy beside yardsticks, nftables and HAProxy; the lab beside bare `ip -batch`
 	@.ci/debs $(DEBS_BENCH)
