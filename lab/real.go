@@ -7,6 +7,9 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/ovn"
 )
 
 // selectPorts asks for the ports of pods, those without a type, and whether they are up.
@@ -30,10 +33,25 @@ func (l *Lab) missingReal(ctx context.Context, missing []string) ([]string, erro
 		return missing, nil
 	}
 	behind, err := l.chassisBehind(ctx)
+	if err == nil && len(behind) == 0 {
+		err = l.revalidated(ctx)
+	}
 	if err != nil {
 		return []string{"the chassis: " + err.Error()}, nil
 	}
 	return behind, nil
+}
+
+// revalidated waits until no datapath forwards by flows that it has cached before: hv_cfg says that
+// the flow tables are as they should be, and not that packets go by them yet.
+func (l *Lab) revalidated(ctx context.Context) error {
+	for _, w := range l.Spec.Workers {
+		var said string
+		if err := ctl.Post(ctx, l.Socket("ovn-node-"+w.Name), ovn.PathRevalidate, &said); err != nil {
+			return fmt.Errorf("cached flows of %s: %w", w.Name, err)
+		}
+	}
+	return nil
 }
 
 // portsDown names the pods' ports that are not up.

@@ -25,7 +25,22 @@ const (
 // handlers serve what the simulation's node serves at the same paths: the connections that carry the
 // MAC of a gateway, and the order to forget those of gateways that are gone.
 func (n *node) handlers() map[string]http.HandlerFunc {
-	return map[string]http.HandlerFunc{"GET " + forward.PathConns: n.serveConns, "POST " + forward.PathFlush: n.serveFlush}
+	return map[string]http.HandlerFunc{
+		"GET " + forward.PathConns: n.serveConns, "POST " + forward.PathFlush: n.serveFlush, "POST " + PathRevalidate: n.serveRevalidate,
+	}
+}
+
+// PathRevalidate answers, with the daemon's words, once Open vSwitch's revalidators have been through
+// all cached flows of the datapath: until then packets may go as the flows of before said.
+const PathRevalidate = "/v1/revalidate"
+
+func (n *node) serveRevalidate(w http.ResponseWriter, r *http.Request) {
+	said, err := n.datapath(r.Context(), "revalidator/wait")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	ctl.WriteJSON(w, said)
 }
 
 func (n *node) serveConns(w http.ResponseWriter, r *http.Request) {
