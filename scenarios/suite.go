@@ -77,7 +77,7 @@ func Run(ctx context.Context, env Env, opt Options) (report.Run, error) {
 	}
 	run := report.Run{
 		Version: report.Version, Lab: env.Lab.Name(), Spklab: opt.Version,
-		Kernel: kernel(), CPUs: runtime.NumCPU(), Started: time.Now().UTC(), Seed: opt.Seed,
+		Platform: report.Platform{Kernel: kernel(), CPUs: runtime.NumCPU(), Arch: runtime.GOARCH}, Started: time.Now().UTC(), Seed: opt.Seed,
 		Capabilities: names(env.Has), Scenarios: []report.Scenario{},
 	}
 	gomega.RegisterFailHandler(ginkgo.Fail)

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func sample() Run {
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	return Run{
-		Version: Version, Lab: "spk", Spklab: "v0.1.0", Kernel: "6.18.5", CPUs: 2,
+		Version: Version, Lab: "spk", Spklab: "v0.1.0", Platform: Platform{Kernel: "6.18.5", CPUs: 2},
 		Started: start, Duration: 12345 * time.Millisecond, Seed: 42,
 		Capabilities: []string{"macvlan", "sim-ovn"},
 		Scenarios: []Scenario{
@@ -101,7 +101,7 @@ func TestReadRefuses(t *testing.T) {
 	for _, tc := range []struct{ name, in, want string }{
 		{"another version", `{"version": 99}`, "format version 99"},
 		{"no JSON", `PASS`, "invalid character"},
-		{"cut short", `{"version": 1, "lab": "sp`, "unexpected EOF"},
+		{"cut short", `{"version": 2, "lab": "sp`, "unexpected EOF"},
 		{"empty", ``, "EOF"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func FuzzRead(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
-	f.Add([]byte(`{"version":1,"scenarios":[{"name":"\u0000]]>","state":"failed"}]}`))
+	f.Add([]byte(`{"version":2,"scenarios":[{"name":"\u0000]]>","state":"failed"}]}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		run, err := Read(bytes.NewReader(in))
 		if err != nil {

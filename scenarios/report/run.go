@@ -10,20 +10,36 @@ import (
 )
 
 // Version of run.json; it grows when a field changes its meaning or goes.
-const Version = 1
+const Version = 2
 
 // Run is one run of the scenarios against one lab.
 type Run struct {
 	Version      int           `json:"version"`
+	ID           string        `json:"id"` // of this run, e.g. "20261121T132000-spk"
 	Lab          string        `json:"lab"`
-	Spklab       string        `json:"spklab"` // version of the program
-	Kernel       string        `json:"kernel,omitempty"`
-	CPUs         int           `json:"cpus,omitempty"`
+	Topology     string        `json:"topology,omitempty"` // name of its lab file
+	Digest       string        `json:"digest,omitempty"`   // SHA-256 of the lab file and its manifests, hex
+	Backend      string        `json:"backend,omitempty"`  // of the fabric: "sim", "real", "real-on-sim"
+	Profile      string        `json:"profile,omitempty"`  // of the simulated OVN
+	Spklab       string        `json:"spklab"`             // version of the program
+	Platform     Platform      `json:"platform"`
 	Started      time.Time     `json:"started"`
+	Clock        int64         `json:"clock_ns"` // CLOCK_MONOTONIC at Started
 	Duration     time.Duration `json:"duration_ns"`
 	Seed         int64         `json:"seed"`
 	Capabilities []string      `json:"capabilities"`
 	Scenarios    []Scenario    `json:"scenarios"` // in the order they ran
+	Gaps         []Gap         `json:"gaps,omitempty"`
+	Artifacts    []string      `json:"artifacts,omitempty"` // of the whole run, paths relative to run.json
+}
+
+// Platform is what a run's figures depend on.
+type Platform struct {
+	Kernel   string            `json:"kernel,omitempty"`
+	Arch     string            `json:"arch,omitempty"`
+	CPU      string            `json:"cpu,omitempty"` // model name
+	CPUs     int               `json:"cpus,omitempty"`
+	Packages map[string]string `json:"packages,omitempty"` // version by name, of the programs that the lab calls
 }
 
 // State is how a scenario ended.
@@ -53,6 +69,18 @@ type Scenario struct {
 	Figures   []Figure      `json:"figures,omitempty"`
 	Evidence  []Evidence    `json:"evidence,omitempty"`
 	Artifacts []string      `json:"artifacts,omitempty"` // paths relative to run.json
+
+	Began     int64        `json:"began_ns"` // CLOCK_MONOTONIC
+	Ended     int64        `json:"ended_ns"`
+	Steps     []Step       `json:"steps,omitempty"`
+	Checks    []Check      `json:"checks,omitempty"`
+	Verdict   *Verdict     `json:"verdict,omitempty"` // of a failure
+	Reproduce string       `json:"reproduce,omitempty"`
+	Events    []Event      `json:"events,omitempty"` // within its window, of all processes of the lab
+	Paths     []Path       `json:"paths,omitempty"`
+	Packets   []Packet     `json:"packets,omitempty"` // of its window, the newest 200
+	Changes   []Difference `json:"changes,omitempty"` // of state, since the scenario began or since the last good run
+	Gaps      []Gap        `json:"gaps,omitempty"`
 }
 
 // Figure is a number that a scenario measured.
@@ -61,6 +89,9 @@ type Figure struct {
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit,omitempty"` // "ms", "%", "connections"; empty for counts and ratios
 	Note  string  `json:"note,omitempty"`
+	// Samples are the single measurements behind Value, in the order taken; two runs' are compared
+	// by them.
+	Samples []float64 `json:"samples,omitempty"`
 }
 
 // String is "withdrawal 12.3 ms".
