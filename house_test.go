@@ -73,7 +73,7 @@ var mayImport = map[string][]string{
 	"traffic":            {"topo"},
 	"lab":                {"topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"scenarios/evidence": {"topo"},
-	"scenarios/report":   {"scenarios/evidence"},
+	"scenarios/report":   {"scenarios/evidence", "topo/picture"},
 	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"cmd/spkproxy":       {"dataplane"},

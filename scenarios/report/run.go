@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/spklab/spklab/topo/picture"
 )
 
 // Version of run.json; it grows when a field changes its meaning or goes.
@@ -29,8 +31,10 @@ type Run struct {
 	Seed         int64         `json:"seed"`
 	Capabilities []string      `json:"capabilities"`
 	Scenarios    []Scenario    `json:"scenarios"` // in the order they ran
-	Gaps         []Gap         `json:"gaps,omitempty"`
-	Artifacts    []string      `json:"artifacts,omitempty"` // of the whole run, paths relative to run.json
+	// Picture is the lab as it was when the run began; report.html draws the flows that failed on it.
+	Picture   *picture.Picture `json:"picture,omitempty"`
+	Gaps      []Gap            `json:"gaps,omitempty"`
+	Artifacts []string         `json:"artifacts,omitempty"` // of the whole run, paths relative to run.json
 }
 
 // Platform is what a run's figures depend on.
