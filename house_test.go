@@ -74,6 +74,7 @@ var mayImport = map[string][]string{
 	"lab":                {"topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"scenarios/evidence": {"topo"},
 	"scenarios/report":   {"scenarios/evidence", "topo/picture"},
+	"scenarios/record":   {"scenarios/report"},
 	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"cmd/spkproxy":       {"dataplane"},

@@ -80,7 +80,10 @@ func (c chapter) share(env Env) {
 	if c.setUp == nil {
 		return
 	}
-	ginkgo.BeforeAll(func(ctx ginkgo.SpecContext) { c.setUp(newScene(ctx, env)) }, ginkgo.NodeTimeout(limit))
+	ginkgo.BeforeAll(func(ctx ginkgo.SpecContext) {
+		env.rec.begin(ginkgo.CurrentSpecReport())
+		c.setUp(newScene(ctx, env))
+	}, ginkgo.NodeTimeout(limit))
 	ginkgo.AfterAll(func(ctx ginkgo.SpecContext) { c.tearDown(newScene(ctx, env)) }, ginkgo.NodeTimeout(limit))
 }
 
@@ -96,6 +99,6 @@ func it(env Env, s spec, where types.CodeLocation) {
 			}
 			ginkgo.Skip(text)
 		}
-		s.body(newScene(ctx, env))
+		env.rec.body(ginkgo.CurrentSpecReport(), func() { s.body(newScene(ctx, env)) })
 	})
 }

@@ -40,6 +40,8 @@ type Env struct {
 	Artifacts string
 	// Pcap says which captures are kept, the zero value means PcapOnFailure.
 	Pcap Pcap
+
+	rec *recorder
 }
 
 // Pcap says when a scenario's capture is kept.

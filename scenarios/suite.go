@@ -20,6 +20,7 @@ import (
 	"github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
 
+	"github.com/spklab/spklab/scenarios/record"
 	"github.com/spklab/spklab/scenarios/report"
 )
 
@@ -31,6 +32,8 @@ type Options struct {
 	FlakeAttempts int      // how often a failed scenario is tried in all, 0 and 1 = once
 	Seed          int64    // of the order, 0 = in the order of the list
 	Version       string   // of the program, for the report
+	// Record is where the run is written down as it goes; nil: nowhere but in what Run returns.
+	Record *record.Writer
 	// Progress is told when a scenario starts (State empty) and ends; may be nil.
 	Progress func(report.Scenario)
 }
@@ -80,7 +83,9 @@ func Run(ctx context.Context, env Env, opt Options) (report.Run, error) {
 		Platform: report.Platform{Kernel: kernel(), CPUs: runtime.NumCPU(), Arch: runtime.GOARCH}, Started: time.Now().UTC(), Seed: opt.Seed,
 		Capabilities: names(env.Has), Scenarios: []report.Scenario{},
 	}
-	gomega.RegisterFailHandler(ginkgo.Fail)
+	env.rec = &recorder{out: opt.Record}
+	env.rec.add(record.Record{Kind: record.RunBegins, Run: &run})
+	gomega.RegisterFailHandler(env.rec.fail)
 	define(env)
 	ginkgo.ReportBeforeEach(func(r ginkgo.SpecReport) {
 		if opt.Progress != nil && r.State != types.SpecStateSkipped {
@@ -92,7 +97,7 @@ func Run(ctx context.Context, env Env, opt Options) (report.Run, error) {
 		if !selected {
 			return
 		}
-		run.Scenarios = append(run.Scenarios, s)
+		s = env.rec.judge(s)
 		if opt.Progress != nil {
 			opt.Progress(s)
 		}
@@ -103,8 +108,7 @@ func Run(ctx context.Context, env Env, opt Options) (report.Run, error) {
 	formatter.ColorableStdOut = io.Discard
 	ginkgo.RunSpecs(verdict{}, "spklab "+env.Lab.Name(), suite, reporter)
 	formatter.ColorableStdOut = out
-	run.Duration = time.Since(run.Started)
-	return run, nil
+	return env.rec.done(time.Since(run.Started)), nil
 }
 
 func configuration(opt Options) (types.SuiteConfig, types.ReporterConfig) {
@@ -136,7 +140,7 @@ func scenario(r ginkgo.SpecReport) (report.Scenario, bool) {
 		s.Message = strings.TrimSpace(r.Failure.Message)
 	}
 	if s.State == report.Failed || s.State == report.Interrupted {
-		s.Location = fmt.Sprintf("%s:%d", source(r.Failure.Location.FileName), r.Failure.Location.LineNumber)
+		s.Location = spot(r.Failure.Location)
 		if p := r.Failure.ForwardedPanic; p != "" {
 			s.Message += "\n" + p + "\n" + r.Failure.Location.FullStackTrace
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -71,17 +72,42 @@ func (f *testFlags) run(c *cobra.Command, args []string) error {
 	}
 	f.options.Version = version
 	f.options.Progress = newTestProgress(c.ErrOrStderr()).show
-	run, err := scenarios.Run(c.Context(), env, f.options)
+	run, err := f.record(c, env)
 	if err != nil {
 		return fail(err)
 	}
 	if err := f.out.print(c.OutOrStdout(), run, func(w io.Writer, _ bool) { showRun(w, run) }); err != nil {
 		return exitWith(codeLifecycle, err)
 	}
-	if err := f.save(run); err != nil {
-		return exitWith(codeLifecycle, err)
+	if f.junit != "" {
+		if err := report.SaveTo(f.junit, run.WriteJUnit); err != nil {
+			return exitWith(codeLifecycle, err)
+		}
 	}
 	return runResult(run)
+}
+
+// record runs the scenarios. With a directory of artefacts a collector writes the reports, and the
+// run is what it made of it; where it could not, the reports say less, and why.
+func (f *testFlags) record(c *cobra.Command, env scenarios.Env) (report.Run, error) {
+	if f.artifacts == "" {
+		return scenarios.Run(c.Context(), env, f.options)
+	}
+	col, err := startCollector(env.Lab, f.artifacts, env.Pcap)
+	if err != nil {
+		return report.Run{}, err
+	}
+	f.options.Record = col.Writer
+	run, err := scenarios.Run(c.Context(), env, f.options)
+	failed := col.end()
+	if err != nil {
+		return run, err
+	}
+	if failed == nil {
+		return report.Load(filepath.Join(f.artifacts, report.FileRun))
+	}
+	run.Gaps = append(run.Gaps, report.Gap{Collector: "collector", Why: failed.Error()})
+	return run, run.Save(f.artifacts)
 }
 
 // env opens the lab and makes the directory of artefacts, before anything takes long.
@@ -105,19 +131,6 @@ func (f *testFlags) env(c *cobra.Command, args []string) (scenarios.Env, error) 
 		}
 	}
 	return scenarios.Env{Lab: l, Has: has, Strict: scenarios.Strict(), Artifacts: f.artifacts, Pcap: scenarios.Pcap(f.pcap)}, nil
-}
-
-// save writes the reports that were asked for.
-func (f *testFlags) save(run report.Run) error {
-	if f.artifacts != "" {
-		if err := run.Save(f.artifacts); err != nil {
-			return err
-		}
-	}
-	if f.junit != "" {
-		return report.SaveTo(f.junit, run.WriteJUnit)
-	}
-	return nil
 }
 
 // runResult is the exit code that a run asks for; the table has said the rest.

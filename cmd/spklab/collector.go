@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/scenarios"
+	"github.com/spklab/spklab/scenarios/record"
+)
+
+// answersFD is where the collector answers; its records come by standard input.
+const answersFD = 3
+
+// newRunCollector is the process that `spklab test` streams to and that writes the reports.
+func newRunCollector() *cobra.Command {
+	var name, dir, pcap string
+	c := &cobra.Command{
+		Use: "collector", Short: "Writes the reports of a test", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			signal.Ignore(syscall.SIGPIPE) // of a test that is gone
+			l, err := lab.Open(name, lab.Options{})
+			if err != nil {
+				return fail(err)
+			}
+			col := record.Collector{Dir: dir, Sources: sources(l, dir, scenarios.Pcap(pcap))}
+			return col.Run(c.Context(), os.Stdin, os.NewFile(answersFD, "answers"))
+		},
+	}
+	c.Flags().StringVar(&name, "lab", "", "name of the lab")
+	c.Flags().StringVar(&dir, "artifacts", "", "directory of the reports")
+	c.Flags().StringVar(&pcap, "pcap", string(scenarios.PcapOnFailure), "which packets to keep: on-failure, always or off")
+	return c
+}
+
+// sources are what is collected about a lab, in the order in which they are asked.
+func sources(*lab.Lab, string, scenarios.Pcap) []record.Source { return nil }
+
+// collecting is a collector that runs.
+type collecting struct {
+	cmd    *exec.Cmd
+	Writer *record.Writer
+}
+
+// startCollector starts a collector in a session of its own, so that what ends the test does not end
+// it before it has written.
+func startCollector(l *lab.Lab, dir string, pcap scenarios.Pcap) (*collecting, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find own program: %w", err)
+	}
+	stream, in, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make pipe: %w", err)
+	}
+	defer stream.Close()
+	out, answers, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make pipe: %w", err)
+	}
+	defer answers.Close()
+	w := record.NewWriter(in, out)
+	cmd := exec.CommandContext(context.Background(), self, "run", "collector", "--lab", l.Name(), "--artifacts", dir, "--pcap", string(pcap))
+	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = stream, os.Stderr, []*os.File{answers}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		_ = w.Close() // the first error says more
+		return nil, fmt.Errorf("start collector: %w", err)
+	}
+	return &collecting{cmd: cmd, Writer: w}, nil
+}
+
+// end ends the stream and returns when the collector has ended; the error says why there are no
+// reports of it, or no complete ones.
+func (c *collecting) end() error {
+	err := c.Writer.Err()
+	_ = c.Writer.Close() // both ends are pipes
+	if werr := c.cmd.Wait(); err == nil && werr != nil {
+		err = fmt.Errorf("collector: %w", werr)
+	}
+	return err
+}
