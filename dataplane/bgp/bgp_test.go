@@ -92,7 +92,7 @@ func speak(ctx context.Context) error {
 	}
 	srv := ctl.Server{
 		State: func() (any, error) { return s.Peers(ctx) },
-		Extra: map[string]http.HandlerFunc{"POST /v1/set": set},
+		Extra: map[string]http.HandlerFunc{"POST /v1/set": set, "GET " + bgp.PathRIB: bgp.ServeRIB(s.RIB)},
 	}
 	if err := srv.Serve(ctx, os.Getenv(socketEnv)); err != nil {
 		return err
@@ -215,6 +215,8 @@ func TestRouterLearnsFromSpeakers(t *testing.T) {
 		"2001:db8:2::10/128": {"2001:db8:51::16", "2001:db8:51::17"},
 	})
 
+	ribs(t, router, speakers[0])
+
 	announce(t, speakers[0], "192.0.2.11/32@198.51.100.16") // withdraws the two others of this speaker
 	eventually(t, router, map[string][]string{
 		"192.0.2.10/32": {"198.51.100.17"}, "2001:db8:2::10/128": {"2001:db8:51::17"}, "192.0.2.11/32": {"198.51.100.16"},
@@ -241,6 +243,44 @@ func TestRouterLearnsFromSpeakers(t *testing.T) {
 	}
 	if kinds[bgp.EventFIBError] != 0 {
 		t.Errorf("%d errors of the kernel's routes: %v", kinds[bgp.EventFIBError], events)
+	}
+}
+
+// ribs holds what router and speaker say of their tables against what both speakers announce.
+func ribs(t *testing.T, router, speaker *host) {
+	t.Helper()
+	path := func(peer, prefix, hop string) bgp.Path {
+		p := bgp.Path{Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(hop)}
+		if peer != "" {
+			p.Peer = netip.MustParseAddr(peer)
+		}
+		return p
+	}
+	var got bgp.RIB
+	if err := ctl.Get(t.Context(), router.socket, bgp.PathRIB, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := bgp.RIB{
+		In: []bgp.Path{
+			path("198.51.100.16", "192.0.2.10/32", "198.51.100.16"), path("198.51.100.17", "192.0.2.10/32", "198.51.100.17"),
+			path("2001:db8:51::16", "2001:db8:2::10/128", "2001:db8:51::16"), path("2001:db8:51::17", "2001:db8:2::10/128", "2001:db8:51::17"),
+		},
+		Loc: []bgp.Path{
+			path("", "192.0.2.10/32", "198.51.100.16"), path("", "192.0.2.10/32", "198.51.100.17"),
+			path("", "2001:db8:2::10/128", "2001:db8:51::16"), path("", "2001:db8:2::10/128", "2001:db8:51::17"),
+		},
+	}
+	same := cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})}
+	got.Out = nil // what a router tells its peers is not this test's
+	if diff := cmp.Diff(want, got, same); diff != "" {
+		t.Errorf("the router's tables (-want +got):\n%s", diff)
+	}
+	if err := ctl.Get(t.Context(), speaker.socket, bgp.PathRIB, &got); err != nil {
+		t.Fatal(err)
+	}
+	told := []bgp.Path{path("198.51.100.1", "192.0.2.10/32", "198.51.100.16"), path("2001:db8:51::1", "2001:db8:2::10/128", "2001:db8:51::16")}
+	if diff := cmp.Diff(told, got.Out, same); diff != "" {
+		t.Errorf("what the speaker tells (-want +got):\n%s", diff)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"slices"
 
@@ -25,7 +26,10 @@ func RunRouter(ctx context.Context, cfg RouterConfig, socket string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.follow(ctx) })
 	g.Go(func() error {
-		s := ctl.Server{Log: log, State: func() (any, error) { return r.state(ctx) }}
+		s := ctl.Server{
+			Log: log, State: func() (any, error) { return r.state(ctx) },
+			Extra: map[string]http.HandlerFunc{"GET " + PathRIB: ServeRIB(r.in.rib)},
+		}
 		return s.Serve(ctx, socket)
 	})
 	err = g.Wait()
@@ -114,32 +118,15 @@ func (r *router) withdraw(prefix netip.Prefix, old []netip.Addr) error {
 
 // paths are the next hops of every prefix that any peer announces, sorted.
 func (r *router) paths(ctx context.Context) (map[netip.Prefix][]netip.Addr, error) {
-	out := map[netip.Prefix][]netip.Addr{}
-	for _, v4 := range []bool{true, false} {
-		var bad error
-		req := &api.ListPathRequest{TableType: api.TableType_GLOBAL, Family: unicast(v4)}
-		err := r.in.srv.ListPath(ctx, req, func(d *api.Destination) {
-			prefix, err := netip.ParsePrefix(d.GetPrefix())
-			if err != nil {
-				bad = errors.Join(bad, fmt.Errorf("prefix of a path: %w", err))
-				return
-			}
-			for _, p := range d.GetPaths() {
-				hop, err := nextHop(p)
-				if err != nil {
-					bad = errors.Join(bad, fmt.Errorf("path to %s: %w", prefix, err))
-					continue
-				}
-				out[prefix] = append(out[prefix], hop)
-			}
-		})
-		if err := errors.Join(err, bad); err != nil {
-			return nil, fmt.Errorf("list BGP paths: %w", err)
-		}
+	list, err := r.in.list(ctx, api.TableType_GLOBAL, "")
+	if err != nil {
+		return nil, err
 	}
-	for prefix, hops := range out {
-		slices.SortFunc(hops, netip.Addr.Compare)
-		out[prefix] = slices.Compact(hops)
+	out := map[netip.Prefix][]netip.Addr{}
+	for _, p := range list {
+		if !slices.Contains(out[p.Prefix], p.NextHop) {
+			out[p.Prefix] = append(out[p.Prefix], p.NextHop)
+		}
 	}
 	return out, nil
 }

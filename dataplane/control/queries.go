@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane"
+	"github.com/spklab/spklab/dataplane/bgp"
 )
 
 // Paths of the control socket beside ctl's own.
@@ -107,8 +109,9 @@ func (q ConnQuery) matches(c *dataplane.Conn) bool {
 	return q.VIP.matches(c.Destination) && q.Client.matches(c.Source) && q.Member.matches(c.TranslatedDestination)
 }
 
-// queries are the handlers of the paths above.
-func queries(plane *dataplane.Dataplane) map[string]http.HandlerFunc {
+// queries are the handlers of the paths above and of the speaker's.
+func (p *proxy) queries() map[string]http.HandlerFunc {
+	plane := p.plane
 	return map[string]http.HandlerFunc{
 		"GET " + PathConnections: func(w http.ResponseWriter, r *http.Request) {
 			q, err := parseConnQuery(r.URL.Query())
@@ -123,6 +126,10 @@ func queries(plane *dataplane.Dataplane) map[string]http.HandlerFunc {
 			maps, err := plane.Maps()
 			answer(w, maps, err)
 		},
+		"GET " + bgp.PathRIB: bgp.ServeRIB(func(ctx context.Context) (bgp.RIB, error) {
+			snap := p.rec.snapshot()
+			return snap.rib(ctx)
+		}),
 	}
 }
 

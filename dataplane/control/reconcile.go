@@ -30,6 +30,7 @@ type plane interface {
 type speaker interface {
 	Set(context.Context, []bgp.Announcement) error
 	Peers(context.Context) ([]bgp.Peer, error)
+	RIB(context.Context) (bgp.RIB, error)
 	Close() error
 }
 

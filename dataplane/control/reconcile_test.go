@@ -99,6 +99,8 @@ func (w *world) Set(_ context.Context, want []bgp.Announcement) error {
 
 func (w *world) Peers(context.Context) ([]bgp.Peer, error) { return nil, nil }
 
+func (w *world) RIB(context.Context) (bgp.RIB, error) { return bgp.RIB{}, nil }
+
 func (w *world) Close() error {
 	w.call("close speaker")
 	return nil

@@ -114,3 +114,11 @@ func (s *snapshot) bgp() (BGPStatus, error) {
 	slices.SortFunc(st.Announced, netip.Prefix.Compare)
 	return st, nil
 }
+
+// rib is what the speaker holds; without one there is nothing.
+func (s *snapshot) rib(ctx context.Context) (bgp.RIB, error) {
+	if s.speaker == nil {
+		return bgp.RIB{In: []bgp.Path{}, Loc: []bgp.Path{}, Out: []bgp.Path{}}, nil
+	}
+	return s.speaker.RIB(ctx)
+}

@@ -73,7 +73,7 @@ func Run(ctx context.Context, c Config) error {
 	g, serving := errgroup.WithContext(serving)
 	g.Go(func() error { return plane.Run(serving) })
 	g.Go(func() error {
-		s := ctl.Server{State: func() (any, error) { return p.status() }, Ready: p.isReady, Log: c.Log, Extra: queries(plane)}
+		s := ctl.Server{State: func() (any, error) { return p.status() }, Ready: p.isReady, Log: c.Log, Extra: p.queries()}
 		return s.Serve(serving, c.Socket)
 	})
 	if c.Beside != nil {
