@@ -35,6 +35,8 @@ type Run struct {
 	Picture   *picture.Picture `json:"picture,omitempty"`
 	Gaps      []Gap            `json:"gaps,omitempty"`
 	Artifacts []string         `json:"artifacts,omitempty"` // of the whole run, paths relative to run.json
+	// Regression is the run beside a baseline; nil where none was asked for.
+	Regression *Regression `json:"regression,omitempty"`
 }
 
 // Platform is what a run's figures depend on.
