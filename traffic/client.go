@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -37,6 +38,7 @@ type Conn struct {
 	Greeting Greeting
 
 	r       *bufio.Reader // TCP only
+	owed    [][]byte      // UDP only: what was sent and had no answer in time
 	timeout time.Duration
 }
 
@@ -181,22 +183,38 @@ func (c *Conn) stream(payload []byte) error {
 	return c.same(payload, got)
 }
 
-// answer reads datagrams until the one that carries payload.
+// answer reads datagrams until the one that carries payload. Those that carry what was sent before and
+// had no answer in time are late, and are passed over.
 func (c *Conn) answer(payload []byte) error {
 	buf := make([]byte, 64<<10)
-	n, err := c.Read(buf)
-	if err != nil {
-		return fmt.Errorf("echo to %s: no answer: %w", c.RemoteAddr(), err)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			c.owed = append(c.owed, bytes.Clone(payload))
+			return fmt.Errorf("echo to %s: no answer: %w", c.RemoteAddr(), err)
+		}
+		g, rest, err := ParseGreeting(buf[:n])
+		if err != nil {
+			return fmt.Errorf("echo to %s: %w", c.RemoteAddr(), err)
+		}
+		if c.Greeting.Pod != "" && c.Greeting.Pod != g.Pod {
+			return fmt.Errorf("echo to %s: %s answered a flow that %s had answered before", c.RemoteAddr(), g.Pod, c.Greeting.Pod)
+		}
+		c.Greeting = g
+		if !c.late(payload, rest) {
+			return c.same(payload, rest)
+		}
 	}
-	g, rest, err := ParseGreeting(buf[:n])
-	if err != nil {
-		return fmt.Errorf("echo to %s: %w", c.RemoteAddr(), err)
+}
+
+// late says whether an answer is one that is still owed, which it is no longer then.
+func (c *Conn) late(payload, got []byte) bool {
+	i := slices.IndexFunc(c.owed, func(b []byte) bool { return bytes.Equal(b, got) })
+	if i < 0 || bytes.Equal(payload, got) {
+		return false
 	}
-	if c.Greeting.Pod != "" && c.Greeting.Pod != g.Pod {
-		return fmt.Errorf("echo to %s: %s answered a flow that %s had answered before", c.RemoteAddr(), g.Pod, c.Greeting.Pod)
-	}
-	c.Greeting = g
-	return c.same(payload, rest)
+	c.owed = slices.Delete(c.owed, i, i+1)
+	return true
 }
 
 func (c *Conn) same(sent, got []byte) error {

@@ -66,6 +66,40 @@ func TestEcho(t *testing.T) {
 	}
 }
 
+// TestLateAnswer: an answer that comes after its time does not count for the next exchange, and one that
+// nobody asked for is an error.
+func TestLateAnswer(t *testing.T) {
+	server, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	c, err := Dialer{Timeout: 100 * time.Millisecond}.UDP(t.Context(), netip.AddrPort{}, addrPort(server.LocalAddr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	answers := func(payloads ...string) {
+		t.Helper()
+		for _, p := range payloads {
+			if _, err := server.WriteToUDPAddrPort(append(Greeting{Pod: "x/y"}.line(), p...), c.Local()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := c.Echo([]byte("first")); err == nil {
+		t.Fatal("an echo that nobody answers succeeded")
+	}
+	answers("first", "second")
+	if err := c.Echo([]byte("second")); err != nil {
+		t.Errorf("after a late answer: %v", err)
+	}
+	answers("first", "third")
+	if err := c.Echo([]byte("third")); err == nil {
+		t.Error("an answer that came twice was taken for one that is late")
+	}
+}
+
 func TestEchoMoreThanAllBuffers(t *testing.T) {
 	_, tcp, _ := listen(t)
 	c, err := Dialer{}.TCP(t.Context(), netip.AddrPort{}, netip.AddrPortFrom(netip.IPv6Loopback(), tcp))
