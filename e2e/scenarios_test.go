@@ -3,8 +3,10 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +29,8 @@ func test(t testing.TB, lab string, flags ...string) (int, report.Run) {
 // TestScenarios runs everything that must hold against every shipped lab.
 func TestScenarios(t *testing.T) {
 	needRoot(t)
+	var summary runs
+	t.Cleanup(func() { summary.log(t) })
 	for _, tc := range []struct {
 		name, topology string
 		profile        string // of OVN, empty for the topology's own
@@ -51,8 +55,8 @@ func TestScenarios(t *testing.T) {
 			up(t, topology, name, "--backend", tc.backend)
 			artifacts := t.TempDir()
 			code, run := test(t, name, "--artifacts", artifacts, "--label-filter", tc.labels)
-			t.Logf("%s: %s", name, run.Counts())
-			for _, s := range run.Scenarios {
+			summary.add(tc.name, run)
+			for _, s := range failuresFirst(run.Scenarios) {
 				t.Run(s.Group+": "+s.Name, func(t *testing.T) { verdict(t, s) })
 			}
 			if code != 0 {
@@ -68,6 +72,43 @@ func TestScenarios(t *testing.T) {
 			}
 		})
 	}
+}
+
+// runs are what came of the labs, a line each and a line a failure.
+type runs struct{ counts, failures []string }
+
+func (r *runs) add(lab string, run report.Run) {
+	r.counts = append(r.counts, fmt.Sprintf("%s: %s", lab, run.Counts()))
+	for _, s := range run.Scenarios {
+		if bad(s) {
+			first, _, _ := strings.Cut(s.Message, "\n")
+			r.failures = append(r.failures, fmt.Sprintf("%s %s: %s: %s: %s: %s", s.State, lab, s.Group, s.Name, s.Location, first))
+		}
+	}
+}
+
+// log writes what a log that was cut off has to say all the same: it comes last.
+func (r *runs) log(t *testing.T) {
+	t.Logf("\n%s", strings.Join(append(r.counts, r.failures...), "\n"))
+}
+
+func bad(s report.Scenario) bool {
+	return s.State != report.Passed && s.State != report.Skipped
+}
+
+// failuresFirst is the scenarios with those that failed before those that passed.
+func failuresFirst(in []report.Scenario) []report.Scenario {
+	out := slices.Clone(in)
+	slices.SortStableFunc(out, func(a, b report.Scenario) int {
+		switch {
+		case bad(a) == bad(b):
+			return 0
+		case bad(a):
+			return -1
+		}
+		return 1
+	})
+	return out
 }
 
 // withProfile is the directory of a copy of the spk topology with another profile of OVN.
