@@ -28,6 +28,7 @@ type podNetwork struct {
 type pins struct {
 	addrs []netip.Addr
 	mac   string
+	all   bool // the pod has no other addresses, whatever families its node has
 }
 
 // pinnedAddresses reads what a pod asks for in its pod-networks annotation.
@@ -40,7 +41,8 @@ func pinnedAddresses(p *corev1.Pod) (pins, error) {
 }
 
 // parsePodNetworks reads the default entry of a pod-networks annotation: a bare address, or one
-// with the prefix length of the node's subnet.
+// with the prefix length of the node's subnet. An entry with gateway_ips, as OVN-Kubernetes writes it,
+// has all of the pod's addresses; without them it pins some.
 func parsePodNetworks(text string) (pins, error) {
 	var networks map[string]podNetwork
 	if err := json.Unmarshal([]byte(text), &networks); err != nil {
@@ -55,6 +57,7 @@ func parsePodNetworks(text string) (pins, error) {
 		}
 		out.addrs = append(out.addrs, a.Unmap())
 	}
+	out.all = len(out.addrs) > 0 && len(networks["default"].GatewayIPs) > 0
 	return out, nil
 }
 
@@ -102,6 +105,9 @@ func assign(r *api.Resources, p *corev1.Pod, pin pins, used map[netip.Addr]*core
 		if o := used[a]; o != nil && o != p {
 			return []api.Finding{podError(p, fmt.Sprintf("pinned address %s belongs to %s", a, podName(o)), "a free address")}
 		}
+	}
+	if pin.all {
+		cidrs = slices.DeleteFunc(cidrs, func(c netip.Prefix) bool { return !slices.ContainsFunc(pin.addrs, c.Contains) })
 	}
 	addrs, full := choose(cidrs, append(slices.Clone(pin.addrs), PodIPs(p)...), used)
 	if full.IsValid() {

@@ -172,8 +172,10 @@ func TestAddresses(t *testing.T) {
 		return "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: " + name + "\n" + extra + "spec:\n  nodeName: worker-1\n"
 	}
 	pin := "  annotations:\n    k8s.ovn.org/pod-networks: '{\"default\":{\"ip_addresses\":[\"10.131.0.3\"],\"mac_address\":\"02:00:00:00:00:01\"}}'\n"
-	r := reconcile(t, decode(t, pod1("a", ""), pod1("b", ""), pod1("pinned", pin)))
+	all := "  annotations:\n    k8s.ovn.org/pod-networks: '{\"default\":{\"ip_addresses\":[\"10.131.0.77/23\"],\"gateway_ips\":[\"10.131.0.1\"]}}'\n"
+	r := reconcile(t, decode(t, pod1("a", ""), pod1("b", ""), pod1("pinned", pin), pod1("single", all)))
 	want := map[string][]netip.Addr{
+		"single": {netip.MustParseAddr("10.131.0.77")},
 		"pinned": {netip.MustParseAddr("10.131.0.3"), netip.MustParseAddr("fd01:0:0:1::3")},
 		"a":      {netip.MustParseAddr("10.131.0.4"), netip.MustParseAddr("fd01:0:0:1::4")},
 		"b":      {netip.MustParseAddr("10.131.0.5"), netip.MustParseAddr("fd01:0:0:1::5")},
