@@ -265,19 +265,6 @@ func (s *scene) badAddress() {
 	gomega.Expect(p.reaches(transport{"tcp", v4}, 1)).To(gomega.Equal(map[string]int{p.gateways[0].id(): behind}), "who answers")
 }
 
-// oneFamily: gateways of one family lead that family alone.
-func (s *scene) oneFamily(f family) {
-	p := s.begin()
-	g := p.gateways[0]
-	only := g
-	only.addrs = []netip.Addr{f.of(g.addrs)}
-	check(byNamespace().declare(p, s.ctx, false, []gateway{only}), "annotate the namespace")
-	p.expectRows(map[netip.Addr][]string{f.of(p.pod): {f.of(g.addrs).String()}})
-	other := v4 + v6 - f
-	gomega.Expect(p.reaches(transport{"tcp", f}, 1)).To(gomega.Equal(map[string]int{g.id(): behind}), "who answers over %s", f)
-	p.expectUnreachable(transport{"tcp", other})
-}
-
 // deadGateway: without BFD nobody notices that a gateway is dead, and its share of the connections is
 // lost; the others are served.
 func (s *scene) deadGateway(from origin, f family) {

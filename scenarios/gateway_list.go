@@ -11,6 +11,7 @@ func externalGateways() []spec {
 	}
 	l.conntrack()
 	l.changes()
+	l.detection()
 	l.faults()
 	return l
 }
@@ -80,6 +81,15 @@ func (l *gatewayList) changes() {
 		"a policy says Success, and Fail with the reason when no gateway has the network it names")
 }
 
+// detection is BFD with traffic, each origin over one family.
+func (l *gatewayList) detection() {
+	for i, from := range allOrigins() {
+		f := []family{v4, v6}[i%2]
+		l.add(f, nil, []string{from.label, "bfd"}, func(s *scene) { s.bfdGateways(from, f) },
+			"%s: with BFD over %s a dead gateway's share moves in time, and comes back with it", from.name, f)
+	}
+}
+
 // faults are what goes wrong in the field.
 func (l *gatewayList) faults() {
 	for _, from := range allOrigins() {
@@ -91,6 +101,8 @@ func (l *gatewayList) faults() {
 	for _, f := range []family{v4, v6} {
 		l.add(f, []Capability{IPv6}, []string{"namespace-annotation", "family"}, func(s *scene) { s.oneFamily(f) },
 			"a gateway of %s alone leads that family alone", f)
+		l.add(f, []Capability{IPv6}, []string{"namespace-annotation", "no-common-family"}, func(s *scene) { s.noCommonFamily(f) },
+			"a pod of %s alone has no route by a gateway of the other family, and the reason is said", f)
 	}
 	l.add(v4, nil, []string{"gateway-pod", "address"}, (*scene).oneAddressTwice,
 		"two gateway pods with one address: the first serves, the second is named and takes over")
