@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/spklab/spklab/ovnsim/bfd"
 )
 
 // sharedZone is the conntrack zone in which br-ex remembers whose a connection of the node's address
@@ -88,8 +90,9 @@ func (n *node) setFlows(ctx context.Context, flows []string) error {
 
 // flows share the uplink between the node and its gateway router, which have one MAC and one
 // address a family. Neighbour messages are for both. A packet for the node's address goes to
-// whoever began the connection, and to the node where it is a new one; everything else that is
-// sent to the MAC is the router's.
+// whoever began the connection, and to the node where it is a new one, but BFD of either side begins
+// with each packet, so it goes to both, as in OVN-Kubernetes; everything else that is sent to the MAC is
+// the router's.
 func (s sharing) flows() []string {
 	toRouter := ""
 	if s.Router != 0 {
@@ -119,6 +122,7 @@ func (s sharing) flows() []string {
 		out = append(out,
 			fmt.Sprintf("table=0,priority=40,in_port=%d,%s,%s_dst=%s,tp_dst=%d,actions=output:LOCAL", s.Uplink, udp, field, own, genevePort),
 			fmt.Sprintf("table=0,priority=40,in_port=LOCAL,%s,%s_src=%s,tp_dst=%d,actions=output:%d", udp, field, own, genevePort, s.Uplink),
+			fmt.Sprintf("table=0,priority=40,in_port=%d,%s,%s_dst=%s,tp_dst=%d,actions=output:LOCAL%s", s.Uplink, udp, field, own, bfd.Port, toRouter),
 			fmt.Sprintf("table=0,priority=30,in_port=%d,%s,%s_dst=%s,actions=ct(zone=%d,table=1)", s.Uplink, proto, field, own, sharedZone),
 			fmt.Sprintf("table=0,priority=30,in_port=LOCAL,%s,%s_src=%s,%s", proto, field, own, commit(markNode)))
 		if s.Router != 0 {
