@@ -1,71 +1,110 @@
 package report
 
 import (
-	_ "embed"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
-	"slices"
+	"strings"
 	"time"
+
+	"github.com/spklab/spklab/scenarios/report/drawing"
 )
 
-//go:embed report.html.tmpl
-var page string
+//go:embed page
+var pages embed.FS
 
-// view is what the page shows.
-type view struct {
-	Run
-	Counts   Counts
-	Groups   []Group
-	Failed   []Scenario
-	Measured []measured
-	Slowest  time.Duration // width of the longest bar
-}
-
-// measured is a figure with the scenario it belongs to.
-type measured struct {
-	Scenario string
-	Figure   Figure
-}
-
-// WriteHTML writes report.html: one file that loads nothing.
+// WriteHTML writes report.html: one file that loads nothing and can be read without its script.
+// What a run holds is text to it, never markup: html/template escapes all of it.
 func (r Run) WriteHTML(w io.Writer) error {
-	t, err := template.New("report").Funcs(template.FuncMap{
-		"round":   round,
-		"percent": percent,
-		"stamp":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"anchor":  func(s Scenario) string { return "s-" + Slug(s.Group+" "+s.Name) },
-	}).Parse(page)
+	style, err := pages.ReadFile("page/report.css")
+	if err != nil {
+		return fmt.Errorf("read style of the report page: %w", err)
+	}
+	script, err := pages.ReadFile("page/report.js")
+	if err != nil {
+		return fmt.Errorf("read script of the report page: %w", err)
+	}
+	t, err := template.New("report.tmpl").Funcs(functions()).ParseFS(pages, "page/*.tmpl")
 	if err != nil {
 		return fmt.Errorf("parse report page: %w", err)
 	}
-	if err := t.Execute(w, newView(r)); err != nil {
+	v := newView(r)
+	v.Style, v.Script, v.Policy = template.CSS(style), template.JS(script), policy(script)
+	if err := t.Execute(w, v); err != nil {
 		return fmt.Errorf("write report page: %w", err)
 	}
 	return nil
 }
 
-func newView(r Run) view {
-	v := view{Run: r, Counts: r.Counts(), Groups: r.Groups()}
-	for _, s := range r.Scenarios {
-		v.Slowest = max(v.Slowest, s.Duration)
-		if s.State == Failed || s.State == Interrupted {
-			v.Failed = append(v.Failed, s)
-		}
-		for _, f := range s.Figures {
-			v.Measured = append(v.Measured, measured{Scenario: s.Name, Figure: f})
-		}
-	}
-	slices.SortStableFunc(v.Failed, func(a, b Scenario) int { return a.Started.Compare(b.Started) })
-	return v
+// policy lets the page run its own script and load nothing.
+func policy(script []byte) string {
+	sum := sha256.Sum256(script)
+	return "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// percent is a's share of b for the width of a bar, at least 1.
+func functions() template.FuncMap {
+	return template.FuncMap{
+		"round":   round,
+		"percent": percent,
+		"stamp":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"glyph":   glyph,
+		"ms":      func(at, began int64) string { return drawing.Milliseconds(at - began) },
+		"inout":   inOut,
+		"meaning": meaning,
+		"join":    strings.Join,
+		"half":    func(a, b int) int { return a + (b-a)/2 },
+		"add":     func(a, b int) int { return a + b },
+	}
+}
+
+// glyph says a state without colour.
+func glyph(s State) string {
+	switch s {
+	case Passed:
+		return "✓"
+	case Flaky:
+		return "≈"
+	case Failed:
+		return "✗"
+	case Interrupted:
+		return "!"
+	case Skipped:
+	}
+	return "–"
+}
+
+func inOut(out bool) string {
+	if out {
+		return "out"
+	}
+	return "in"
+}
+
+// meaning says what a layer comprises.
+func meaning(l Layer) string {
+	return map[Layer]string{
+		LayerLink:      "cables, attachments, MTU, VLANs",
+		LayerNeighbour: "ARP and neighbour discovery",
+		LayerRoute:     "routing tables, BGP, filters",
+		LayerDataplane: "the proxy's maps and programs",
+		LayerConntrack: "entries of connections",
+		LayerOVN:       "northbound rows, gateways, symmetry",
+		LayerControl:   "resources, controllers, endpoints",
+		LayerProcess:   "a process of the lab",
+		LayerApp:       "the application behind the proxy",
+		LayerTest:      "the check itself, or the machine",
+	}[l]
+}
+
+// percent is a's share of b for the width of a bar, 1 to 100.
 func percent(a, b time.Duration) int {
 	if b <= 0 {
 		return 1
 	}
-	return max(1, int(100*a/b))
+	return max(1, min(100, int(100*(float64(a)/float64(b)))))
 }
 
 // Slug makes a name for anchors and files: letters and digits, the rest one dash.
