@@ -73,6 +73,7 @@ var mayImport = map[string][]string{
 	"traffic":            {"topo"},
 	"lab":                {"topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"scenarios/evidence": {"topo"},
+	"scenarios/flow":     {"scenarios/evidence", "scenarios/report", "lab", "dataplane", "topo", "kubesim", "ovnsim"},
 	"scenarios/report":   {"scenarios/evidence", "topo/picture"},
 	"scenarios/record":   {"scenarios/report"},
 	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},

@@ -102,7 +102,7 @@ func (s *scene) podToPod(proto string) {
 	want.start(target, conn.Local())
 	between(to, from)
 	trace := complete(capture)
-	s.expectPath("the way of a request and its answer", w.path(trace, evidence.Carrying(mark)), want.hops)
+	s.expectPath("the way of a request and its answer", w.path(trace, evidence.Carrying(mark)), want.Hops)
 	for _, p := range trace.Packets {
 		tunnel := p.Protocol == evidence.ProtoUDP && (p.Dst.Port() == 4789 || p.Dst.Port() == 8472) || p.Protocol == protoIPIP
 		gomega.Expect(tunnel).To(gomega.BeFalse(), "a tunnel between the nodes: %s", p)

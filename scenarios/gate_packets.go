@@ -28,7 +28,7 @@ func (s *scene) expectServed(n tally) {
 // while that TMM served, and each new connection was answered.
 func (s *scene) noneUnserved(w *world, trace *evidence.Trace, events []ctl.Event) {
 	ginkgo.GinkgoHelper()
-	asked, answered := map[flow]evidence.Packet{}, map[flow]bool{}
+	asked, answered := map[podConn]evidence.Packet{}, map[podConn]bool{}
 	var late []string
 	for _, p := range trace.Packets {
 		t, ok := w.tmmNamed(p.Point.Node)
@@ -41,10 +41,10 @@ func (s *scene) noneUnserved(w *world, trace *evidence.Trace, events []ctl.Event
 				late = append(late, p.String())
 			}
 			if p.Flags.Has(evidence.SYN) {
-				asked[flow{p.Dst, p.Src}] = p
+				asked[podConn{p.Dst, p.Src}] = p
 			}
 		case p.Out && p.Flags.Has(evidence.SYN|evidence.ACK):
-			answered[flow{p.Src, p.Dst}] = true
+			answered[podConn{p.Src, p.Dst}] = true
 		}
 	}
 	var unanswered []string

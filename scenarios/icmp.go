@@ -76,8 +76,8 @@ func (s *scene) pingEgress(f family) {
 	want.podToTMM(p, up, t).translated(mapped, outside).routed(1).tmmToClient(t, c)
 	want.start(outside, mapped)
 	want.clientToTMM(c, t).translated(outside, inside).routed(1).tmmToPod(t, p, up)
-	s.expectPath("the way of an echo request and its reply", w.path(trace, evidence.Carrying(mark)), want.hops)
-	s.figure(report.Figure{Name: "hops", Value: float64(len(want.hops))})
+	s.expectPath("the way of an echo request and its reply", w.path(trace, evidence.Carrying(mark)), want.Hops)
+	s.figure(report.Figure{Name: "hops", Value: float64(len(want.Hops))})
 }
 
 // pingServer follows an echo request to a virtual server: a TMM answers it, and nothing of it
@@ -96,8 +96,8 @@ func (s *scene) pingServer(f family) {
 	want.clientToTMM(c, t)
 	want.start(vip, local)
 	want.tmmToClient(t, c)
-	s.expectPath("the way of an echo request and its reply", w.path(trace, evidence.Carrying(mark)), want.hops)
-	s.figure(report.Figure{Name: "hops", Value: float64(len(want.hops))})
+	s.expectPath("the way of an echo request and its reply", w.path(trace, evidence.Carrying(mark)), want.Hops)
+	s.figure(report.Figure{Name: "hops", Value: float64(len(want.Hops))})
 }
 
 // trace has traceroute follow the way to a virtual server: the TMM is the hop after the router.

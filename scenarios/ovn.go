@@ -156,21 +156,21 @@ func (s *scene) ecmp(proto string, f family) {
 	gomega.Expect(asymmetric).To(gomega.BeZero(), "connections that were at more than one TMM")
 }
 
-// flow is a connection as the pod sees it.
-type flow struct{ pod, peer netip.AddrPort }
+// podConn is a connection as the pod sees it.
+type podConn struct{ pod, peer netip.AddrPort }
 
 // split groups the matching packets at the TMMs' internal interfaces into connections, counts
 // the connections by the TMM of their first packet, and those that were at several TMMs.
 func (w *world) split(t *evidence.Trace, match func(evidence.Packet) bool) (by map[string]int, asymmetric int) {
-	first, several := map[flow]string{}, map[flow]bool{}
+	first, several := map[podConn]string{}, map[podConn]bool{}
 	for _, p := range t.Packets {
 		m, ok := w.tmmNamed(p.Point.Node)
 		if !ok || p.Point.Interface != m.internal.link || p.Src.Port() == 0 || !match(p) || !w.meant(p) {
 			continue
 		}
-		fl := flow{p.Src, p.Dst}
+		fl := podConn{p.Src, p.Dst}
 		if p.Out {
-			fl = flow{p.Dst, p.Src}
+			fl = podConn{p.Dst, p.Src}
 		}
 		if was, ok := first[fl]; ok && was != m.name {
 			several[fl] = true
@@ -246,7 +246,7 @@ func (s *scene) symmetryAgainstECMP(f family) {
 		want.clientToTMM(c, first).translated(conn.Local(), conn.Greeting.Local).routed(1).tmmToPod(first, p, w.uplink(p.worker))
 		want.start(conn.Greeting.Local, conn.Local())
 		want.podToTMM(p, w.uplink(p.worker), first).translated(vs.Destination, conn.Local()).routed(1).tmmToClient(first, c)
-		s.expectPath(fmt.Sprintf("client %d by %s", i+1, first.name), w.path(complete(capture), evidence.Carrying(mark)), want.hops)
+		s.expectPath(fmt.Sprintf("client %d by %s", i+1, first.name), w.path(complete(capture), evidence.Carrying(mark)), want.Hops)
 	}
 	for _, p := range pods {
 		gomega.Expect(egressBy(p)).NotTo(gomega.Equal(first.name), "the choice of %s for its next connection", p.name)

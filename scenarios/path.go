@@ -10,77 +10,56 @@ import (
 	"github.com/onsi/ginkgo/v2"
 
 	"github.com/spklab/spklab/scenarios/evidence"
+	"github.com/spklab/spklab/scenarios/flow"
 	"github.com/spklab/spklab/scenarios/report"
 )
 
 // hop is one sight of a packet as a scenario expects it.
-type hop struct {
-	point    string // node/interface
-	out      bool
-	src, dst netip.AddrPort
-	ttl      int
-}
+type hop = flow.Hop
 
-// String is what a failed comparison shows.
-func (h hop) String() string {
-	return fmt.Sprintf("%s ttl %d", evidence.Hop{Point: h.point, Out: h.out, Src: h.src, Dst: h.dst}, h.ttl)
-}
+// way writes down a path hop by hop in the words of the scenarios.
+type way struct{ flow.Way }
 
-// way writes down a path hop by hop.
-type way struct {
-	hops     []hop
-	src, dst netip.AddrPort
-	ttl      int
-}
-
-// start begins at a node that sends with the usual TTL.
-func (w *way) start(src, dst netip.AddrPort) { w.src, w.dst, w.ttl = src, dst, 64 }
-
-func (w *way) at(node, link string, out bool) *way {
-	w.hops = append(w.hops, hop{node + "/" + link, out, w.src, w.dst, w.ttl})
-	return w
-}
+func (w *way) start(src, dst netip.AddrPort) { w.Start(src, dst) }
 
 // out leaves a node, in enters one.
-func (w *way) out(node, link string) *way { return w.at(node, link, true) }
-func (w *way) in(node, link string) *way  { return w.at(node, link, false) }
+func (w *way) out(node, link string) *way { w.Leave(node, link); return w }
+func (w *way) in(node, link string) *way  { w.Enter(node, link); return w }
 
-// routed takes n off the TTL.
-func (w *way) routed(n int) *way {
-	w.ttl -= n
-	return w
-}
+func (w *way) routed(n int) *way { w.Routed(n); return w }
 
-// translated gives the packet other addresses.
-func (w *way) translated(src, dst netip.AddrPort) *way {
-	w.src, w.dst = src, dst
-	return w
-}
-
-// ovnHops is what OVN takes off the TTL between a pod and an external gateway: the cluster
-// router and the gateway router of the node each route once.
-const ovnHops = 2
+func (w *way) translated(src, dst netip.AddrPort) *way { w.Translated(src, dst); return w }
 
 // toTMM, fromTMM: the way between the client and a TMM's virtual server.
-func (w *way) clientToTMM(c client, t tmm) *way {
-	return w.out(c.name, c.link).in(c.router, c.near).routed(1).out(c.router, c.far).
-		in(t.worker, t.external.master).in(t.name, t.external.link)
-}
-
-func (w *way) tmmToClient(t tmm, c client) *way {
-	return w.out(t.name, t.external.link).out(t.worker, t.external.master).
-		in(c.router, c.far).routed(1).out(c.router, c.near).in(c.name, c.link)
-}
+func (w *way) clientToTMM(c client, t tmm) *way { w.ClientToTMM(c.hops(), t.hops()); return w }
+func (w *way) tmmToClient(t tmm, c client) *way { w.TMMToClient(t.hops(), c.hops()); return w }
 
 // tmmToPod, podToTMM: the way between a TMM and a pod.
 func (w *way) tmmToPod(t tmm, p pod, uplink string) *way {
-	return w.out(t.name, t.internal.link).out(t.worker, t.internal.master).
-		in(p.worker, uplink).routed(ovnHops).in(p.name, "eth0")
+	w.TMMToPod(t.hops(), p.hops(uplink))
+	return w
 }
 
 func (w *way) podToTMM(p pod, uplink string, t tmm) *way {
-	return w.out(p.name, "eth0").routed(ovnHops).out(p.worker, uplink).
-		in(t.worker, t.internal.master).in(t.name, t.internal.link)
+	w.PodToTMM(p.hops(uplink), t.hops())
+	return w
+}
+
+// hops is what a way needs to know of each.
+func (c client) hops() flow.Client {
+	return flow.Client{Name: c.name, Link: c.link, Addrs: c.addrs, Router: c.router, Near: c.near, Far: c.far}
+}
+
+func (t tmm) hops() flow.TMM {
+	return flow.TMM{Name: t.name, Worker: t.worker, Internal: t.internal.hops(), External: t.external.hops()}
+}
+
+func (l leg) hops() flow.Leg {
+	return flow.Leg{Link: l.link, Master: l.master, MAC: l.mac, Self: l.self}
+}
+
+func (p pod) hops(uplink string) flow.Pod {
+	return flow.Pod{Name: p.name, Worker: p.worker, Uplink: uplink, Addrs: p.ips}
 }
 
 // path follows the packets that match. Frames that only passed by, for a MAC that is not
@@ -100,7 +79,7 @@ func (s *scene) expectPath(title string, got evidence.Path, want []hop) {
 	s.evidence(report.Evidence{Title: title, Chain: chain(got), Text: got.String()})
 	var seen, expected []string
 	for _, p := range got {
-		seen = append(seen, hop{p.Point.String(), p.Out, p.Src, p.Dst, int(p.TTL)}.String())
+		seen = append(seen, flow.HopOf(p).String())
 	}
 	for _, h := range want {
 		expected = append(expected, h.String())

@@ -78,8 +78,8 @@ func (s *scene) ingressPath(proto string, f family, snat string) {
 	want.clientToTMM(c, t).translated(inside, member).routed(1).tmmToPod(t, p, up)
 	want.start(member, inside)
 	want.podToTMM(p, up, t).translated(vs.Destination, local).routed(1).tmmToClient(t, c)
-	s.expectPath("the way of a request and its answer", w.path(trace, evidence.Carrying(mark)), want.hops)
-	s.figure(report.Figure{Name: "hops", Value: float64(len(want.hops))})
+	s.expectPath("the way of a request and its answer", w.path(trace, evidence.Carrying(mark)), want.Hops)
+	s.figure(report.Figure{Name: "hops", Value: float64(len(want.Hops))})
 }
 
 // destination is where the first of the packets that left by the interface was sent.
@@ -132,8 +132,8 @@ func (s *scene) egressPath(w *world, proto string, f family, source func(tmm) ne
 	want.podToTMM(p, up, t).translated(mapped, server).routed(1).tmmToClient(t, c)
 	want.start(server, mapped)
 	want.clientToTMM(c, t).translated(server, local).routed(1).tmmToPod(t, p, up)
-	s.expectPath("the way of a request and its answer", w.path(trace, evidence.Carrying(mark)), want.hops)
-	s.figure(report.Figure{Name: "hops", Value: float64(len(want.hops))})
+	s.expectPath("the way of a request and its answer", w.path(trace, evidence.Carrying(mark)), want.Hops)
+	s.figure(report.Figure{Name: "hops", Value: float64(len(want.Hops))})
 }
 
 // endpointRoundRobin counts which endpoints answer when every connection comes by one TMM:

@@ -122,20 +122,20 @@ func (p *prober) stop() []attempt {
 // handshakes are the connections that a router saw between a client and virtual servers, by
 // what became of them.
 type handshakes struct {
-	forwarded map[flow]bool // something of the client's left towards the TMMs
-	answered  map[flow]bool // a SYN with ACK came back from there
+	forwarded map[podConn]bool // something of the client's left towards the TMMs
+	answered  map[podConn]bool // a SYN with ACK came back from there
 }
 
 // handshakes reads a trace at the router's interface towards the TMMs.
 func (c client) handshakes(t *evidence.Trace) handshakes {
-	h := handshakes{forwarded: map[flow]bool{}, answered: map[flow]bool{}}
+	h := handshakes{forwarded: map[podConn]bool{}, answered: map[podConn]bool{}}
 	for _, p := range t.Packets {
 		switch {
 		case p.Point.Node != c.router || p.Point.Interface != c.far:
 		case p.Out:
-			h.forwarded[flow{p.Dst, p.Src}] = true
+			h.forwarded[podConn{p.Dst, p.Src}] = true
 		case p.Flags.Has(evidence.SYN | evidence.ACK):
-			h.answered[flow{p.Src, p.Dst}] = true
+			h.answered[podConn{p.Src, p.Dst}] = true
 		}
 	}
 	return h
@@ -162,7 +162,7 @@ func (t tally) String() string {
 func count(attempts []attempt, h handshakes) tally {
 	var t tally
 	for _, a := range attempts {
-		fl := flow{a.vip, a.local}
+		fl := podConn{a.vip, a.local}
 		switch {
 		case a.err == nil:
 			t.served++
@@ -189,5 +189,5 @@ func (s *scene) expectNoWay(w *world, c client, vip netip.AddrPort) {
 		_ = conn.Close() // it should not have opened
 	}
 	gomega.Expect(err).To(gomega.HaveOccurred(), "a connection to %s", vip)
-	gomega.Expect(c.handshakes(complete(capture)).forwarded[flow{vip, a.local}]).To(gomega.BeFalse(), "%s forwards packets to %s: %v", c.router, vip, err)
+	gomega.Expect(c.handshakes(complete(capture)).forwarded[podConn{vip, a.local}]).To(gomega.BeFalse(), "%s forwards packets to %s: %v", c.router, vip, err)
 }

@@ -154,9 +154,9 @@ func TestCount(t *testing.T) {
 	local := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("203.0.113.10"), port) }
 	wait := fmt.Errorf("dial: %w", &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded})
 	greeting := fmt.Errorf("greeting: %w", &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded})
-	reached := map[flow]bool{}
+	reached := map[podConn]bool{}
 	for port := uint16(5); port <= 9; port++ {
-		reached[flow{vip, local(port)}] = true
+		reached[podConn{vip, local(port)}] = true
 	}
 	got := count([]attempt{
 		{vip: vip, local: local(1)},
@@ -167,7 +167,7 @@ func TestCount(t *testing.T) {
 		{vip: vip, local: local(6), err: wait},     // answered as the time ran out
 		{vip: vip, local: local(7), err: greeting}, // connected, then the way was gone
 		{vip: vip, local: local(8), err: syscall.ECONNRESET},
-	}, handshakes{forwarded: reached, answered: map[flow]bool{{vip, local(6)}: true, {vip, local(7)}: true}})
+	}, handshakes{forwarded: reached, answered: map[podConn]bool{{vip, local(6)}: true, {vip, local(7)}: true}})
 	if got.served != 1 || got.noWay != 3 || got.cut != 2 || len(got.bad) != 2 {
 		t.Errorf("count = %d served, %s: %q", got.served, got, got.bad)
 	}
@@ -228,7 +228,7 @@ func TestWayWritesHops(t *testing.T) {
 	w.clientToTMM(client{name: "client", link: "eth0", router: "up", near: "eth1", far: "eth0"},
 		tmm{name: "t1", worker: "w1", external: leg{link: "net2", master: "ens256"}})
 	var got []string
-	for _, h := range w.hops {
+	for _, h := range w.Hops {
 		got = append(got, h.String())
 	}
 	way := " 203.0.113.10:4000 > 192.0.2.10:80 ttl "

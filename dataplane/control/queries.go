@@ -64,11 +64,14 @@ func (m AddrMatch) String() string {
 		return ""
 	case m.Port != 0:
 		return netip.AddrPortFrom(m.Prefix.Addr(), m.Port).String()
+	case m.Prefix.IsSingleIP():
+		return m.Prefix.Addr().String()
 	}
 	return m.Prefix.String()
 }
 
-func (m AddrMatch) matches(a netip.AddrPort) bool {
+// Matches says whether the address and port are among those meant.
+func (m AddrMatch) Matches(a netip.AddrPort) bool {
 	return !m.Prefix.IsValid() || m.Prefix.Contains(a.Addr()) && (m.Port == 0 || m.Port == a.Port())
 }
 
@@ -106,7 +109,7 @@ func parseConnQuery(v url.Values) (ConnQuery, error) {
 }
 
 func (q ConnQuery) matches(c *dataplane.Conn) bool {
-	return q.VIP.matches(c.Destination) && q.Client.matches(c.Source) && q.Member.matches(c.TranslatedDestination)
+	return q.VIP.Matches(c.Destination) && q.Client.Matches(c.Source) && q.Member.Matches(c.TranslatedDestination)
 }
 
 // queries are the handlers of the paths above and of the speaker's.

@@ -54,7 +54,7 @@ func TestDecode(t *testing.T) {
 	v6.Src, v6.Dst = netip.MustParseAddrPort("[2001:db8::1]:5300"), netip.MustParseAddrPort("[2001:db8::2]:50000")
 	v6.Payload = []byte("mark")
 	echo := v6
-	echo.VLAN, echo.Protocol = 0, ProtoICMPv6
+	echo.VLAN, echo.Protocol, echo.Type, echo.Seq = 0, ProtoICMPv6, 128, 0x00070001
 	echo.Src, echo.Dst = netip.AddrPortFrom(v6.Src.Addr(), 0), netip.AddrPortFrom(v6.Dst.Addr(), 0)
 	short := v4
 	short.Src, short.Dst = netip.AddrPortFrom(v4.Src.Addr(), 0), netip.AddrPortFrom(v4.Dst.Addr(), 0)
@@ -73,10 +73,10 @@ func TestDecode(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := Packet{Data: unhex(t, tc.in)}
-			decode(&got)
+			Decode(&got)
 			tc.want.Data = got.Data
 			if diff := cmp.Diff(tc.want, got, comparers()...); diff != "" {
-				t.Errorf("decode (-want +got):\n%s", diff)
+				t.Errorf("Decode (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -87,7 +87,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(unhex(f, frame6))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		p := Packet{Data: in}
-		decode(&p)
+		Decode(&p)
 		if len(p.Payload) > len(in) {
 			t.Errorf("a payload of %d octets out of a frame of %d", len(p.Payload), len(in))
 		}

@@ -59,6 +59,7 @@ const (
 	ProtoICMPv6 = 58
 
 	etherIPv4 = 0x0800
+	etherARP  = 0x0806
 	etherVLAN = 0x8100
 	etherIPv6 = 0x86dd
 )
@@ -75,18 +76,22 @@ type Packet struct {
 	EtherType      uint16 // of the payload, inside any VLAN tag
 	VLAN           uint16 // 0 = untagged
 	Src, Dst       netip.AddrPort
-	Protocol       uint8 // IP protocol number, 0 = no IP packet
-	TTL            uint8 // hop limit for IPv6
-	Flags          Flags // TCP
-	Seq            uint32
+	Protocol       uint8  // IP protocol number, 0 = no IP packet
+	TTL            uint8  // hop limit for IPv6
+	Flags          Flags  // TCP
+	Seq, Ack       uint32 // TCP; of ICMP the second word: an echo's identifier and number
+	Type, Code     uint8  // ICMP and ICMPv6
 	Payload        []byte // of TCP and UDP, as far as captured; data of an echo, quote of an ICMP error
 	Length         int    // octets on the wire
 	Data           []byte // as far as captured
+	// Offloaded says that the transport's checksum is left to the device: it holds the sum of the
+	// pseudo header alone.
+	Offloaded bool
 }
 
-// decode fills p from p.Data and stops at the first thing it cannot read. It never fails:
+// Decode fills p from p.Data and stops at the first thing it cannot read. It never fails:
 // a frame that is cut short or malformed is still evidence.
-func decode(p *Packet) {
+func Decode(p *Packet) {
 	b := p.Data
 	if len(b) < 14 {
 		return
@@ -145,14 +150,14 @@ func decodeIPv6(p *Packet, b []byte) {
 func decodeTransport(p *Packet, b []byte) {
 	switch {
 	case p.Protocol == ProtoTCP && len(b) >= 20:
-		p.Seq, p.Flags = binary.BigEndian.Uint32(b[4:8]), Flags(b[13]&0x1f)
+		p.Seq, p.Ack, p.Flags = binary.BigEndian.Uint32(b[4:8]), binary.BigEndian.Uint32(b[8:12]), Flags(b[13]&0x1f)
 		if offset := int(b[12]>>4) * 4; offset >= 20 && offset <= len(b) {
 			p.Payload = b[offset:]
 		}
 	case p.Protocol == ProtoUDP && len(b) >= 8:
 		p.Payload = b[8:]
 	case (p.Protocol == ProtoICMP || p.Protocol == ProtoICMPv6) && len(b) >= 8:
-		p.Payload = b[8:]
+		p.Type, p.Code, p.Seq, p.Payload = b[0], b[1], binary.BigEndian.Uint32(b[4:8]), b[8:]
 		return // without ports
 	default:
 		return
@@ -175,19 +180,51 @@ func way(out bool) string {
 
 // content is the packet without its place.
 func (p Packet) content() string {
-	what := fmt.Sprintf("ethertype %#04x", p.EtherType)
+	if !p.Src.Addr().IsValid() {
+		return fmt.Sprintf("%s > %s %s", p.SrcMAC, p.DstMAC, p.Kind())
+	}
+	s := fmt.Sprintf("%s > %s %s ttl %d length %d", p.Src, p.Dst, p.Kind(), p.TTL, p.Length)
+	if c := p.Checksum(); c != ChecksumUnknown && c != ChecksumGood {
+		s += ", " + string(c)
+	}
+	return s
+}
+
+// Kind is "TCP S.", "UDP", "ICMP time exceeded" or the EtherType.
+func (p Packet) Kind() string {
 	switch p.Protocol {
 	case ProtoTCP:
-		what = "TCP " + p.Flags.String()
+		return "TCP " + p.Flags.String()
 	case ProtoUDP:
-		what = "UDP"
-	case ProtoICMP:
-		what = "ICMP"
-	case ProtoICMPv6:
-		what = "ICMPv6"
+		return "UDP"
+	case ProtoICMP, ProtoICMPv6:
+		return p.message()
 	}
-	if !p.Src.Addr().IsValid() {
-		return fmt.Sprintf("%s > %s %s", p.SrcMAC, p.DstMAC, what)
+	switch p.EtherType {
+	case etherARP:
+		return "ARP"
+	case etherIPv4, etherIPv6:
+		return fmt.Sprintf("protocol %d", p.Protocol)
 	}
-	return fmt.Sprintf("%s > %s %s ttl %d length %d", p.Src, p.Dst, what, p.TTL, p.Length)
+	return fmt.Sprintf("ethertype %#04x", p.EtherType)
+}
+
+// message names the types of ICMP and ICMPv6 that labs see.
+func (p Packet) message() string {
+	names, family := map[uint8]string{0: "echo reply", 3: "unreachable", 5: "redirect", 8: "echo request", 11: "time exceeded", 12: "parameter problem"}, "ICMP"
+	if p.Protocol == ProtoICMPv6 {
+		family = "ICMPv6"
+		names = map[uint8]string{1: "unreachable", 2: "packet too big", 3: "time exceeded", 4: "parameter problem", 128: "echo request", 129: "echo reply",
+			133: "router solicitation", 134: "router advertisement", 135: "neighbour solicitation", 136: "neighbour advertisement"}
+	}
+	name, ok := names[p.Type]
+	switch {
+	case p.Protocol == ProtoICMP && p.Type == 3 && p.Code == 4:
+		return "ICMP fragmentation needed"
+	case !ok:
+		return fmt.Sprintf("%s type %d code %d", family, p.Type, p.Code)
+	case name == "unreachable":
+		return fmt.Sprintf("%s unreachable, code %d", family, p.Code)
+	}
+	return family + " " + name
 }

@@ -143,7 +143,7 @@ func (s *socket) drain(fd int, f func(Packet)) error {
 		if err := ancillary(&p, s.oob[:oobn]); err != nil {
 			return err
 		}
-		decode(&p)
+		Decode(&p)
 		f(p)
 	}
 }
@@ -162,6 +162,7 @@ func ancillary(p *Packet, oob []byte) error {
 		case m.Header.Level == unix.SOL_PACKET && m.Header.Type == unix.PACKET_AUXDATA && len(m.Data) >= 20:
 			// struct tpacket_auxdata: status, len, snaplen (u32); mac, net, vlan_tci, vlan_tpid (u16)
 			status := binary.NativeEndian.Uint32(m.Data[0:4])
+			p.Offloaded = status&unix.TP_STATUS_CSUMNOTREADY != 0
 			if status&unix.TP_STATUS_VLAN_VALID != 0 {
 				retag(p, binary.NativeEndian.Uint16(m.Data[16:18]))
 			}

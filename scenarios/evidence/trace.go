@@ -14,6 +14,30 @@ type Trace struct {
 	Packets []Packet
 	// Lost packets could not be kept: with any lost, absence proves nothing.
 	Lost int
+	// From and To are the window on CLOCK_MONOTONIC, ns, that the trace was cut to; 0 = it was not cut.
+	From, To int64
+	// Losses say where something is missing of the window.
+	Losses []Loss
+}
+
+// Loss is packets of one point that a trace lacks.
+type Loss struct {
+	Point   Point
+	Packets int   // 0: nobody counted
+	Before  int64 // CLOCK_MONOTONIC, ns: what passed before is gone; 0 = they are missing somewhere
+	Why     string
+}
+
+// String is "worker-1/ens224: 12 packets before 12.345 s: fell off the ring".
+func (l Loss) String() string {
+	s := l.Point.String() + ":"
+	if l.Packets > 0 {
+		s += fmt.Sprintf(" %d packets", l.Packets)
+	}
+	if l.Before > 0 {
+		s += fmt.Sprintf(" before %.6f s", float64(l.Before)/1e9)
+	}
+	return s + " " + l.Why
 }
 
 // Select returns the packets that match, oldest first.
