@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/ovn/debs"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -29,7 +30,7 @@ func (l *Lab) Exec(ctx context.Context, node string, argv []string) (*Command, e
 		}
 		return nil, &api.InputError{File: "exec", Text: node, Message: "no such node; this lab has " + strings.Join(names, ", ")}
 	}
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd := exec.CommandContext(ctx, l.find(argv[0]), argv[1:]...)
 	if cmd.Err != nil {
 		return nil, fmt.Errorf("find command: %w", cmd.Err)
 	}
@@ -38,6 +39,9 @@ func (l *Lab) Exec(ctx context.Context, node string, argv []string) (*Command, e
 		"SPKLAB_LAB="+l.Name(), "SPKLAB_NODE="+node, "OVN_NB_DB=unix:"+l.NBSocket())
 	if l.Spec.Fabric.Real() { // ovs-vsctl, ovs-ofctl and ovs-appctl look for the node's switch there
 		cmd.Env = append(cmd.Env, "OVN_SB_DB=unix:"+filepath.Join(l.rt.Dir(), "ovn", "sb.sock"), "OVS_RUNDIR="+filepath.Join(l.rt.Dir(), "ovn", node))
+	}
+	if l.root != "" { // its programs come first, whoever calls them
+		cmd.Env = append(cmd.Env, "PATH="+debs.Bin(l.root)+":"+os.Getenv("PATH"))
 	}
 	return &Command{Cmd: cmd, netns: nodes[i].Netns}, nil
 }

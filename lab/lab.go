@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/spklab/spklab/dataplane/api"
-	"github.com/spklab/spklab/ovn"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -44,11 +43,13 @@ type Lab struct {
 	opt   Options
 	rt    *topo.Runtime
 	store store
+	root  string // private root of OVN's programs; empty: they are installed, or not used
 }
 
 // metadata is what lab.json in the state directory holds.
 type metadata struct {
 	Source string    `json:"source"`
+	Root   string    `json:"ovn_root,omitempty"` // see Lab.root
 	Lab    *topo.Lab `json:"lab"`
 }
 
@@ -73,7 +74,9 @@ func Open(name string, opt Options) (*Lab, error) {
 	if err := json.Unmarshal(data, &m); err != nil || m.Lab == nil {
 		return nil, fmt.Errorf("read lab %s: %s is damaged (%v); `spklab down %s` removes the lab", name, "lab.json", err, name)
 	}
-	return newLab(m.Lab, m.Source, rt, opt), nil
+	l := newLab(m.Lab, m.Source, rt, opt)
+	l.root = m.Root
+	return l, nil
 }
 
 // choose is the name of the lab that is meant.
@@ -103,13 +106,13 @@ func newLab(spec *topo.Lab, source string, rt *topo.Runtime, opt Options) *Lab {
 // everything is taken down again, unless Options.Retain is set.
 func Up(ctx context.Context, src *Source, opt Options) (*Lab, []api.Finding, error) {
 	findings, err := Check(src)
-	if err == nil && src.Spec.Fabric.Real() {
-		err = ovn.Check()
-	}
 	if err != nil {
 		return nil, findings, err
 	}
 	l := newLab(src.Spec, src.File, opt.Host.Open(src.Spec.Name), opt)
+	if err := l.provide(ctx); err != nil {
+		return nil, findings, err
+	}
 	unlock, err := l.rt.Lock(ctx)
 	if err != nil {
 		return nil, findings, err
@@ -125,7 +128,7 @@ func Up(ctx context.Context, src *Source, opt Options) (*Lab, []api.Finding, err
 }
 
 func (l *Lab) up(ctx context.Context, src *Source) ([]api.Finding, error) {
-	data, err := json.MarshalIndent(metadata{Source: src.File, Lab: src.Spec}, "", "  ")
+	data, err := json.MarshalIndent(metadata{Source: src.File, Root: l.root, Lab: l.Spec}, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode lab: %w", err)
 	}
@@ -189,7 +192,7 @@ func (l *Lab) Resources() (api.Resources, error) { return l.store.read() }
 
 // env finds the programs.
 func (l *Lab) env() (Env, error) {
-	env := Env{StateDir: l.rt.Dir(), PinDir: l.rt.PinDir()}
+	env := Env{StateDir: l.rt.Dir(), PinDir: l.rt.PinDir(), OVNRoot: l.root}
 	var err error
 	if env.Spklab, err = program(l.opt.Bin, "spklab"); err != nil {
 		return env, err

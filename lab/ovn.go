@@ -31,6 +31,10 @@ type OVN struct {
 	Sessions  []OVNSession  `json:"bfd"`
 	Groups    []OVNGroup    `json:"groups"`
 	Conntrack []OVNConns    `json:"conntrack"`
+	// Release of OVN that runs in the lab, and the private root of its programs; empty where the lab is
+	// simulated, and where the programs are installed.
+	Release string `json:"release,omitempty"`
+	Root    string `json:"root,omitempty"`
 	// Daemons are OVN's and Open vSwitch's own, where a backend runs them.
 	Daemons []OVNDaemon `json:"daemons,omitempty"`
 	// Problems are objects and rows that make no sense, and processes that do not answer.
@@ -119,7 +123,7 @@ func (l *Lab) OVN(ctx context.Context) (*OVN, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &OVN{Documents: in.OVN}
+	out := &OVN{Documents: in.OVN, Release: l.Release(), Root: l.root}
 	rows, err := l.Northbound(ctx)
 	if err != nil {
 		out.Problems = append(out.Problems, err.Error())

@@ -35,7 +35,7 @@ type Env struct {
 	Spkproxy string // absolute path of the program
 	StateDir string // of the lab
 	PinDir   string // of the lab
-	Release  string // of OVN where the lab runs it; empty: the installed one
+	OVNRoot  string // private root of OVN's programs, where the lab runs them; empty: they are installed
 }
 
 func (e Env) socket(process string) string { return socketPath(e.StateDir, process) }
@@ -54,7 +54,7 @@ func Plan(spec *topo.Lab, res api.Resources, env Env) (topo.Plan, error) {
 	for _, f := range checkNames(spec, res) {
 		return topo.Plan{}, fmt.Errorf("plan %s: %s", f.Object, f.Message)
 	}
-	fenv := fabric.Env{Spklab: env.Spklab, StateDir: env.StateDir, Release: env.Release}
+	fenv := fabric.Env{Spklab: env.Spklab, StateDir: env.StateDir, OVNRoot: env.OVNRoot}
 	steps := slices.Concat(driver.Base(spec), driver.Cluster(spec, fenv))
 	for _, w := range spec.Workers {
 		steps = append(steps, driver.Node(spec, w, fenv)...)

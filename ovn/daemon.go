@@ -26,6 +26,8 @@ type DaemonConfig struct {
 	Dir  string // run directory: database, sockets, pid file; made with mode 0700
 	Ctl  string // path of the control socket; empty: none
 	Log  *ctl.Log
+	// Programs are those to run.
+	Programs Programs
 }
 
 // Status is the state document of a daemon.
@@ -56,6 +58,7 @@ type role struct {
 	program  string
 	database string // schema of the database that it serves; empty: none
 	file     string // of that database
+	derived  bool   // others write all of the database anew where it is empty
 	argv     func(dir string) []string
 	ask      string // the control command that tells its state; empty: none
 	want     string // what the answer begins with once the daemon works
@@ -65,7 +68,7 @@ type role struct {
 func roles() map[string]role {
 	unix := func(dir, name string) string { return "unix:" + filepath.Join(dir, name) }
 	server := func(schema, file, socket, pid string) role {
-		return role{program: "ovsdb-server", database: schema, file: file, argv: func(dir string) []string {
+		return role{program: "ovsdb-server", database: schema, file: file, derived: schema != "ovn-nb", argv: func(dir string) []string {
 			return []string{filepath.Join(dir, file), "--remote=punix:" + filepath.Join(dir, socket), "--pidfile=" + filepath.Join(dir, pid)}
 		}}
 	}
@@ -98,7 +101,7 @@ func RunDaemon(ctx context.Context, cfg DaemonConfig) error {
 	if cfg.Log == nil {
 		cfg.Log = ctl.NewLog(cfg.Name)
 	}
-	if err := r.prepare(ctx, cfg.Dir); err != nil {
+	if err := r.prepare(ctx, cfg.Programs, cfg.Dir); err != nil {
 		return err
 	}
 	d := &daemon{cfg: cfg, role: r}
@@ -112,7 +115,7 @@ func RunDaemon(ctx context.Context, cfg DaemonConfig) error {
 }
 
 // prepare makes the run directory and, the first time, the database.
-func (r role) prepare(ctx context.Context, dir string) error {
+func (r role) prepare(ctx context.Context, p Programs, dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make run directory: %w", err)
 	}
@@ -121,19 +124,41 @@ func (r role) prepare(ctx context.Context, dir string) error {
 	}
 	file := filepath.Join(dir, r.file)
 	if _, err := os.Stat(file); err == nil {
-		return nil
+		if fits, err := r.convert(ctx, p, dir, file); err != nil || fits {
+			return err
+		}
 	}
 	fresh := file + ".new" // a kill leaves no half database
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("remove half database: %w", err)
 	}
-	if _, err := output(ctx, dir, "ovsdb-tool", "create", fresh, schema(r.database)); err != nil {
+	if _, err := p.output(ctx, dir, "ovsdb-tool", "create", fresh, p.Schema(r.database)); err != nil {
 		return fmt.Errorf("make database %s: %w", r.file, err)
 	}
 	if err := os.Rename(fresh, file); err != nil {
 		return fmt.Errorf("put database in place: %w", err)
 	}
 	return nil
+}
+
+// convert brings a database that another release has left to the schema of this one (ovsdb-tool(1)
+// puts the new file in place), and says whether it has that now. A derived one is not converted: newer
+// ones hold what an older schema forbids.
+func (r role) convert(ctx context.Context, p Programs, dir, file string) (fits bool, err error) {
+	needs, err := p.output(ctx, dir, "ovsdb-tool", "needs-conversion", file, p.Schema(r.database))
+	if err != nil {
+		return false, fmt.Errorf("look at the schema of %s: %w", r.file, err)
+	}
+	if strings.TrimSpace(needs) != "yes" {
+		return true, nil
+	}
+	if r.derived {
+		return false, nil
+	}
+	if _, err := p.output(ctx, dir, "ovsdb-tool", "convert", file, p.Schema(r.database)); err != nil {
+		return false, fmt.Errorf("convert database %s: %w", r.file, err)
+	}
+	return true, nil
 }
 
 // daemon is a running one.
@@ -150,7 +175,7 @@ func (d *daemon) run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	argv := append(d.role.argv(d.cfg.Dir), "-vconsole:info", "-vsyslog:off", "--no-chdir")
-	cmd, err := command(ctx, d.cfg.Dir, d.role.program, argv...)
+	cmd, err := d.cfg.Programs.command(ctx, d.cfg.Dir, d.role.program, argv...)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type NodeConfig struct {
 	Cluster []netip.Prefix
 	Ctl     string   // path of the control socket; empty: none
 	Log     *ctl.Log // nil: a log of its own
+	// Programs are those to call, of the release that the daemons are of.
+	Programs Programs
 }
 
 // Bridges of a node, and the name that OVN-Kubernetes gives to the physical network.
@@ -168,7 +170,7 @@ func (n *node) look(ctx context.Context) bool {
 
 // vsctl runs ovs-vsctl on the node's database. It returns when the switch has followed.
 func (n *node) vsctl(ctx context.Context, argv ...string) (string, error) {
-	return output(ctx, n.cfg.Dir, "ovs-vsctl", append([]string{"--timeout=10"}, argv...)...)
+	return n.cfg.Programs.output(ctx, n.cfg.Dir, "ovs-vsctl", append([]string{"--timeout=10"}, argv...)...)
 }
 
 // makeBridges tells the switch of its bridges and the controller of its databases.

@@ -67,7 +67,7 @@ func (n *node) share(ctx context.Context) (bool, error) {
 func (n *node) setFlows(ctx context.Context, flows []string) error {
 	text := strings.Join(flows, "\n") + "\n"
 	if text == n.flows {
-		dump, err := output(ctx, n.cfg.Dir, "ovs-ofctl", "-OOpenFlow15", "--no-stats", "dump-flows", bridgeExt)
+		dump, err := n.cfg.Programs.output(ctx, n.cfg.Dir, "ovs-ofctl", "-OOpenFlow15", "--no-stats", "dump-flows", bridgeExt)
 		if err != nil {
 			return fmt.Errorf("read flows of %s: %w", bridgeExt, err)
 		}
@@ -75,7 +75,7 @@ func (n *node) setFlows(ctx context.Context, flows []string) error {
 			return nil
 		}
 	}
-	cmd, err := command(ctx, n.cfg.Dir, "ovs-ofctl", "-OOpenFlow15", "--bundle", "replace-flows", bridgeExt, "-")
+	cmd, err := n.cfg.Programs.command(ctx, n.cfg.Dir, "ovs-ofctl", "-OOpenFlow15", "--bundle", "replace-flows", bridgeExt, "-")
 	if err != nil {
 		return err
 	}

@@ -14,11 +14,10 @@ type forwarding struct {
 
 // forwarding is the profile of the lab's simulation, or of the OVN release that runs in it.
 func (s *scene) forwarding() forwarding {
-	f := s.lab.Spec.Fabric
-	if f.Real() {
-		return forwarding{"OVN 23.03", must(forward.FindProfile(forward.ProfileOVN2303))}
+	if r := s.lab.Release(); r != "" {
+		return forwarding{"OVN " + r, must(forward.FindProfile("ovn-" + r))}
 	}
-	p := must(forward.FindProfile(f.Profile))
+	p := must(forward.FindProfile(s.lab.Spec.Fabric.Profile))
 	return forwarding{"profile " + p.Name, p}
 }
 

@@ -30,6 +30,9 @@ type Fabric struct {
 	// Backend of the driver ovn: sim, the default, simulates it; real runs OVN's own daemons and Open
 	// vSwitch; real-on-sim runs those on the simulation's northbound database.
 	Backend string `yaml:"backend,omitempty" json:"backend,omitempty"`
+	// Release of OVN that the backends real and real-on-sim run, such as 25.03. Without it, the one that
+	// is installed; another one is downloaded once.
+	Release string `yaml:"release,omitempty" json:"release,omitempty"`
 	// Profile of the simulated OVN forwarding: spk, the default, does what the SPK documents say
 	// (round robin); ovn-23.03 and ovn-25.03 do what those releases were seen to do.
 	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`

@@ -70,7 +70,7 @@ func TestParseMistakes(t *testing.T) {
 	}{
 		{"unknown field", "    podCIDRs: [10.131.0.0/23]", "    podCIDR: [10.131.0.0/23]", `f:14:5: "podCIDR": unknown field; did you mean podCIDRs?`},
 		{"unknown field far from any", "fabric:\n", "somethingelse: 1\nfabric:\n", `f:8:1: "somethingelse": unknown field; known here: spklab, name, networks, fabric, workers, routers, clients, manifests, values`},
-		{"two unknown fields", "  driver: ovn\n", "  drivr: ovn\n  zzz: 1\n", lines(`f:9:3: "drivr": unknown field; did you mean driver?`, `f:10:3: "zzz": unknown field; known here: driver, backend, profile, udpHash, gatewayMode, clusterCIDRs, network`)},
+		{"two unknown fields", "  driver: ovn\n", "  drivr: ovn\n  zzz: 1\n", lines(`f:9:3: "drivr": unknown field; did you mean driver?`, `f:10:3: "zzz": unknown field; known here: driver, backend, release, profile, udpHash, gatewayMode, clusterCIDRs, network`)},
 		{"missing fabric network", "  network: internal\nworkers", "workers", `f:9:3: field network is missing here or empty; add it`},
 		{"empty fabric network", "  network: internal\nworkers", "  network:\nworkers", `f:9:3: field network is missing here or empty; add it`},
 		{"missing network of a NIC", ", network: external}", "}", `f:17:10: field network is missing here or empty; add it`},

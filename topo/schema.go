@@ -70,6 +70,7 @@ func narrow(s *jsonschema.Schema) {
 	fabric := s.Definitions["Fabric"]
 	property(fabric, "driver").Enum = enum(drivers())
 	property(fabric, "backend").Enum = enum(Backends())
+	property(fabric, "release").Enum = enum(Releases())
 	property(fabric, "profile").Enum = enum(Profiles())
 	property(fabric, "udpHash").Enum = enum(udpHashes())
 	property(fabric, "gatewayMode").Enum = enum(gatewayModes())

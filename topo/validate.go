@@ -81,10 +81,12 @@ func (v *validator) fabric() {
 		v.bad("fabric.backend", f.Backend, "belongs to the driver ovn; leave it out")
 	}
 	if f.Driver == "ovn" {
+		v.oneOf("fabric.release", f.Release, append(Releases(), "")...)
 		v.oneOf("fabric.profile", f.Profile, append(Profiles(), "")...)
 		v.oneOf("fabric.udpHash", f.UDPHash, append(udpHashes(), "")...)
 		v.oneOf("fabric.gatewayMode", f.GatewayMode, append(gatewayModes(), "")...)
 	} else {
+		v.absent("fabric.release", f.Release, "belongs to the driver ovn; leave it out")
 		v.absent("fabric.profile", f.Profile, "profiles belong to the driver ovn; leave it out")
 		v.absent("fabric.udpHash", f.UDPHash, "belongs to the driver ovn; leave it out")
 		v.absent("fabric.gatewayMode", f.GatewayMode, "gateway modes belong to the driver ovn; leave it out")
@@ -132,6 +134,20 @@ func (l *Lab) WithProfile(profile string) (*Lab, error) {
 	out.Fabric.Profile = profile
 	return &out, validate(&out)
 }
+
+// WithRelease is the lab with another release of OVN, or an InputError where there is none such. An
+// empty one means the lab's own.
+func (l *Lab) WithRelease(release string) (*Lab, error) {
+	if release == "" {
+		return l, nil
+	}
+	out := *l
+	out.Fabric.Release = release
+	return &out, validate(&out)
+}
+
+// Releases are the releases of OVN that labs have been run on.
+func Releases() []string { return []string{"23.03", "25.03"} }
 
 // Profiles are the known kinds of simulated OVN forwarding; the first is the default.
 func Profiles() []string { return []string{"spk", "ovn-23.03", "ovn-25.03"} }

@@ -5,7 +5,7 @@ import "github.com/spf13/cobra"
 // commands are all the words of the command line.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		newUp(), newDown(), newPlan(), newValidate(), newPrune(), newDoctor(),
+		newUp(), newDown(), newPlan(), newValidate(), newPrune(), newDoctor(), newFetch(),
 		newInspect(), newGraph(), newExplain(), newApply(), newDelete(), newGet(), newScale(), newExec(), newTest(),
 		newBench(), newSchema(), newVersion(), newRun(),
 	}

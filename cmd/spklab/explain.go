@@ -133,6 +133,19 @@ func conditionRows(w io.Writer, conditions []exgw.Condition) [][]string {
 	return rows
 }
 
+// daemonsTitle says of which release OVN's daemons are, and where it is not the installed one that
+// the programs stand in.
+func daemonsTitle(o *lab.OVN) string {
+	title := "DAEMONS"
+	if o.Release != "" {
+		title += " of OVN " + o.Release
+	}
+	if o.Root != "" {
+		title += " (" + o.Root + ")"
+	}
+	return title
+}
+
 func readOVN(ctx context.Context, l *lab.Lab) (any, error) { return l.OVN(ctx) }
 
 // showOVN prints a table for each thing that there is.
@@ -176,7 +189,7 @@ func showOVN(w io.Writer, doc any, wide bool) {
 		{"BFD SESSIONS", []string{"port", "peer", "status", "routes"}, sessions, wide},
 		{"DATAPATH GROUPS", []string{"node", "pod address", "gateway", "new connections"}, groups, true},
 		{"CONNTRACK BY GATEWAY", []string{"node", "gateway", "mac", "address", "tcp", "udp", "other"}, conns, true},
-		{"DAEMONS", []string{"process", "program", "version", "pid", "says"}, daemons, false},
+		{daemonsTitle(o), []string{"process", "program", "version", "pid", "says"}, daemons, false},
 	} {
 		if t.always || len(t.rows) > 0 {
 			printTable(w, t.title, t.header, t.rows)

@@ -11,6 +11,7 @@ import (
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/ovn"
+	"github.com/spklab/spklab/ovn/debs"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -68,7 +69,7 @@ func fail(err error) error {
 		return err
 	case errors.As(err, &file), errors.As(err, &manifest), errors.Is(err, lab.ErrNotFound), errors.Is(err, lab.ErrNoLab):
 		return exitWith(codeInput, err)
-	case errors.Is(err, ovn.ErrMissing):
+	case errors.Is(err, ovn.ErrMissing), errors.Is(err, debs.ErrUnsupported):
 		return exitWith(codeCapability, err)
 	}
 	return exitWith(codeLifecycle, err)

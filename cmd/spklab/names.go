@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,21 +26,30 @@ func rename(src *lab.Source, name string) error {
 }
 
 // fabricFlags are the flags that overrule what a lab file says of its fabric.
-type fabricFlags struct{ backend, profile string }
+type fabricFlags struct {
+	backend, profile string
+	release          string
+	asked            func() bool // whether the release is the command line's
+}
 
-// addFabric gives a command --backend and --profile and returns where their values will stand.
+// envRelease names the environment variable that gives --ovn-release its default.
+const envRelease = "OVN_RELEASE"
+
+// addFabric gives a command --backend, --ovn-release and --profile and returns where their values will stand.
 func addFabric(c *cobra.Command) *fabricFlags {
 	f := &fabricFlags{}
-	add := func(at *string, name, what string, words []string) {
-		c.Flags().StringVar(at, name, "", what+": "+strings.Join(words, ", ")+" (default: what the lab file says)")
+	add := func(at *string, name, preset, what string, words []string) {
+		c.Flags().StringVar(at, name, preset, what+": "+strings.Join(words, ", ")+" (default: what the lab file says)")
 		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
-	add(&f.backend, "backend", "who does the forwarding of the fabric ovn", topo.Backends())
-	add(&f.profile, "profile", "what the simulated forwarding of the fabric ovn does", topo.Profiles())
+	add(&f.backend, "backend", "", "who does the forwarding of the fabric ovn", topo.Backends())
+	add(&f.profile, "profile", "", "what the simulated forwarding of the fabric ovn does", topo.Profiles())
+	add(&f.release, "ovn-release", os.Getenv(envRelease), "release of OVN that the backends real and real-on-sim run ("+envRelease+")", topo.Releases())
+	f.asked = func() bool { return c.Flags().Changed("ovn-release") }
 	return f
 }
 
-// choose gives a lab another backend or profile than its file does.
+// choose gives a lab another backend, release of OVN or profile than its file does.
 func choose(src *lab.Source, f *fabricFlags) error {
 	spec, err := src.Spec.WithBackend(f.backend)
 	if err == nil {
@@ -51,7 +61,16 @@ func choose(src *lab.Source, f *fabricFlags) error {
 	if spec, err = spec.WithProfile(f.profile); err != nil {
 		return exitWith(codeInput, fmt.Errorf("--profile %s: %w", f.profile, err))
 	}
-	src.Spec = spec
+	if !spec.Fabric.Real() {
+		if f.asked() {
+			return exitWith(codeInput, fmt.Errorf("--ovn-release %s: no OVN runs in this lab: add --backend real, or choose what the simulation does by --profile", f.release))
+		}
+		src.Spec = spec
+		return nil
+	}
+	if src.Spec, err = spec.WithRelease(f.release); err != nil {
+		return exitWith(codeInput, fmt.Errorf("--ovn-release %s: %w", f.release, err))
+	}
 	return nil
 }
 

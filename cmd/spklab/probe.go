@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/ovn"
+	"github.com/spklab/spklab/ovn/debs"
 )
 
 // privileges says whether this process may build a lab at all.
@@ -165,7 +166,11 @@ func programs() []finding {
 		}
 		out = append(out, f)
 	}
-	return append(out, realBackend())
+	out = append(out, realBackend())
+	for _, release := range debs.Releases() {
+		out = append(out, cachedRelease(release))
+	}
+	return out
 }
 
 // realBackend says whether a lab can have OVN's own daemons.
@@ -176,6 +181,19 @@ func realBackend() finding {
 	}
 	if !exists("/dev/net/tun") {
 		f.OK, f.Detail = false, "lacks /dev/net/tun, which the datapath's bridges need"
+	}
+	return f
+}
+
+// cachedRelease says whether a release of OVN that is not installed can be used without the network.
+func cachedRelease(release string) finding {
+	f := finding{Name: "OVN " + release}
+	cache, err := debs.DefaultCache()
+	if err == nil {
+		f.Detail, err = cache.Open(release)
+	}
+	if f.OK = err == nil; !f.OK {
+		f.Detail = err.Error()
 	}
 	return f
 }

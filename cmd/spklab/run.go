@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/ovn"
 	"github.com/spklab/spklab/ovnsim/exgw"
 	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/ovnsim/ovsdb"
@@ -44,15 +45,20 @@ func process(use, short string, run func(*cobra.Command) error) *cobra.Command {
 func newRunOVNNB() *cobra.Command {
 	var cfg ovsdb.Config
 	var listen []string
+	var release ovn.Programs
 	c := process("ovn-nb", "OVN northbound database (sim)", func(c *cobra.Command) error {
 		if len(listen) == 0 {
 			return errors.New("--listen is missing")
 		}
 		cfg.Listen, cfg.Also = listen[0], listen[1:]
+		if release.Root != "" {
+			cfg.Schema = release.Schema("ovn-nb")
+		}
 		return ovsdb.Run(c.Context(), cfg)
 	})
 	f := c.Flags()
 	f.StringArrayVar(&listen, "listen", nil, "address for OVSDB clients: unix:PATH, ptcp:PORT[:IP] or pssl:PORT[:IP]; may be given again")
+	addRoot(c, &release)
 	f.StringVar(&cfg.DB, "db", "", "file that keeps the database, in ovsdb-server's format (default: memory)")
 	f.BoolVar(&cfg.Northd, "northd", false, "a real ovn-northd reads the database: leave sb_cfg and hv_cfg to it")
 	f.StringVar(&cfg.TLS.PrivateKey, "private-key", "", "private key for pssl")

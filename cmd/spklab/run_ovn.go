@@ -19,8 +19,13 @@ func newRunOVNDaemon() *cobra.Command {
 	c.Flags().StringVar(&cfg.Role, "role", "", "which one: "+strings.Join(ovn.Roles(), ", "))
 	c.Flags().StringVar(&cfg.Name, "name", "", "name of the process")
 	c.Flags().StringVar(&cfg.Dir, "dir", "", "run directory")
+	addRoot(c, &cfg.Programs)
 	c.Flags().StringVar(&cfg.Ctl, "ctl", "", "control socket")
 	return c
+}
+
+func addRoot(c *cobra.Command, p *ovn.Programs) {
+	c.Flags().StringVar(&p.Root, "root", "", "private root of OVN's programs (default: the installed ones)")
 }
 
 func newRunOVSNode() *cobra.Command {
@@ -49,6 +54,7 @@ func newRunOVSNode() *cobra.Command {
 	})
 	c.Flags().StringVar(&cfg.Node, "node", "", "the node's name")
 	c.Flags().StringVar(&cfg.Dir, "dir", "", "run directory of the node's daemons")
+	addRoot(c, &cfg.Programs)
 	c.Flags().StringVar(&cfg.NB, "nb", "", "northbound database, unix:PATH")
 	c.Flags().StringVar(&cfg.SB, "sb", "", "southbound database, unix:PATH")
 	c.Flags().StringVar(&cfg.Uplink, "uplink", "", "NIC on the physical network")

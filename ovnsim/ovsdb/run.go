@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,6 +29,8 @@ type Config struct {
 	// DB is the file that keeps the northbound database, in the format of ovsdb-server's standalone
 	// databases; empty: it is kept in memory.
 	DB string
+	// Schema is the file of the northbound schema to serve; empty: the one that package nbdb holds.
+	Schema string
 	// Northd says that a real ovn-northd reads the database: then it, not the server, answers `--wait`.
 	Northd bool
 	Log    *ctl.Log // nil: a log of its own
@@ -73,7 +76,14 @@ func Run(ctx context.Context, cfg Config) (err error) {
 }
 
 func openNorthbound(cfg Config) (*database, error) {
-	sch, err := parseSchema(nbdb.SchemaJSON)
+	text := nbdb.SchemaJSON
+	if cfg.Schema != "" {
+		var err error
+		if text, err = os.ReadFile(cfg.Schema); err != nil {
+			return nil, fmt.Errorf("read schema: %w", err)
+		}
+	}
+	sch, err := parseSchema(text)
 	if err != nil {
 		return nil, err
 	}

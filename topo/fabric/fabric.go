@@ -18,7 +18,7 @@ import (
 type Env struct {
 	Spklab   string // absolute path of the spklab binary
 	StateDir string // of the lab, absolute
-	Release  string // of OVN where a backend runs it; empty: the one that is installed
+	OVNRoot  string // private root of OVN's programs where a backend runs them; empty: they are installed
 }
 
 // Driver is one cluster network. All its functions are pure.

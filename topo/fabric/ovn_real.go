@@ -86,7 +86,7 @@ func realNode(l *topo.Lab, w topo.Worker, env Env) []topo.Step {
 	return append(steps,
 		realDaemon(env, ns, "ovs-db", "ovs-db-"+w.Name, dir, realOrderDB),
 		realDaemon(env, ns, "ovs-vswitchd", "ovs-vswitchd-"+w.Name, dir, realOrderDaemon),
-		ovnProcess(env, ns, "ovs-node", "ovn-node-"+w.Name, realOrderNode, release(env, argv)...),
+		ovnProcess(env, ns, "ovs-node", "ovn-node-"+w.Name, realOrderNode, rooted(env, argv)...),
 		realDaemon(env, ns, "ovn-controller", "ovn-controller-"+w.Name, dir, realOrderController))
 }
 
@@ -141,7 +141,7 @@ func realCluster(l *topo.Lab, env Env) []topo.Step {
 		case l.Fabric.Backend == topo.BackendReal:
 			s = realDaemon(env, ns, "ovn-nb", "ovn-nb", dir, realOrderDB)
 		default: // ours, but northd and the controllers say when a change has arrived
-			s.Process.Argv = append(s.Process.Argv, "--northd")
+			s.Process.Argv = rooted(env, append(s.Process.Argv, "--northd"))
 		}
 		steps = append(steps, s)
 	}
@@ -155,12 +155,13 @@ func southbound(env Env) string { return "unix:" + filepath.Join(env.StateDir, "
 
 // realDaemon is one of OVN's or Open vSwitch's own programs, watched by `spklab run ovn-daemon`.
 func realDaemon(env Env, ns, role, name, dir string, order int) topo.Step {
-	return ovnProcess(env, ns, "ovn-daemon", name, order, release(env, []string{"--role", role, "--name", name, "--dir", dir})...)
+	return ovnProcess(env, ns, "ovn-daemon", name, order, rooted(env, []string{"--role", role, "--name", name, "--dir", dir})...)
 }
 
-func release(env Env, argv []string) []string {
-	if env.Release == "" {
+// rooted has a process use the programs of the lab's private root.
+func rooted(env Env, argv []string) []string {
+	if env.OVNRoot == "" {
 		return argv
 	}
-	return append(argv, "--release", env.Release)
+	return append(argv, "--root", env.OVNRoot)
 }

@@ -9,7 +9,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/spklab/spklab/ovn/debs"
 )
+
+// Programs are OVN's and Open vSwitch's programs of one release. The zero value is the installed ones.
+type Programs struct {
+	Root string // private root that they stand in, see package debs; empty: they are installed
+}
 
 // program is one of the programs that the real backends call, with the Debian package that has it.
 type program struct{ name, deb string }
@@ -28,23 +35,23 @@ var ErrMissing = errors.New("not installed")
 
 // Missing are the Debian packages of the programs that this machine lacks, sorted.
 func Missing() []string {
-	var debs []string
+	var names []string
 	for _, p := range programs() {
 		if _, err := Find(p.name); err != nil {
-			debs = append(debs, p.deb)
+			names = append(names, p.deb)
 		}
 	}
-	slices.Sort(debs)
-	return slices.Compact(debs)
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Check is an error of kind ErrMissing where the machine cannot run OVN.
 func Check() error {
-	debs := Missing()
-	if len(debs) == 0 {
+	missing := Missing()
+	if len(missing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("the programs of OVN and Open vSwitch are %w: apt-get install --no-install-recommends %s", ErrMissing, strings.Join(debs, " "))
+	return fmt.Errorf("the programs of OVN and Open vSwitch are %w: apt-get install --no-install-recommends %s", ErrMissing, strings.Join(missing, " "))
 }
 
 // Find is the path of a program, also of one that only root's PATH has.
@@ -60,8 +67,37 @@ func Find(name string) (string, error) {
 	return "", err
 }
 
-// schema is the path of a database's schema as the packages install it.
-func schema(name string) string {
+// Find is the path of a program.
+func (p Programs) Find(name string) (string, error) {
+	if p.Root == "" {
+		return Find(name)
+	}
+	path := filepath.Join(debs.Bin(p.Root), name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("find program: %w", err)
+	}
+	return path, nil
+}
+
+// Release is the release of OVN that the programs are of, such as 23.03.
+func (p Programs) Release(ctx context.Context) (string, error) {
+	text, err := p.output(ctx, os.TempDir(), "ovn-northd", "--version")
+	if err != nil {
+		return "", err
+	}
+	version := versionOf(text)
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return "", fmt.Errorf("ovn-northd calls its version %q, want something like 23.03.1", version)
+	}
+	return parts[0] + "." + parts[1], nil
+}
+
+// Schema is the path of a database's schema: ovn-nb, ovn-sb or vswitch.
+func (p Programs) Schema(name string) string {
+	if p.Root != "" {
+		return debs.Schema(p.Root, name)
+	}
 	dir := "ovn"
 	if name == "vswitch" {
 		dir = "openvswitch"
@@ -71,8 +107,8 @@ func schema(name string) string {
 
 // command prepares a program whose run directory is dir. It keeps the caller's environment, with
 // the mark of the lab's processes in it.
-func command(ctx context.Context, dir, name string, argv ...string) (*exec.Cmd, error) {
-	path, err := Find(name)
+func (p Programs) command(ctx context.Context, dir, name string, argv ...string) (*exec.Cmd, error) {
+	path, err := p.Find(name)
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", name, err)
 	}
@@ -87,8 +123,8 @@ func command(ctx context.Context, dir, name string, argv ...string) (*exec.Cmd, 
 }
 
 // output runs a program to its end and returns what it printed.
-func output(ctx context.Context, dir, name string, argv ...string) (string, error) {
-	cmd, err := command(ctx, dir, name, argv...)
+func (p Programs) output(ctx context.Context, dir, name string, argv ...string) (string, error) {
+	cmd, err := p.command(ctx, dir, name, argv...)
 	if err != nil {
 		return "", err
 	}
