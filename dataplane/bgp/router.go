@@ -54,6 +54,9 @@ func newRouter(ctx context.Context, cfg RouterConfig, log *ctl.Log) (*router, er
 		return nil, err
 	}
 	r := &router{cfg: cfg, log: log, in: in, fib: fib}
+	if err := in.refuse(ctx, cfg.Refuse); err != nil {
+		return nil, errors.Join(err, in.stop(ctx))
+	}
 	for _, rg := range cfg.Ranges {
 		if err := in.accept(ctx, rg, families(true, true), 0); err != nil {
 			return nil, errors.Join(err, in.stop(ctx))

@@ -32,6 +32,9 @@ type RouterConfig struct {
 	RouterID netip.Addr   `json:"router_id"` // an IPv4 address
 	Listen   []netip.Addr `json:"listen"`    // on port 179; empty = every address
 	Ranges   []PeerRange  `json:"ranges"`
+	// Refuse are prefixes that an import filter keeps out of the Loc-RIB, with all that lies within
+	// them.
+	Refuse []netip.Prefix `json:"refuse,omitempty"`
 }
 
 // PeerRange accepts sessions from any address of Prefix that speaks for ASN.
