@@ -76,6 +76,7 @@ var mayImport = map[string][]string{
 	"scenarios/flow":     {"scenarios/evidence", "scenarios/report", "lab", "dataplane", "topo", "kubesim", "ovnsim"},
 	"scenarios/report":   {"scenarios/evidence", "topo/picture"},
 	"scenarios/record":   {"scenarios/report"},
+	"scenarios/diagnose": {"scenarios/report", "lab", "topo", "kubesim", "dataplane"},
 	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"cmd/spkproxy":       {"dataplane"},

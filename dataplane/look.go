@@ -46,7 +46,6 @@ type Flow struct {
 	Half       bool   // its sender has not proved itself
 	Forward    bool   // the direction of the first packet
 	Protocol   Protocol
-	Internal   bool // it arrives on the internal side
 	From, To   netip.AddrPort
 	NewFrom    netip.AddrPort
 	NewTo      netip.AddrPort

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/scenarios"
+	"github.com/spklab/spklab/scenarios/diagnose"
 	"github.com/spklab/spklab/scenarios/record"
 )
 
@@ -40,7 +41,10 @@ func newRunCollector() *cobra.Command {
 }
 
 // sources are what is collected about a lab, in the order in which they are asked.
-func sources(*lab.Lab, string, scenarios.Pcap) []record.Source { return nil }
+// Those that judge go by what the others have added.
+func sources(l *lab.Lab, _ string, _ scenarios.Pcap) []record.Source {
+	return []record.Source{diagnose.NewSource(l)}
+}
 
 // collecting is a collector that runs.
 type collecting struct {

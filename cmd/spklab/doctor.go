@@ -36,7 +36,7 @@ func newDoctor() *cobra.Command {
 throw-away network namespace, not guessed from the version) and programs. Exit code 6 where
 something is missing that the shipped topologies need.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			d := diagnose()
+			d := examine()
 			if err := out.print(c.OutOrStdout(), d, func(w io.Writer, _ bool) { printDiagnosis(w, d) }); err != nil {
 				return err
 			}
@@ -50,7 +50,7 @@ something is missing that the shipped topologies need.`,
 	return c
 }
 
-func diagnose() diagnosis {
+func examine() diagnosis {
 	d := diagnosis{Kernel: kernelRelease(), OK: true}
 	d.Findings = slices.Concat(privileges(), kernelFeatures(), programs())
 	var debs []string

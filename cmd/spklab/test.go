@@ -169,7 +169,11 @@ func showRun(w io.Writer, run report.Run) {
 	}
 	for _, s := range run.Scenarios {
 		if s.State == report.Failed || s.State == report.Interrupted {
-			fmt.Fprintf(w, "\n%s %s: %s\n%s\n%s\n", mark(w, false), s.Group, s.Name, s.Location, indent(s.Message))
+			fmt.Fprintf(w, "\n%s %s: %s\n", mark(w, false), s.Group, s.Name)
+			if s.Verdict != nil {
+				fmt.Fprintln(w, bold(w, s.Verdict.String()))
+			}
+			fmt.Fprintf(w, "%s\n%s\n", s.Location, indent(s.Message))
 		}
 	}
 	if len(run.Scenarios) > 0 {

@@ -87,7 +87,7 @@ func testCase(s Scenario) junitCase {
 	c := junitCase{Class: s.Group, Name: s.Name, Time: seconds(s.Duration)}
 	switch s.State {
 	case Failed, Interrupted:
-		c.Failure = &junitDetail{Message: printable(firstLine(s.Message)), Text: printable(s.Location + "\n" + s.Message)}
+		c.Failure = &junitDetail{Message: printable(s.headline()), Text: printable(s.Location + "\n" + s.Message)}
 	case Skipped:
 		c.Skipped = &junitDetail{Message: printable(firstLine(s.Message))}
 	case Passed, Flaky:

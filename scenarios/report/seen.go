@@ -1,5 +1,7 @@
 package report
 
+import "fmt"
+
 // What a run has seen, beside its verdicts. Every instant is CLOCK_MONOTONIC in nanoseconds, as
 // ctl.Event has it, so what processes of the lab, the test and the kernel say falls in one order.
 
@@ -65,6 +67,15 @@ type Verdict struct {
 	Reason   string `json:"reason"`        // what the layer was concluded from
 	Since    string `json:"since,omitempty"`
 	Status   Status `json:"status,omitempty"`
+}
+
+// String is the verdict in one line.
+func (v Verdict) String() string {
+	s := fmt.Sprintf("expected %s; got %s; ", v.Expected, v.Got)
+	if v.Hop != "" {
+		s += "first divergent hop " + v.Hop + ", "
+	}
+	return s + fmt.Sprintf("likely layer %s: %s", v.Layer, v.Reason)
 }
 
 // Status is a failure beside the baseline.

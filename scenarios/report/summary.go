@@ -14,7 +14,11 @@ func (r Run) WriteSummary(w io.Writer) error {
 	fmt.Fprintf(&b, "%s, %s, spklab %s, Linux %s, seed %d\n", r.Started.UTC().Format(time.RFC3339), round(r.Duration), r.Spklab, r.Platform.Kernel, r.Seed)
 	for _, s := range r.Scenarios {
 		if s.State == Failed || s.State == Interrupted {
-			fmt.Fprintf(&b, "\n## %s: %s: %s\n\n%s\n\n```\n%s\n```\n", s.State, s.Group, s.Name, s.Location, strings.TrimSpace(s.Message))
+			fmt.Fprintf(&b, "\n## %s: %s: %s\n\n", s.State, s.Group, s.Name)
+			if s.Verdict != nil {
+				fmt.Fprintf(&b, "**%s**\n\n", cell(s.Verdict.String()))
+			}
+			fmt.Fprintf(&b, "%s\n\n```\n%s\n```\n", s.Location, strings.TrimSpace(s.Message))
 		}
 	}
 	b.WriteString("\n| | scenario | time | figures |\n|---|---|---|---|\n")
@@ -40,6 +44,14 @@ func (s Scenario) Detail() string {
 		parts = append(parts, firstLine(s.Message))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// headline is a failure in one line.
+func (s Scenario) headline() string {
+	if s.Verdict != nil {
+		return s.Verdict.String()
+	}
+	return firstLine(s.Message)
 }
 
 // cell keeps a text inside its cell of a Markdown table.
