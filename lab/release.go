@@ -68,8 +68,11 @@ func (l *Lab) Release() string {
 	return l.Spec.Fabric.Release
 }
 
+// Programs are OVN's and Open vSwitch's programs that run in the lab.
+func (l *Lab) Programs() ovn.Programs { return ovn.Programs{Root: l.root} }
+
 // Find is the path of a program of OVN or Open vSwitch, of the release that runs in the lab.
-func (l *Lab) Find(name string) (string, error) { return ovn.Programs{Root: l.root}.Find(name) }
+func (l *Lab) Find(name string) (string, error) { return l.Programs().Find(name) }
 
 // find is the program that a name on a command line stands for: one of the lab's private root before
 // any other.

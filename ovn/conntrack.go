@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,24 +159,11 @@ const conntrackTimeout = 8 * time.Second
 
 // entries reads the datapath's conntrack.
 func (n *node) entries(ctx context.Context) ([]entry, error) {
-	text, err := n.datapath(ctx, "dpctl/dump-conntrack")
+	text, err := Conntrack(ctx, n.cfg.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("read conntrack: %w", err)
+		return nil, err
 	}
 	return parseEntries(text)
-}
-
-// datapath sends a command to the node's ovs-vswitchd.
-func (n *node) datapath(ctx context.Context, command string, args ...string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(n.cfg.Dir, "ovs-vswitchd.pid"))
-	if err != nil {
-		return "", fmt.Errorf("find ovs-vswitchd: %w", err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return "", fmt.Errorf("find ovs-vswitchd: %w", err)
-	}
-	return unixctl(ctx, controlSocket(n.cfg.Dir, "ovs-vswitchd", pid), command, args...)
 }
 
 // flush deletes the entries of a pod whose MAC is none of those to keep, and returns how many.
@@ -192,7 +177,7 @@ func (n *node) flush(ctx context.Context, pod netip.Addr, keep []net.HardwareAdd
 		if e.dst.Addr() != pod || slices.ContainsFunc(keep, func(m net.HardwareAddr) bool { return slices.Equal(m, e.mac) }) {
 			continue
 		}
-		if _, err := n.datapath(ctx, "dpctl/flush-conntrack", e.match()...); err != nil {
+		if _, err := datapath(ctx, n.cfg.Dir, "dpctl/flush-conntrack", e.match()...); err != nil {
 			return count, fmt.Errorf("flush %s to %s: %w", e.src, e.dst, err)
 		}
 		count++

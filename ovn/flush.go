@@ -35,7 +35,7 @@ func (n *node) handlers() map[string]http.HandlerFunc {
 const PathRevalidate = "/v1/revalidate"
 
 func (n *node) serveRevalidate(w http.ResponseWriter, r *http.Request) {
-	said, err := n.datapath(r.Context(), "revalidator/wait")
+	said, err := datapath(r.Context(), n.cfg.Dir, "revalidator/wait")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -14,6 +14,7 @@ import (
 	"github.com/spklab/spklab/scenarios"
 	"github.com/spklab/spklab/scenarios/diagnose"
 	"github.com/spklab/spklab/scenarios/record"
+	"github.com/spklab/spklab/scenarios/state"
 )
 
 // answersFD is where the collector answers; its records come by standard input.
@@ -42,8 +43,8 @@ func newRunCollector() *cobra.Command {
 
 // sources are what is collected about a lab, in the order in which they are asked.
 // Those that judge go by what the others have added.
-func sources(l *lab.Lab, _ string, _ scenarios.Pcap) []record.Source {
-	return []record.Source{diagnose.NewSource(l)}
+func sources(l *lab.Lab, dir string, _ scenarios.Pcap) []record.Source {
+	return []record.Source{state.NewSource(l, dir, ""), diagnose.NewSource(l)}
 }
 
 // collecting is a collector that runs.

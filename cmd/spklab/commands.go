@@ -7,6 +7,6 @@ func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newUp(), newDown(), newPlan(), newValidate(), newPrune(), newDoctor(), newFetch(),
 		newInspect(), newGraph(), newExplain(), newApply(), newDelete(), newGet(), newScale(), newExec(), newTest(),
-		newBench(), newSchema(), newVersion(), newRun(),
+		newBench(), newState(), newSchema(), newVersion(), newRun(),
 	}
 }
