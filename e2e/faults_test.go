@@ -39,7 +39,7 @@ func faults() []fault {
 			return echoTMM + "/spk_ct4", b.hold(e)
 		},
 	}, {
-		name: "SNAT port reuse", focus: echoScenario, layer: report.LayerDataplane, says: "translated source",
+		name: "SNAT port reuse", focus: echoScenario, layer: report.LayerDataplane, says: "same translated source",
 		inject: func(b *broken) (string, func()) {
 			e, other := b.twins(40020)
 			e.bad.Ct.PortDelta = sum(e.bad.Ct.PortDelta, ^e.bad.Ct.Sport, other.bad.Ct.Sport)

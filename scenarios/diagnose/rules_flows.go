@@ -73,7 +73,7 @@ func sharedPorts(e *Evidence) []finding {
 		case ok:
 			out = append(out, finding{report.LayerDataplane, f.in(), fmt.Sprintf("%s and %s have the same translated source %s to %s", other, f, f.NewFrom, f.NewTo)})
 		case f.Back != dataplane.Ends{} && f.Back != dataplane.Ends{From: f.To, To: f.From}:
-			out = append(out, finding{report.LayerDataplane, f.in(), fmt.Sprintf("answers to %s, whose source becomes %s, are sent to %s: another flow has that source as well", f, f.NewFrom, f.Back.To)})
+			out = append(out, finding{report.LayerDataplane, f.in(), fmt.Sprintf("answers to %s, whose source becomes %s, are sent to %s: another flow has the same translated source", f, f.NewFrom, f.Back.To)})
 		}
 		first[s] = f
 	}
