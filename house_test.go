@@ -69,18 +69,19 @@ var mayImport = map[string][]string{
 	"dataplane/health":   {},
 	"ovnsim":             {"ovnsim", "dataplane/api"},
 	"ovn":                {"ovnsim"},
+	"router":             {"dataplane/bgp"},
 	"kubesim":            {"dataplane/api"},
 	"traffic":            {"topo"},
-	"lab":                {"topo", "kubesim", "ovn", "ovnsim", "dataplane"},
+	"lab":                {"topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
 	"scenarios/evidence": {"topo"},
 	"scenarios/flow":     {"scenarios/evidence", "scenarios/report", "lab", "dataplane", "topo", "kubesim", "ovnsim"},
 	"scenarios/report":   {"scenarios/evidence", "topo/picture"},
 	"scenarios/record":   {"scenarios/report"},
 	"scenarios/diagnose": {"scenarios/report", "lab", "topo", "kubesim", "dataplane"},
-	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
-	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
+	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
+	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
 	"cmd/spkproxy":       {"dataplane"},
-	"cmd/spklab":         {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane", "e2e"},
+	"cmd/spklab":         {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane", "e2e"},
 }
 
 func room(path string) (string, []string, bool) {

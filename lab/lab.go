@@ -106,6 +106,9 @@ func newLab(spec *topo.Lab, source string, rt *topo.Runtime, opt Options) *Lab {
 // everything is taken down again, unless Options.Retain is set.
 func Up(ctx context.Context, src *Source, opt Options) (*Lab, []api.Finding, error) {
 	findings, err := Check(src)
+	if err == nil {
+		err = checkRouters(src.Spec)
+	}
 	if err != nil {
 		return nil, findings, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/dataplane/bgp"
 	"github.com/spklab/spklab/kubesim"
+	"github.com/spklab/spklab/router"
 	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/topo/fabric"
 )
@@ -189,13 +190,32 @@ func routerSteps(spec *topo.Lab, r topo.Router, env Env) ([]topo.Step, error) {
 		return nil, fmt.Errorf("encode configuration of router %s: %w", r.Name, err)
 	}
 	file := filepath.Join("conf", "router-"+r.Name+".json")
+	argv := []string{env.Spklab, "run", "router", "--config", filepath.Join(env.StateDir, file), "--ctl", env.socket(r.Name)}
+	if !embedded(r) {
+		argv = append(argv, "--kind", r.Kind, "--dir", filepath.Join(env.StateDir, "router", r.Name))
+	}
 	return []topo.Step{
 		{File: &topo.FileStep{Path: file, Content: string(data) + "\n"}},
 		{Process: &topo.ProcessStep{
 			Name: r.Name, Netns: topo.NetnsName(spec.Name, r.Name), Ready: env.socket(r.Name), Order: orderRouter,
-			Argv: []string{env.Spklab, "run", "router", "--config", filepath.Join(env.StateDir, file), "--ctl", env.socket(r.Name)},
+			Argv: argv,
 		}},
 	}, nil
+}
+
+func embedded(r topo.Router) bool { return r.Kind == "" || r.Kind == topo.RouterEmbedded }
+
+// checkRouters says whether the programs of the lab's routers are installed.
+func checkRouters(spec *topo.Lab) error {
+	for _, r := range spec.Routers {
+		if embedded(r) {
+			continue
+		}
+		if err := router.Check(r.Kind); err != nil {
+			return fmt.Errorf("router %s: %w", r.Name, err)
+		}
+	}
+	return nil
 }
 
 // routerID is the router's first IPv4 address; a router without one takes its ASN's bytes.

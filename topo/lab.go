@@ -64,7 +64,7 @@ type Worker struct {
 // Router is an upstream router that learns virtual servers by BGP.
 type Router struct {
 	Name      string      `yaml:"name" json:"name"`
-	Kind      string      `yaml:"kind,omitempty" json:"kind,omitempty"` // embedded (gobgp, the default)
+	Kind      string      `yaml:"kind,omitempty" json:"kind,omitempty"` // embedded (gobgp, the default), frr or bird (Debian's)
 	ASN       uint32      `yaml:"asn" json:"asn"`
 	NICs      []NIC       `yaml:"nics" json:"nics"`
 	Neighbors []PeerRange `yaml:"neighbors,omitempty" json:"neighbors,omitempty"`

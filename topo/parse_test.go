@@ -122,7 +122,7 @@ func TestParseMistakes(t *testing.T) {
 		{"gateway mode", "driver: ovn", "driver: ovn\n  gatewayMode: locale", `f:10:16: "locale": want shared or local`},
 		{"gateway mode of another driver", "driver: ovn", "driver: flannel-hostgw\n  gatewayMode: local", `f:10:16: "local": gateway modes belong to the driver ovn; leave it out`},
 		{"profile of another driver", "driver: ovn", "driver: flannel-hostgw\n  profile: spk", `f:10:12: "spk": profiles belong to the driver ovn; leave it out`},
-		{"unknown kind", "asn: 65000", "asn: 65000\n    kind: frr", `f:25:11: "frr": want embedded`},
+		{"unknown kind", "asn: 65000", "asn: 65000\n    kind: quagga", `f:25:11: "quagga": want embedded or frr or bird`},
 		{"unknown fabric network", "  network: internal\nworkers", "  network: inside\nworkers", `f:11:12: "inside": no such network; there are: internal, external`},
 		{"no networks", good[strings.Index(good, "networks"):], "networks: []\nfabric: {driver: ovn, clusterCIDRs: [], network: x}\nworkers: []\n", lines(
 			`f:4:37: an empty list; write the networks of the pods, e.g. [10.131.0.0/16]`,

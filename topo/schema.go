@@ -74,7 +74,7 @@ func narrow(s *jsonschema.Schema) {
 	property(fabric, "profile").Enum = enum(Profiles())
 	property(fabric, "udpHash").Enum = enum(udpHashes())
 	property(fabric, "gatewayMode").Enum = enum(gatewayModes())
-	property(s.Definitions["Router"], "kind").Enum = enum(routerKinds())
+	property(s.Definitions["Router"], "kind").Enum = enum(RouterKinds())
 	for _, of := range []string{"Router", "PeerRange"} {
 		asn := property(s.Definitions[of], "asn")
 		asn.Minimum, asn.Maximum = "1", "4294967294"

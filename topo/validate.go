@@ -164,8 +164,29 @@ const (
 // gatewayModes are the known gateway modes; the first is the default.
 func gatewayModes() []string { return []string{GatewayShared, GatewayLocal} }
 
-// routerKinds are the known routing daemons; the first is the default.
-func routerKinds() []string { return []string{"embedded"} }
+// The kinds of routers: gobgp, FRR's daemons, BIRD.
+const (
+	RouterEmbedded = "embedded"
+	RouterFRR      = "frr"
+	RouterBIRD     = "bird"
+)
+
+// RouterKinds are the known kinds of routers; the first is the default.
+func RouterKinds() []string { return []string{RouterEmbedded, RouterFRR, RouterBIRD} }
+
+// WithRouters is the lab with all its routers of one kind, or an InputError where there is none such. An
+// empty one means the lab's own.
+func (l *Lab) WithRouters(kind string) (*Lab, error) {
+	if kind == "" {
+		return l, nil
+	}
+	out := *l
+	out.Routers = slices.Clone(l.Routers)
+	for i := range out.Routers {
+		out.Routers[i].Kind = kind
+	}
+	return &out, validate(&out)
+}
 
 // absent asks for a field to be left out.
 func (v *validator) absent(path, got, why string) {
@@ -286,7 +307,7 @@ func (v *validator) routers() {
 	for i, r := range v.lab.Routers {
 		path := fmt.Sprintf("routers[%d]", i)
 		v.node(path, r.Name)
-		v.oneOf(path+".kind", r.Kind, append(routerKinds(), "")...)
+		v.oneOf(path+".kind", r.Kind, append(RouterKinds(), "")...)
 		v.asn(path+".asn", r.ASN)
 		v.nics(path, r.NICs)
 		v.routes(path, r.NICs, r.Routes)

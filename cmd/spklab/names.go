@@ -25,17 +25,17 @@ func rename(src *lab.Source, name string) error {
 	return nil
 }
 
-// fabricFlags are the flags that overrule what a lab file says of its fabric.
+// fabricFlags are the flags that overrule what a lab file says of its fabric and its routers.
 type fabricFlags struct {
-	backend, profile string
-	release          string
-	asked            func() bool // whether the release is the command line's
+	backend, profile, routers string
+	release                   string
+	asked                     func() bool // whether the release is the command line's
 }
 
 // envRelease names the environment variable that gives --ovn-release its default.
 const envRelease = "OVN_RELEASE"
 
-// addFabric gives a command --backend, --ovn-release and --profile and returns where their values will stand.
+// addFabric gives a command --backend, --ovn-release, --profile and --router, and returns where their values will stand.
 func addFabric(c *cobra.Command) *fabricFlags {
 	f := &fabricFlags{}
 	add := func(at *string, name, preset, what string, words []string) {
@@ -45,11 +45,12 @@ func addFabric(c *cobra.Command) *fabricFlags {
 	add(&f.backend, "backend", "", "who does the forwarding of the fabric ovn", topo.Backends())
 	add(&f.profile, "profile", "", "what the simulated forwarding of the fabric ovn does", topo.Profiles())
 	add(&f.release, "ovn-release", os.Getenv(envRelease), "release of OVN that the backends real and real-on-sim run ("+envRelease+")", topo.Releases())
+	add(&f.routers, "router", "", "who the upstream routers are", topo.RouterKinds())
 	f.asked = func() bool { return c.Flags().Changed("ovn-release") }
 	return f
 }
 
-// choose gives a lab another backend, release of OVN or profile than its file does.
+// choose gives a lab another backend, release of OVN, profile or kind of routers than its file does.
 func choose(src *lab.Source, f *fabricFlags) error {
 	spec, err := src.Spec.WithBackend(f.backend)
 	if err == nil {
@@ -60,6 +61,9 @@ func choose(src *lab.Source, f *fabricFlags) error {
 	}
 	if spec, err = spec.WithProfile(f.profile); err != nil {
 		return exitWith(codeInput, fmt.Errorf("--profile %s: %w", f.profile, err))
+	}
+	if spec, err = spec.WithRouters(f.routers); err != nil {
+		return exitWith(codeInput, fmt.Errorf("--router %s: %w", f.routers, err))
 	}
 	if !spec.Fabric.Real() {
 		if f.asked() {

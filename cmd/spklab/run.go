@@ -15,6 +15,7 @@ import (
 	"github.com/spklab/spklab/ovnsim/exgw"
 	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/ovnsim/ovsdb"
+	"github.com/spklab/spklab/router"
 	"github.com/spklab/spklab/traffic"
 )
 
@@ -119,7 +120,7 @@ func newRunOVNNode() *cobra.Command {
 }
 
 func newRunRouter() *cobra.Command {
-	var config, socket string
+	var config, socket, kind, dir string
 	c := process("router", "upstream router", func(c *cobra.Command) error {
 		data, err := os.ReadFile(config)
 		if err != nil {
@@ -129,8 +130,13 @@ func newRunRouter() *cobra.Command {
 		if err := json.Unmarshal(data, &cfg); err != nil {
 			return fmt.Errorf("decode %s: %w", config, err)
 		}
+		if kind != "" {
+			return router.Run(c.Context(), router.Config{Kind: kind, Dir: dir, Router: cfg}, socket)
+		}
 		return bgp.RunRouter(c.Context(), cfg, socket)
 	})
+	c.Flags().StringVar(&kind, "kind", "", "run the daemons of another maker: "+strings.Join(router.Kinds(), ", "))
+	c.Flags().StringVar(&dir, "dir", "", "run directory, with --kind")
 	c.Flags().StringVar(&config, "config", "", "configuration file (JSON)")
 	c.Flags().StringVar(&socket, "ctl", "", "control socket")
 	return c

@@ -50,6 +50,13 @@ func ServeRIB(read func(context.Context) (RIB, error)) http.HandlerFunc {
 	}
 }
 
+// Sort sorts the lists.
+func (r *RIB) Sort() {
+	for _, l := range [][]Path{r.In, r.Loc, r.Out} {
+		slices.SortFunc(l, Path.compare)
+	}
+}
+
 func (in *instance) rib(ctx context.Context) (RIB, error) {
 	rib := RIB{In: []Path{}, Loc: []Path{}, Out: []Path{}}
 	var peers []string
@@ -75,8 +82,7 @@ func (in *instance) rib(ctx context.Context) (RIB, error) {
 		}
 		rib.In, rib.Out = append(rib.In, received...), append(rib.Out, sent...)
 	}
-	slices.SortFunc(rib.In, Path.compare)
-	slices.SortFunc(rib.Out, Path.compare)
+	rib.Sort()
 	return rib, nil
 }
 

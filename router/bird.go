@@ -1,0 +1,191 @@
+package router
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/dataplane/bgp"
+)
+
+// birdSocket takes commands.
+const birdSocket = "bird.ctl"
+
+// bird is BIRD 2.0 and later.
+func bird() maker {
+	return maker{
+		debian: "bird2", user: "bird", protocol: unix.RTPROT_BIRD, files: birdFiles,
+		daemons: []daemon{{program: "/usr/sbin/bird", args: []string{"-f", "-c", "bird.conf", "-s", birdSocket, "-P", "bird.pid", "-u", "bird", "-g", "bird"}, socket: birdSocket}},
+		peers:   birdPeers, rib: birdRIB, lines: birdLines(),
+	}
+}
+
+func birdFiles(c bgp.RouterConfig) []file {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("log stderr all;")
+	line("hostname %q;", c.Name)
+	line("router id %s;", c.RouterID)
+	line("timeformat protocol iso long ms;")
+	line("protocol device { scan time 10; }")
+	for _, f := range words() {
+		line("protocol kernel kernel_%s {", f)
+		line("\tmerge paths yes limit %d;", maxPaths)
+		line("\t%s { import none; export where source = RTS_BGP; };", f)
+		line("}")
+	}
+	for i, r := range c.Ranges {
+		line("protocol bgp %s {", label(i))
+		line("\tdynamic name %q;", label(i)+"_")
+		line("\tdebug { states, routes };")
+		line("\tlocal as %d;", c.ASN)
+		line("\tneighbor range %s as %d;", r.Prefix, r.ASN)
+		line("\thold time %d;", holdTime)
+		line("\tkeepalive time %d;", keepalive)
+		for _, f := range words() {
+			line("\t%s { import all; import table yes; export none; };", f)
+		}
+		line("}")
+	}
+	return []file{{"bird.conf", b.String()}}
+}
+
+// session is a BGP protocol of BIRD's with the peer's address.
+type session struct {
+	name     string
+	families []string // that both ends speak
+	bgp.Peer
+}
+
+func birdSessions(ctx context.Context, dir string) ([]session, error) {
+	lines, err := birdc(ctx, filepath.Join(dir, birdSocket), "show protocols all")
+	if err != nil {
+		return nil, err
+	}
+	return birdParseSessions(lines, time.Now()), nil
+}
+
+// birdParseSessions reads what `show protocols all` answers: a line for each protocol, with the lines about it indented below.
+func birdParseSessions(lines []string, now time.Time) []session {
+	var out []session
+	var s *session
+	var channel string
+	for _, text := range lines {
+		words := strings.Fields(text)
+		if len(words) == 2 && words[0] == "Channel" {
+			channel = words[1]
+		}
+		if len(words) >= 6 && words[1] == "BGP" && !strings.HasPrefix(text, " ") {
+			out = append(out, session{name: words[0]})
+			s = &out[len(out)-1]
+			if since, err := time.ParseInLocation("2006-01-02 15:04:05.000", words[4]+" "+words[5], time.Local); err == nil {
+				s.Uptime = now.Sub(since)
+			}
+			continue
+		}
+		key, value, ok := strings.Cut(strings.TrimSpace(text), ":")
+		value = strings.TrimSpace(value)
+		switch {
+		case !strings.HasPrefix(text, " "):
+			s = nil // another protocol
+		case s == nil || !ok:
+		case key == "BGP state":
+			s.State = strings.ToUpper(value)
+		case key == "Neighbor address":
+			addr, _, _ := strings.Cut(value, "%")
+			s.Addr = parseAddr(addr)
+		case key == "Neighbor AS":
+			n, _ := strconv.ParseUint(value, 10, 32) // 0 where it is none
+			s.ASN = uint32(n)
+		case key == "Last error":
+			s.Error = value
+		case key == "State" && value == "UP": // of a channel, under its name
+			s.families = append(s.families, channel)
+		}
+	}
+	out = slices.DeleteFunc(out, func(s session) bool { return !s.Addr.IsValid() }) // the range itself
+	for i := range out {
+		if out[i].Established() {
+			out[i].Error = ""
+		} else {
+			out[i].Uptime = 0
+		}
+	}
+	slices.SortFunc(out, func(a, b session) int { return a.Addr.Compare(b.Addr) })
+	return out
+}
+
+func birdPeers(ctx context.Context, dir string) ([]bgp.Peer, error) {
+	sessions, err := birdSessions(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]bgp.Peer, len(sessions))
+	for i, s := range sessions {
+		out[i] = s.Peer
+	}
+	return out, nil
+}
+
+func birdRIB(ctx context.Context, dir string, _ []bgp.Peer) (bgp.RIB, error) {
+	rib := bgp.RIB{In: []bgp.Path{}, Loc: []bgp.Path{}, Out: []bgp.Path{}}
+	socket := filepath.Join(dir, birdSocket)
+	lines, err := birdc(ctx, socket, "show route where source = RTS_BGP all")
+	if err != nil {
+		return rib, err
+	}
+	rib.Loc = birdPaths(lines, netip.Addr{})
+	sessions, err := birdSessions(ctx, dir)
+	if err != nil {
+		return rib, err
+	}
+	for _, s := range sessions {
+		for _, f := range s.families {
+			lines, err := birdc(ctx, socket, fmt.Sprintf("show route import table %s.%s all", s.name, f))
+			if err != nil {
+				return rib, err
+			}
+			rib.In = append(rib.In, birdPaths(lines, s.Addr)...)
+		}
+	}
+	rib.Sort()
+	return rib, nil
+}
+
+// birdPaths reads routes, each a line with the prefix (left out where it is the one above) and a line
+// with its BGP.next_hop.
+func birdPaths(lines []string, peer netip.Addr) []bgp.Path {
+	out := []bgp.Path{}
+	var prefix netip.Prefix
+	for _, text := range lines {
+		words := strings.Fields(text)
+		if len(words) == 0 {
+			continue
+		}
+		if p, err := netip.ParsePrefix(words[0]); err == nil {
+			prefix = p
+		}
+		if words[0] == "BGP.next_hop:" && len(words) > 1 {
+			out = append(out, bgp.Path{Peer: peer, Prefix: prefix, NextHop: parseAddr(words[1])})
+		}
+	}
+	return out
+}
+
+// birdLines are the lines of the protocols' states and routes.
+func birdLines() []line {
+	return []line{
+		{up, regexp.MustCompile(`<TRACE> (?P<peer>range\d+_\d+): State changed to up`)},
+		{down, regexp.MustCompile(`<TRACE> (?P<peer>range\d+_\d+): State changed to (?P<why>stop)`)},
+		{learned, regexp.MustCompile(`<TRACE> (?P<peer>range\d+_\d+)\.ipv[46] > (?:added|replaced|updated) (?:\[best\] )?(?P<prefix>\S+) `)},
+		{withdrawn, regexp.MustCompile(`<TRACE> (?P<peer>range\d+_\d+)\.ipv[46] > removed (?:\[\w+\] )?(?P<prefix>\S+) `)},
+	}
+}

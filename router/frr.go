@@ -1,0 +1,233 @@
+package router
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/dataplane/bgp"
+)
+
+// Session timers in seconds, those of the embedded router.
+const (
+	keepalive = 3
+	holdTime  = 9
+)
+
+// maxPaths is how many equal paths a router uses.
+const maxPaths = 64
+
+// frr is FRR 8.4 and later: zebra for the kernel's routes, bgpd, bfdd.
+func frr() maker {
+	program := func(name string, more ...string) daemon {
+		return daemon{
+			program: "/usr/lib/frr/" + name, socket: name + ".vty",
+			args: append([]string{
+				// FRR makes the path of a file absolute, and may not look into the directories above.
+				"-f", "/proc/self/cwd/" + name + ".conf", "-i", name + ".pid", "--vty_socket", ".", "-z", "zserv.api", "-P", "0", "--log", "stdout",
+			}, more...),
+		}
+	}
+	return maker{
+		debian: "frr", user: "frr", protocol: unix.RTPROT_BGP, files: frrFiles,
+		daemons: []daemon{program("zebra"), program("bfdd", "--bfdctl", "bfdd.sock"), program("bgpd", "-p", fmt.Sprint(bgp.Port))},
+		peers:   frrPeers, rib: frrRIB, lines: frrLines(),
+	}
+}
+
+func frrFiles(c bgp.RouterConfig) []file {
+	return []file{
+		// Routes with their next hops in them are what every reader of the kernel's table understands.
+		{"zebra.conf", fmt.Sprintf("hostname %s\nno zebra nexthop kernel enable\n", c.Name)},
+		{"bfdd.conf", fmt.Sprintf("hostname %s\nbfd\n", c.Name)},
+		{"bgpd.conf", frrBGP(c)},
+	}
+}
+
+// frrBGP accepts sessions from the ranges, announces nothing, and uses all equal paths.
+func frrBGP(c bgp.RouterConfig) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("hostname %s", c.Name)
+	line("debug bgp updates in")
+	line("router bgp %d", c.ASN)
+	line(" bgp router-id %s", c.RouterID)
+	line(" bgp log-neighbor-changes")
+	line(" no bgp ebgp-requires-policy")
+	line(" no bgp default ipv4-unicast")
+	line(" bgp bestpath as-path multipath-relax")
+	line(" timers bgp %d %d", keepalive, holdTime)
+	line(" bgp listen limit 5000")
+	for i, r := range c.Ranges {
+		line(" neighbor %s peer-group", label(i))
+		line(" neighbor %s remote-as %d", label(i), r.ASN)
+		line(" bgp listen range %s peer-group %s", r.Prefix, label(i))
+	}
+	for _, f := range words() {
+		line(" address-family %s unicast", f)
+		for i := range c.Ranges {
+			line("  neighbor %s activate", label(i))
+			line("  neighbor %s soft-reconfiguration inbound", label(i))
+		}
+		line("  maximum-paths %d", maxPaths)
+		line("  maximum-paths ibgp %d", maxPaths)
+		line(" exit-address-family")
+	}
+	return b.String()
+}
+
+// frrNeighbor is what is read of `show bgp neighbors json`.
+type frrNeighbor struct {
+	RemoteAs       uint32 `json:"remoteAs"`
+	BgpState       string `json:"bgpState"`
+	UpMsec         int64  `json:"bgpTimerUpMsec"`
+	LastResetDueTo string `json:"lastResetDueTo"`
+}
+
+func frrPeers(ctx context.Context, dir string) ([]bgp.Peer, error) {
+	text, err := vty(ctx, filepath.Join(dir, "bgpd.vty"), "show bgp neighbors json")
+	if err != nil {
+		return nil, err
+	}
+	return frrParsePeers(text)
+}
+
+func frrParsePeers(text string) ([]bgp.Peer, error) {
+	var doc map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
+		return nil, fmt.Errorf("decode FRR's neighbors: %w", err)
+	}
+	out := []bgp.Peer{}
+	for name, raw := range doc {
+		addr, err := netip.ParseAddr(name)
+		if err != nil {
+			continue // a group, or the name of the VRF
+		}
+		var n frrNeighbor
+		if err := json.Unmarshal(raw, &n); err != nil {
+			return nil, fmt.Errorf("decode FRR's neighbor %s: %w", name, err)
+		}
+		p := bgp.Peer{Addr: addr, ASN: n.RemoteAs, State: strings.ToUpper(n.BgpState)}
+		if p.Established() {
+			p.Uptime = time.Duration(n.UpMsec) * time.Millisecond
+		} else {
+			p.Error = n.LastResetDueTo
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b bgp.Peer) int { return a.Addr.Compare(b.Addr) })
+	return out, nil
+}
+
+// frrTable is what is read of `show bgp FAMILY unicast json` and of received-routes.
+type frrTable struct {
+	Routes   map[string][]frrPath `json:"routes"`
+	Received map[string]struct {
+		NextHop string `json:"nextHop"`
+		Global  string `json:"nextHopGlobal"`
+	} `json:"receivedRoutes"`
+}
+
+type frrPath struct {
+	Valid    bool   `json:"valid"`
+	PeerID   string `json:"peerId"`
+	Nexthops []struct {
+		IP    string `json:"ip"`
+		Scope string `json:"scope"`
+	} `json:"nexthops"`
+}
+
+func frrRIB(ctx context.Context, dir string, peers []bgp.Peer) (bgp.RIB, error) {
+	rib := bgp.RIB{In: []bgp.Path{}, Loc: []bgp.Path{}, Out: []bgp.Path{}}
+	ask := func(command string) (frrTable, error) {
+		var t frrTable
+		text, err := vty(ctx, filepath.Join(dir, "bgpd.vty"), command)
+		if err != nil {
+			return t, err
+		}
+		if strings.TrimSpace(text) == "" {
+			return t, nil
+		}
+		if err := json.Unmarshal([]byte(text), &t); err != nil {
+			return t, fmt.Errorf("decode FRR's answer to %q: %w", command, err)
+		}
+		return t, nil
+	}
+	for _, f := range words() {
+		t, err := ask(fmt.Sprintf("show bgp %s unicast json", f))
+		if err != nil {
+			return rib, err
+		}
+		rib.Loc = append(rib.Loc, t.loc()...)
+		for _, p := range peers {
+			if !p.Established() {
+				continue
+			}
+			t, err := ask(fmt.Sprintf("show bgp %s unicast neighbors %s received-routes json", f, p.Addr))
+			if err != nil {
+				return rib, err
+			}
+			rib.In = append(rib.In, t.received(p.Addr)...)
+		}
+	}
+	rib.Sort()
+	return rib, nil
+}
+
+// loc are the paths that may be used, each with its next hop; of an IPv6 pair the global one.
+func (t frrTable) loc() []bgp.Path {
+	var out []bgp.Path
+	for text, paths := range t.Routes {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			continue
+		}
+		for _, p := range paths {
+			if !p.Valid || len(p.Nexthops) == 0 {
+				continue
+			}
+			hop := p.Nexthops[0].IP
+			for _, n := range p.Nexthops {
+				if n.Scope == "global" {
+					hop = n.IP
+				}
+			}
+			out = append(out, bgp.Path{Prefix: prefix, NextHop: parseAddr(hop)})
+		}
+	}
+	return out
+}
+
+func (t frrTable) received(peer netip.Addr) []bgp.Path {
+	var out []bgp.Path
+	for text, r := range t.Received {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			continue
+		}
+		hop := r.NextHop
+		if r.Global != "" {
+			hop = r.Global
+		}
+		out = append(out, bgp.Path{Peer: peer, Prefix: prefix, NextHop: parseAddr(hop)})
+	}
+	return out
+}
+
+// frrLines are bgpd's lines about neighbors and updates.
+func frrLines() []line {
+	return []line{
+		{up, regexp.MustCompile(`%ADJCHANGE: neighbor (?P<peer>[0-9a-fA-F.:]+)\S* .*\bUp`)},
+		{down, regexp.MustCompile(`%ADJCHANGE: neighbor (?P<peer>[0-9a-fA-F.:]+)\S* .*\bDown (?P<why>.*)`)},
+		{withdrawn, regexp.MustCompile(`\] (?P<peer>[0-9a-fA-F.:]+)\S* rcvd UPDATE about (?P<prefix>\S+) .* -- withdrawn`)},
+		{learned, regexp.MustCompile(`\] (?P<peer>[0-9a-fA-F.:]+)\S* rcvd (?P<prefix>[0-9a-fA-F.:]+/[0-9]+) `)},
+	}
+}

@@ -1,0 +1,254 @@
+package router
+
+import (
+	"bufio"
+	"encoding/json"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane/bgp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func upstream() bgp.RouterConfig {
+	return bgp.RouterConfig{
+		Name: "upstream", ASN: 4200000000, RouterID: netip.MustParseAddr("198.51.100.1"),
+		Ranges: []bgp.PeerRange{
+			{Prefix: netip.MustParsePrefix("198.51.100.0/24"), ASN: 65001}, {Prefix: netip.MustParsePrefix("2001:db8:51::/64"), ASN: 65001},
+		},
+	}
+}
+
+func TestConfigurations(t *testing.T) {
+	for kind, m := range makers() {
+		for _, f := range m.files(upstream()) {
+			t.Run(kind+"/"+f.name, func(t *testing.T) {
+				golden := filepath.Join("testdata", f.name)
+				if *update {
+					if err := os.WriteFile(golden, []byte(f.content), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if diff := cmp.Diff(recorded(t, f.name), f.content); diff != "" {
+					t.Errorf("%s differs from its golden (-want +got):\n%s", f.name, diff)
+				}
+			})
+		}
+	}
+}
+
+func recorded(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func peer(addr string) bgp.Peer {
+	return bgp.Peer{Addr: netip.MustParseAddr(addr), ASN: 65001, State: bgp.StateEstablished}
+}
+
+func path(peer, prefix, hop string) bgp.Path {
+	return bgp.Path{Peer: parseAddr(peer), Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(hop)}
+}
+
+func addresses() cmp.Option {
+	return cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.SortSlices(func(a, b bgp.Path) bool {
+		return a.Prefix.Compare(b.Prefix) < 0 || a.Prefix == b.Prefix && a.NextHop.Less(b.NextHop)
+	})}
+}
+
+// TestPeers reads what both makers' programs said in a lab with two TMMs.
+func TestPeers(t *testing.T) {
+	want := []bgp.Peer{peer("198.51.100.16"), peer("198.51.100.17"), peer("2001:db8:51::16"), peer("2001:db8:51::17")}
+	frr, err := frrParsePeers(recorded(t, "frr-neighbors.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bird []bgp.Peer
+	lines := strings.Split(recorded(t, "bird-protocols.txt"), "\n")
+	for _, s := range birdParseSessions(lines, time.Date(2030, 1, 1, 0, 0, 0, 0, time.Local)) {
+		bird = append(bird, s.Peer)
+		if want := map[bool]string{true: "ipv4", false: "ipv6"}[s.Addr.Is4()]; !cmp.Equal([]string{want}, s.families) {
+			t.Errorf("session with %s speaks %v, want %s", s.Addr, s.families, want)
+		}
+	}
+	for name, got := range map[string][]bgp.Peer{"frr": frr, "bird": bird} {
+		for i := range got {
+			if got[i].Uptime <= 0 {
+				t.Errorf("%s: no time up of %s", name, got[i].Addr)
+			}
+			got[i].Uptime = 0
+		}
+		if diff := cmp.Diff(want, got, addresses()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestPaths(t *testing.T) {
+	var table, received frrTable
+	for name, into := range map[string]*frrTable{"frr-ipv6-unicast.json": &table, "frr-received.json": &received} {
+		if err := json.Unmarshal([]byte(recorded(t, name)), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	six := func(host string) []bgp.Path {
+		return []bgp.Path{
+			path("", "2001:db8:2::"+host+"/128", "2001:db8:51::16"), path("", "2001:db8:2::"+host+"/128", "2001:db8:51::17"),
+		}
+	}
+	four := func(peer, host string) bgp.Path { return path(peer, "192.0.2."+host+"/32", peer) }
+	var loc6, in4, loc4 []bgp.Path
+	for _, host := range []string{"10", "11", "12", "13", "14"} {
+		loc6 = append(loc6, six(host)...)
+		in4 = append(in4, four("198.51.100.16", host))
+		for _, hop := range []string{"198.51.100.16", "198.51.100.17"} {
+			loc4 = append(loc4, path("", "192.0.2."+host+"/32", hop))
+		}
+	}
+	for _, tc := range []struct {
+		name      string
+		want, got []bgp.Path
+	}{
+		{"frr loc-rib", loc6, table.loc()},
+		{"frr adj-rib-in", in4, received.received(netip.MustParseAddr("198.51.100.16"))},
+		{"bird loc-rib", append(loc4, loc6...), birdPaths(strings.Split(recorded(t, "bird-routes.txt"), "\n"), netip.Addr{})},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, tc.got, addresses()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestHeard has a lab's events read out of logs: the session comes, two peers announce a prefix, one
+// takes it back, the other goes.
+func TestHeard(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		lines []line
+		names *names
+		log   string
+	}{
+		{name: KindFRR, lines: frrLines(), log: `2026/11/21 13:58:51 BGP: [N9HHH-F8H1M] %ADJCHANGE: neighbor 198.51.100.16(vm) in vrf default Up
+2026/11/21 13:58:52 BGP: [YCKEM-GB33T] 198.51.100.17(vm) rcvd 192.0.2.10/32 IPv4 unicast
+2026/11/21 13:58:52 BGP: [T5AAP-5GA85] 198.51.100.16(vm) rcvd UPDATE w/ attr: nexthop 198.51.100.16, origin i, path 65001
+2026/11/21 13:58:52 BGP: [YCKEM-GB33T] 198.51.100.16(vm) rcvd 192.0.2.10/32 IPv4 unicast
+2026/11/21 13:58:53 BGP: [YCKEM-GB33T] 198.51.100.16(vm) rcvd 192.0.2.10/32 IPv4 unicast
+2026/11/21 13:58:54 BGP: [X9V3J-5GA85] 198.51.100.17(vm) rcvd UPDATE about 192.0.2.10/32 IPv4 unicast -- withdrawn
+2026/11/21 13:58:55 BGP: [N9HHH-F8H1M] %ADJCHANGE: neighbor 198.51.100.16(vm) in vrf default Down Peer closed the session`},
+		{name: KindBIRD, lines: birdLines(), names: &names{addrs: map[string]netip.Addr{
+			"range0_1": netip.MustParseAddr("198.51.100.16"), "range0_2": netip.MustParseAddr("198.51.100.17"),
+		}}, log: `2026-11-21 14:00:21.440 <TRACE> range0_1: State changed to up
+2026-11-21 14:00:22.516 <TRACE> range0_2.ipv4 > added [best] 192.0.2.10/32 0L 6G unicast
+2026-11-21 14:00:22.726 <TRACE> range0_1.ipv4 > added 192.0.2.10/32 0L 5G unicast
+2026-11-21 14:00:22.726 <TRACE> range0_1.ipv4 > updated [best] 192.0.2.10/32 0L 5G unicast
+2026-11-21 14:00:23.726 <TRACE> range0_2.ipv4 > removed [replaced] 192.0.2.10/32 0L 6G unicast
+2026-11-21 14:00:40.170 <RMT> range0_1: Received: Peer de-configured
+2026-11-21 14:00:40.170 <TRACE> range0_1: State changed to stop
+2026-11-21 14:00:40.170 <TRACE> range0_1: State changed to flush`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			log := ctl.NewLog("upstream")
+			r := &rumour{log: log, lines: tc.lines, names: tc.names, peers: map[netip.Prefix][]netip.Addr{}}
+			for l := range strings.Lines(tc.log) {
+				r.hear(l)
+			}
+			var got []string
+			for _, e := range log.Events() {
+				detail := e.Detail
+				if e.Kind == bgp.EventSessionDown {
+					detail = "" // each maker's own words
+				}
+				got = append(got, strings.TrimSpace(e.Kind+" "+e.Object+" "+detail))
+			}
+			want := []string{
+				"session-up 198.51.100.16",
+				"route-learned 192.0.2.10/32 198.51.100.17",
+				"route-learned 192.0.2.10/32 198.51.100.16,198.51.100.17",
+				"route-learned 192.0.2.10/32 198.51.100.16",
+				"session-down 198.51.100.16",
+				"route-withdrawn 192.0.2.10/32 198.51.100.16",
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	t.Run("vty", func(t *testing.T) {
+		for in, want := range map[string]string{
+			"{}\n\x00\x00\x00\x00":              "{}\n",
+			"% Unknown command\x00\x00\x00\x02": "!status 2: % Unknown command",
+			"cut sho":                           "!EOF",
+		} {
+			got, err := vtyAnswer(strings.NewReader(in))
+			if err != nil {
+				got = "!" + err.Error()
+			}
+			if got != want {
+				t.Errorf("%q: got %q, want %q", in, got, want)
+			}
+		}
+	})
+	t.Run("birdc", func(t *testing.T) {
+		for in, want := range map[string]string{
+			"0001 BIRD 2.0.12 ready.\n":                        "BIRD 2.0.12 ready.",
+			"1007-Table master4:\n \tvia x\n1008-\ty\n0000 \n": "Table master4:|\tvia x|\ty",
+			"9001 syntax error\n":                              "!syntax error",
+			"8003 No protocols match\n":                        "!No protocols match",
+			"77\n":                                             `!a line without a code: "77"`,
+			"1007-Table":                                       "!EOF",
+		} {
+			lines, err := birdAnswer(bufio.NewReader(strings.NewReader(in)))
+			got := strings.Join(lines, "|")
+			if err != nil {
+				got = "!" + err.Error()
+			}
+			if got != want {
+				t.Errorf("%q: got %q, want %q", in, got, want)
+			}
+		}
+	})
+}
+
+func FuzzBird(f *testing.F) {
+	for _, name := range []string{"bird-protocols.txt", "bird-routes.txt"} {
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(data))
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		lines := strings.Split(in, "\n")
+		for _, s := range birdParseSessions(lines, time.Now()) {
+			if !s.Addr.IsValid() {
+				t.Fatalf("a session without a peer: %+v", s)
+			}
+		}
+		birdPaths(lines, netip.Addr{})
+	})
+}
+
+func TestUnknownKind(t *testing.T) {
+	if err := Check("quagga"); err == nil || !strings.Contains(err.Error(), "want bird, frr") {
+		t.Errorf("Check = %v, want the kinds that there are", err)
+	}
+}

@@ -1,0 +1,229 @@
+package router
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane/bgp"
+)
+
+// How long the daemons may take to work and to end, and how often they are looked at.
+const (
+	startTimeout = 10 * time.Second
+	grace        = 3 * time.Second
+	startPoll    = 5 * time.Millisecond
+)
+
+// Run runs a router in the calling process's network namespace and serves its bgp.RouterState, its RIB
+// and its events on the control socket until ctx ends. A daemon that ends by itself is an error. Its
+// routes go with it: at the start, what a killed one left is removed.
+func Run(ctx context.Context, cfg Config, socket string) error {
+	m, err := find(cfg.Kind)
+	if err != nil {
+		return err
+	}
+	if err := Check(cfg.Kind); err != nil {
+		return err
+	}
+	if err := m.prepare(cfg); err != nil {
+		return err
+	}
+	if err := clearRoutes(m.protocol); err != nil {
+		return err
+	}
+	r := &router{cfg: cfg, maker: m, log: ctl.NewLog(cfg.Router.Name)}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.start(ctx, g) })
+	g.Go(func() error { return followRoutes(ctx, m.protocol, r.log) })
+	g.Go(func() error {
+		s := ctl.Server{
+			Log: r.log, Ready: r.ready.Load, State: func() (any, error) { return r.state(ctx) },
+			Extra: map[string]http.HandlerFunc{"GET " + bgp.PathRIB: bgp.ServeRIB(r.rib)},
+		}
+		return s.Serve(ctx, socket)
+	})
+	return errors.Join(g.Wait(), clearRoutes(m.protocol))
+}
+
+// router is a running one.
+type router struct {
+	cfg   Config
+	maker maker
+	log   *ctl.Log
+	ready atomic.Bool
+}
+
+// prepare makes the run directory and writes the configuration into it.
+func (m maker) prepare(cfg Config) error {
+	if err := os.RemoveAll(cfg.Dir); err != nil { // sockets of a killed one
+		return fmt.Errorf("clear run directory: %w", err)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("make run directory: %w", err)
+	}
+	uid, gid, err := m.owner()
+	if err != nil {
+		return err
+	}
+	for _, f := range m.files(cfg.Router) {
+		path := filepath.Join(cfg.Dir, f.name)
+		if err := os.WriteFile(path, []byte(f.content), 0o600); err != nil { // it may hold passwords
+			return fmt.Errorf("write configuration: %w", err)
+		}
+		if err := os.Chown(path, uid, gid); err != nil {
+			return fmt.Errorf("write configuration: %w", err)
+		}
+	}
+	if err := os.Chown(cfg.Dir, uid, gid); err != nil {
+		return fmt.Errorf("make run directory: %w", err)
+	}
+	return nil
+}
+
+// owner is the user that the daemons run as; they change to it by themselves.
+func (m maker) owner() (uid, gid int, err error) {
+	if m.user == "" {
+		return 0, 0, nil
+	}
+	u, err := user.Lookup(m.user)
+	if err != nil {
+		return 0, 0, fmt.Errorf("find the user of %s's daemons: %w", m.debian, err)
+	}
+	uid, err = strconv.Atoi(u.Uid)
+	if err != nil {
+		return 0, 0, fmt.Errorf("user %s: %w", m.user, err)
+	}
+	gid, err = strconv.Atoi(u.Gid)
+	if err != nil {
+		return 0, 0, fmt.Errorf("user %s: %w", m.user, err)
+	}
+	return uid, gid, nil
+}
+
+// start starts the daemons one after the other, each when the one before works.
+func (r *router) start(ctx context.Context, g *errgroup.Group) error {
+	heard := &rumour{log: r.log, lines: r.maker.lines, peers: map[netip.Prefix][]netip.Addr{}}
+	if r.cfg.Kind == KindBIRD {
+		heard.names = &names{dir: r.cfg.Dir}
+	}
+	for _, d := range r.maker.daemons {
+		g.Go(func() error { return r.run(ctx, d, heard) })
+		if err := await(ctx, filepath.Join(r.cfg.Dir, d.socket)); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(d.program), err)
+		}
+	}
+	r.ready.Store(true)
+	return nil
+}
+
+// await returns when the socket takes connections.
+func await(ctx context.Context, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	tick := time.NewTicker(startPoll)
+	defer tick.Stop()
+	for {
+		conn, err := dial(ctx, socket)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("does not work: %w", err)
+		case <-tick.C:
+		}
+	}
+}
+
+// run runs one daemon. It does not outlive this process: the kernel kills it when the thread that
+// started it ends, which is therefore kept.
+func (r *router) run(ctx context.Context, d daemon, heard *rumour) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	name := filepath.Base(d.program)
+	cmd := exec.CommandContext(ctx, d.program, d.args...)
+	cmd.Dir = r.cfg.Dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = grace
+	in, out, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	defer in.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		return errors.Join(fmt.Errorf("start %s: %w", name, err), out.Close())
+	}
+	if err := out.Close(); err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	listened := make(chan struct{})
+	go func() { defer close(listened); listen(in, heard) }()
+	err = cmd.Wait()
+	<-listened
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("%s ended by itself: %w", name, errors.Join(err, errEnded))
+}
+
+var errEnded = errors.New("a router's daemons run until the lab is taken down")
+
+// listen passes a daemon's log on to standard error, and hears what it tells.
+func listen(in io.Reader, heard *rumour) {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(make([]byte, 64<<10), 1<<20)
+	for lines.Scan() {
+		heard.hear(lines.Text())
+		fmt.Fprintln(os.Stderr, lines.Text())
+	}
+}
+
+// state is the document behind the control socket: the sessions as the daemons tell them, the routes as
+// they stand in the kernel.
+func (r *router) state(ctx context.Context) (bgp.RouterState, error) {
+	st := bgp.RouterState{Name: r.cfg.Router.Name, ASN: r.cfg.Router.ASN, Peers: []bgp.Peer{}, Routes: []bgp.Route{}}
+	if !r.ready.Load() {
+		return st, nil
+	}
+	var err error
+	if st.Peers, err = r.maker.peers(ctx, r.cfg.Dir); err != nil {
+		return st, err
+	}
+	routes, err := listRoutes(r.maker.protocol)
+	if err != nil {
+		return st, err
+	}
+	for prefix, hops := range routes {
+		st.Routes = append(st.Routes, bgp.Route{Prefix: prefix, NextHops: hops})
+	}
+	slices.SortFunc(st.Routes, func(a, b bgp.Route) int { return a.Prefix.Compare(b.Prefix) })
+	return st, nil
+}
+
+func (r *router) rib(ctx context.Context) (bgp.RIB, error) {
+	peers, err := r.maker.peers(ctx, r.cfg.Dir)
+	if err != nil {
+		return bgp.RIB{}, err
+	}
+	return r.maker.rib(ctx, r.cfg.Dir, peers)
+}
