@@ -35,6 +35,7 @@ func TestScenarios(t *testing.T) {
 		name, topology string
 		profile        string // of OVN, empty for the topology's own
 		backend        string
+		router         string // kind of the upstream routers, empty for the topology's own
 		labels         string
 		least          int // scenarios that the lab is known to have
 	}{
@@ -42,6 +43,8 @@ func TestScenarios(t *testing.T) {
 		{name: "flannel", topology: "flannel", least: 3},
 		{name: "2303", topology: "spk", profile: forward.ProfileOVN2303, labels: "exgw && (ecmp || symmetry || dead || update)", least: 40},
 		{name: "2503", topology: "spk", profile: forward.ProfileOVN2503, labels: "exgw && (ecmp || symmetry || dead || update)", least: 40},
+		{name: "frr", topology: "spk", router: topo.RouterFRR, labels: "bgp && !exgw", least: 4},
+		{name: "bird", topology: "spk", router: topo.RouterBIRD, labels: "bgp && !exgw", least: 4},
 		{name: "reallist", topology: "spk", backend: topo.BackendReal, labels: "exgw", least: 130},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -52,7 +55,7 @@ func TestScenarios(t *testing.T) {
 			if tc.backend != "" {
 				needOVN(t)
 			}
-			up(t, topology, name, "--backend", tc.backend)
+			up(t, topology, name, "--backend", tc.backend, "--router", tc.router)
 			artifacts := t.TempDir()
 			code, run := test(t, name, "--artifacts", artifacts, "--label-filter", tc.labels)
 			summary.add(tc.name, run)

@@ -78,6 +78,9 @@ func Check(kind string) error {
 	return nil
 }
 
+// Debian is the package with the programs of a kind; empty where there is no such kind.
+func Debian(kind string) string { return makers()[kind].debian }
+
 // label is a name for the i-th range of neighbors in a configuration.
 func label(i int) string { return fmt.Sprintf("range%d", i) }
 

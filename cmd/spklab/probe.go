@@ -15,6 +15,7 @@ import (
 
 	"github.com/spklab/spklab/ovn"
 	"github.com/spklab/spklab/ovn/debs"
+	"github.com/spklab/spklab/router"
 )
 
 // privileges says whether this process may build a lab at all.
@@ -163,6 +164,13 @@ func programs() []finding {
 			f.Debs = []string{p.deb}
 		default:
 			f.Detail = err.Error()
+		}
+		out = append(out, f)
+	}
+	for _, kind := range router.Kinds() {
+		f := finding{Name: "router " + kind, OK: true, Detail: "as a lab's routers: `spklab up spk --router " + kind + "`"}
+		if err := router.Check(kind); err != nil {
+			f.OK, f.Debs, f.Detail = false, []string{router.Debian(kind)}, err.Error()
 		}
 		out = append(out, f)
 	}
