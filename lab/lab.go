@@ -39,6 +39,7 @@ type Event struct {
 type Lab struct {
 	Spec   *topo.Lab
 	Source string // the lab file as its user named it
+	Digest string // of the lab file and its manifests, see Source
 
 	opt   Options
 	rt    *topo.Runtime
@@ -50,6 +51,7 @@ type Lab struct {
 type metadata struct {
 	Source string    `json:"source"`
 	Root   string    `json:"ovn_root,omitempty"` // see Lab.root
+	Digest string    `json:"digest,omitempty"`
 	Lab    *topo.Lab `json:"lab"`
 }
 
@@ -76,6 +78,7 @@ func Open(name string, opt Options) (*Lab, error) {
 	}
 	l := newLab(m.Lab, m.Source, rt, opt)
 	l.root = m.Root
+	l.Digest = m.Digest
 	return l, nil
 }
 
@@ -116,6 +119,7 @@ func Up(ctx context.Context, src *Source, opt Options) (*Lab, []api.Finding, err
 	if err := l.provide(ctx); err != nil {
 		return nil, findings, err
 	}
+	l.Digest = src.Digest
 	unlock, err := l.rt.Lock(ctx)
 	if err != nil {
 		return nil, findings, err
@@ -131,7 +135,7 @@ func Up(ctx context.Context, src *Source, opt Options) (*Lab, []api.Finding, err
 }
 
 func (l *Lab) up(ctx context.Context, src *Source) ([]api.Finding, error) {
-	data, err := json.MarshalIndent(metadata{Source: src.File, Root: l.root, Lab: l.Spec}, "", "  ")
+	data, err := json.MarshalIndent(metadata{Source: src.File, Digest: src.Digest, Root: l.root, Lab: l.Spec}, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode lab: %w", err)
 	}

@@ -1,8 +1,11 @@
 package lab
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -25,6 +28,7 @@ type Source struct {
 	Spec     *topo.Lab
 	Objects  []api.Object
 	Warnings []api.Warning
+	Digest   string // SHA-256 of the lab file and the manifests, in their order, hex
 }
 
 // Shipped lists the topologies that ship with the binary, sorted.
@@ -58,7 +62,11 @@ func Load(dir, arg string) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{File: label, Spec: spec}
-	return s, s.readManifests(fsys, label)
+	digest := sha256.New()
+	_, _ = digest.Write(data) // a hash takes everything
+	err = s.readManifests(fsys, label, digest)
+	s.Digest = hex.EncodeToString(digest.Sum(nil))
+	return s, err
 }
 
 // find returns the file system and path of the lab file, and its name for messages.
@@ -112,8 +120,8 @@ func only(dir string) (string, error) {
 	return "", &topo.InputError{File: dir, Message: "several lab files here: " + strings.Join(files, ", ") + "; name one"}
 }
 
-// readManifests reads what the lab file names, in the order of the names.
-func (s *Source) readManifests(fsys fs.FS, label string) error {
+// readManifests reads what the lab file names, in the order of the names, and writes it to digest.
+func (s *Source) readManifests(fsys fs.FS, label string, digest io.Writer) error {
 	var files []string
 	for i, glob := range s.Spec.Manifests {
 		matches, err := fs.Glob(fsys, path.Clean(glob))
@@ -134,6 +142,7 @@ func (s *Source) readManifests(fsys fs.FS, label string) error {
 			errs = append(errs, fmt.Errorf("read manifest: %w", err))
 			continue
 		}
+		_, _ = digest.Write(data) // a hash takes everything
 		objs, err := split(path.Join(path.Dir(label), f), data)
 		s.Objects = append(s.Objects, objs...)
 		errs = append(errs, err)

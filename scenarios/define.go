@@ -95,7 +95,7 @@ func it(env Env, s spec, where types.CodeLocation) {
 			ginkgo.AddReportEntry("missing", ginkgo.ReportEntryVisibilityNever, missing(lacks))
 			text := fmt.Sprintf("needs %s, which this machine lacks (`spklab doctor` says how to get it)", strings.Join(names(lacks), ", "))
 			if env.Strict {
-				ginkgo.Fail(text)
+				refuse(text)
 			}
 			ginkgo.Skip(text)
 		}

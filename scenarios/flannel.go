@@ -122,6 +122,6 @@ func (w *world) apart() (a, b pod) {
 			}
 		}
 	}
-	ginkgo.Fail("the lab has no two pods on different nodes")
+	refuse("the lab has no two pods on different nodes")
 	return pod{}, pod{}
 }

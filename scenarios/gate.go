@@ -113,7 +113,7 @@ func when(events []ctl.Event, source, kind, object string) int64 {
 			return e.At
 		}
 	}
-	ginkgo.Fail(fmt.Sprintf("%s had no event %s of %s", source, kind, object))
+	refuse(fmt.Sprintf("%s had no event %s of %s", source, kind, object))
 	return 0
 }
 

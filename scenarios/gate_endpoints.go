@@ -59,7 +59,7 @@ func (s *scene) dialUntil(c client, vip netip.AddrPort, pod string) *traffic.Con
 			return conn
 		}
 	}
-	ginkgo.Fail(fmt.Sprintf("%s never answers on %s", pod, vip))
+	refuse(fmt.Sprintf("%s never answers on %s", pod, vip))
 	return nil
 }
 

@@ -35,7 +35,17 @@ func (s *scene) apply(manifest string) []api.Finding {
 			return err
 		})
 	}
+	defer s.env.rec.step("apply " + named(objs))()
 	return must(s.lab.Apply(s.ctx, objs))
+}
+
+// named are objects by their names.
+func named(objs []api.Object) string {
+	names := make([]string, len(objs))
+	for i, o := range objs {
+		names[i] = o.String()
+	}
+	return strings.Join(names, ", ")
 }
 
 // edit changes one object of the lab and puts it back as it was when the scenario has ended.
@@ -54,6 +64,7 @@ func (s *scene) edit(kind, namespace, name string, change func(doc map[string]an
 		}
 		return s.ready(ctx)
 	})
+	defer s.env.rec.step("change " + found[0].String())()
 	return must(s.lab.Apply(s.ctx, parse(string(changed))))
 }
 

@@ -85,12 +85,12 @@ func (s *scene) expectPath(title string, got evidence.Path, want []hop) {
 		expected = append(expected, h.String())
 	}
 	if diff := cmp.Diff(expected, seen); diff != "" {
-		ginkgo.Fail(fmt.Sprintf("%s: the packet took another way (-expected +seen):\n%s\nAll that was seen:\n%s", title, diff, got))
+		refuse(fmt.Sprintf("%s: the packet took another way (-expected +seen):\n%s\nAll that was seen:\n%s", title, diff, got))
 	}
 	for i := 1; i < len(got); i++ {
 		a, b := got[i-1], got[i]
 		if a.Out && !b.Out && (a.SrcMAC != b.SrcMAC || a.DstMAC != b.DstMAC) {
-			ginkgo.Fail(fmt.Sprintf("%s: the frame changed its MACs in the cable: %s > %s at %s, %s > %s at %s",
+			refuse(fmt.Sprintf("%s: the frame changed its MACs in the cable: %s > %s at %s, %s > %s at %s",
 				title, a.SrcMAC, a.DstMAC, a.Point, b.SrcMAC, b.DstMAC, b.Point))
 		}
 	}
@@ -122,7 +122,7 @@ func (w *world) oneTMM(packets []evidence.Packet) tmm {
 	ginkgo.GinkgoHelper()
 	names := w.through(packets)
 	if len(names) != 1 {
-		ginkgo.Fail("want the packets at exactly one TMM, they were at: [" + strings.Join(names, " ") + "]")
+		refuse("want the packets at exactly one TMM, they were at: [" + strings.Join(names, " ") + "]")
 	}
 	t, _ := w.tmmNamed(names[0])
 	return t

@@ -87,6 +87,6 @@ func (w *world) served(s *scene, f family) pod {
 			}
 		}
 	}
-	ginkgo.Fail(fmt.Sprintf("no pod with %s lives in a namespace that the TMMs serve", f))
+	refuse(fmt.Sprintf("no pod with %s lives in a namespace that the TMMs serve", f))
 	return pod{}
 }

@@ -1,7 +1,9 @@
 package scenarios
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,13 +18,16 @@ import (
 // recorder writes down what scenarios do: for the run that Run returns, and for a collector where
 // there is one. It is safe for concurrent use.
 type recorder struct {
-	out *record.Writer // may be nil
+	out  *record.Writer // may be nil
+	lab  string
+	seed int64
 
 	mu       sync.Mutex
 	assembly record.Assembly
-	begun    bool // a scenario has, and is not judged
-	ended    bool // and its last attempt has ended
-	failure  report.Scenario
+	begun    bool            // a scenario has, and is not judged
+	ended    bool            // and its last attempt has ended
+	failure  report.Scenario // Message and Location of the check that ended the attempt
+	last     string          // observation, with the name of its check
 }
 
 // add keeps a record and passes it on.
@@ -53,9 +58,9 @@ func (r *recorder) begin(spec ginkgo.SpecReport) {
 	if on {
 		return
 	}
-	r.sync(record.Record{Kind: record.Begins, Scenario: &report.Scenario{
-		Group: group(spec), Name: spec.LeafNodeText, Labels: spec.Labels(), Started: time.Now().UTC(), Began: ctl.Now(),
-	}})
+	s := report.Scenario{Group: group(spec), Name: spec.LeafNodeText, Labels: spec.Labels(), Started: time.Now().UTC(), Began: ctl.Now()}
+	s.Reproduce = reproduce(r.lab, r.seed, s)
+	r.sync(record.Record{Kind: record.Begins, Scenario: &s})
 }
 
 // body runs a scenario's body. Whatever it ends with, the sources look at the lab before the
@@ -93,6 +98,7 @@ func (r *recorder) judge(s report.Scenario) report.Scenario {
 		ends.Ended = ctl.Now()
 		r.sync(record.Record{Kind: record.Ends, Scenario: &ends})
 	}
+	s.Reproduce = reproduce(r.lab, r.seed, s)
 	r.add(record.Record{Kind: record.Judged, Scenario: &s})
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,18 +115,62 @@ func (r *recorder) done(took time.Duration) report.Run {
 	return r.assembly.Run()
 }
 
-// fail is Gomega's fail handler.
-func (r *recorder) fail(message string, skip ...int) {
+// refuse writes a check down that does not hold, and fails the scenario with its name and the text.
+func (r *recorder) refuse(c report.Check, text string) {
 	ginkgo.GinkgoHelper()
-	depth := 1
-	if len(skip) > 0 {
-		depth += skip[0]
+	if c.Name != "" {
+		text = c.Name + "\n" + text
 	}
-	where := types.NewCodeLocation(depth)
 	r.mu.Lock()
-	r.failure.Message, r.failure.Location = message, spot(where)
+	r.failure.Message, r.failure.Location = text, c.Location
 	r.mu.Unlock()
-	ginkgo.Fail(message, depth)
+	r.checked(c)
+	ginkgo.Fail(text)
+}
+
+// checked writes a check down. One without a name is called what it expects.
+func (r *recorder) checked(c report.Check) {
+	if c.Name == "" {
+		c.Name, _, _ = strings.Cut(cmp.Or(c.Expected, c.Got), "\n")
+	}
+	r.add(record.Record{Kind: record.Checked, Check: &c})
+}
+
+// observed writes down what a check that waits has seen.
+func (r *recorder) observed(name, what string) {
+	now := report.Observation{At: ctl.Now(), Value: what}
+	r.mu.Lock()
+	again := r.last == name+"\n"+what
+	r.last = name + "\n" + what
+	r.mu.Unlock()
+	if !again {
+		r.add(record.Record{Kind: record.Observed, Check: &report.Check{Name: name, Seen: []report.Observation{now}}})
+	}
+}
+
+// held writes down that a check which waited holds.
+func (r *recorder) held(name string, after time.Duration) {
+	r.checked(report.Check{Name: name, Expected: "within " + patience.String(), Got: "after " + after.Round(100*time.Microsecond).String(), Passed: true, At: ctl.Now()})
+}
+
+// step writes down that a part of the scenario begins; the function that it returns ends it, with the
+// failure if there has been one meanwhile.
+func (r *recorder) step(name string) (ended func()) {
+	st := report.Step{Name: name, Began: ctl.Now()}
+	r.add(record.Record{Kind: record.StepBegins, Step: &st})
+	r.mu.Lock()
+	before := r.failure.Message
+	r.mu.Unlock()
+	return func() {
+		st := st
+		st.Ended = ctl.Now()
+		r.mu.Lock()
+		if now := r.failure.Message; now != before {
+			st.Error, _, _ = strings.Cut(now, "\n")
+		}
+		r.mu.Unlock()
+		r.add(record.Record{Kind: record.StepEnds, Step: &st})
+	}
 }
 
 // spot is file:line in the module.

@@ -11,10 +11,13 @@ import (
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
 
+	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/scenarios/evidence"
+	"github.com/spklab/spklab/scenarios/record"
 	"github.com/spklab/spklab/scenarios/report"
 	"github.com/spklab/spklab/traffic"
 )
@@ -58,11 +61,13 @@ func check(err error, what string) {
 
 // figure attaches a number to the verdict.
 func (s *scene) figure(f report.Figure) {
+	s.env.rec.add(record.Record{Kind: record.Measured, Figure: &f})
 	ginkgo.AddReportEntry("figure", ginkgo.ReportEntryVisibilityNever, f)
 }
 
 // evidence attaches what was seen.
 func (s *scene) evidence(e report.Evidence) {
+	s.env.rec.add(record.Record{Kind: record.Showed, Evidence: &e})
 	ginkgo.AddReportEntry("evidence", ginkgo.ReportEntryVisibilityNever, e)
 }
 
@@ -71,15 +76,42 @@ func (s *scene) marker() []byte {
 	return fmt.Appendf(nil, "<spklab %s %d>", time.Now().Format("150405.000000"), s.marks.Add(1))
 }
 
-// eventually waits until f returns nil, and fails the scenario with f's last error otherwise.
+// step is a named part of the scenario.
+func (s *scene) step(name string, f func()) {
+	ended := s.env.rec.step(name)
+	defer ended()
+	f()
+}
+
+// eventually waits until f returns nil, and fails the scenario with f's last error otherwise. Every
+// answer that differs from the one before is written down with its time.
 func (s *scene) eventually(what string, f func() error) {
 	ginkgo.GinkgoHelper()
-	gomega.Eventually(f).WithContext(s.ctx).WithTimeout(patience).WithPolling(poll).Should(gomega.Succeed(), what)
+	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	defer cancel()
+	began := ctl.Now()
+	for {
+		err := f()
+		if err == nil {
+			s.env.rec.held(what, time.Duration(ctl.Now()-began))
+			return
+		}
+		s.env.rec.observed(what, err.Error())
+		select {
+		case <-ctx.Done():
+			took := time.Duration(ctl.Now() - began).Round(time.Millisecond)
+			s.env.rec.refuse(report.Check{Name: what, Expected: "within " + patience.String(), Got: err.Error(), At: ctl.Now(), Location: spot(types.NewCodeLocation(0))},
+				fmt.Sprintf("not within %s: %v", took, err))
+			return
+		case <-time.After(poll):
+		}
+	}
 }
 
 // cleanup runs f when the scenario has ended, however it ended, with a context of its own.
 func (s *scene) cleanup(what string, f func(context.Context) error) {
 	ginkgo.DeferCleanup(func(ctx ginkgo.SpecContext) {
+		defer s.env.rec.step(what)()
 		check(f(ctx), what)
 	}, ginkgo.NodeTimeout(limit))
 }
@@ -135,6 +167,7 @@ func (s *scene) keep(trace *evidence.Trace) {
 	check(os.MkdirAll(filepath.Join(s.env.Artifacts, "pcap"), 0o755), "make directory for captures")
 	name := artifact(filepath.Join("pcap", report.Slug(group(r)+" "+r.LeafNodeText)+".pcapng"))
 	check(trace.SavePcapng(filepath.Join(s.env.Artifacts, string(name))), "keep capture")
+	s.env.rec.add(record.Record{Kind: record.Kept, Artifact: string(name)})
 	ginkgo.AddReportEntry("artifact", ginkgo.ReportEntryVisibilityNever, name)
 }
 
@@ -201,6 +234,7 @@ func (s *scene) tryDial(from, proto string, to netip.AddrPort) (*traffic.Conn, e
 // run runs a command in a node and returns its standard output; any failure fails the scenario.
 func (s *scene) run(node string, argv ...string) string {
 	ginkgo.GinkgoHelper()
+	defer s.env.rec.step(node + ": " + strings.Join(argv, " "))()
 	out, err := s.output(s.ctx, node, argv...)
 	check(err, "in "+node)
 	return out

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +17,6 @@ import (
 	"github.com/onsi/ginkgo/v2/formatter"
 	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
-	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/scenarios/record"
 	"github.com/spklab/spklab/scenarios/report"
@@ -78,14 +76,11 @@ func Run(ctx context.Context, env Env, opt Options) (report.Run, error) {
 	if err := ctx.Err(); err != nil {
 		return report.Run{}, err
 	}
-	run := report.Run{
-		Version: report.Version, Lab: env.Lab.Name(), Spklab: opt.Version,
-		Platform: report.Platform{Kernel: kernel(), CPUs: runtime.NumCPU(), Arch: runtime.GOARCH}, Started: time.Now().UTC(), Seed: opt.Seed,
-		Capabilities: names(env.Has), Scenarios: []report.Scenario{},
-	}
-	env.rec = &recorder{out: opt.Record}
+	run := header(env, opt)
+	env.rec = &recorder{out: opt.Record, lab: env.Lab.Name(), seed: opt.Seed}
 	env.rec.add(record.Record{Kind: record.RunBegins, Run: &run})
-	gomega.RegisterFailHandler(env.rec.fail)
+	gomega.RegisterFailHandler(ginkgo.Fail)
+	gomega.Default = witness{Gomega: gomega.Default, rec: env.rec}
 	define(env)
 	ginkgo.ReportBeforeEach(func(r ginkgo.SpecReport) {
 		if opt.Progress != nil && r.State != types.SpecStateSkipped {
@@ -208,15 +203,6 @@ func names(cs []Capability) []string {
 		out[i] = string(c)
 	}
 	return out
-}
-
-// kernel is the release of the running kernel; unknown is empty.
-func kernel() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
 }
 
 // Strict says whether the environment variable CI asks for no skips.

@@ -128,7 +128,7 @@ func (w *world) iperfServer(f family) (control.VirtualServerStatus, pod) {
 			return vs, w.pod(vs.Members[0].Address.Addr())
 		}
 	}
-	ginkgo.Fail(fmt.Sprintf("the lab has no virtual server over TCP and %s on port %d with one pod behind it", f, iperfPort))
+	refuse(fmt.Sprintf("the lab has no virtual server over TCP and %s on port %d with one pod behind it", f, iperfPort))
 	return control.VirtualServerStatus{}, pod{}
 }
 

@@ -220,7 +220,7 @@ func (w *world) client() client {
 			}
 		}
 	}
-	ginkgo.Fail("the lab has no client behind a router")
+	refuse("the lab has no client behind a router")
 	return client{}
 }
 
@@ -288,7 +288,7 @@ func (w *world) server(proto string, f family, snat string) control.VirtualServe
 			return vs
 		}
 	}
-	ginkgo.Fail(fmt.Sprintf("the lab has no virtual server over %s and %s with source translation %s and applications behind it", proto, f, snat))
+	refuse(fmt.Sprintf("the lab has no virtual server over %s and %s with source translation %s and applications behind it", proto, f, snat))
 	return control.VirtualServerStatus{}
 }
 
