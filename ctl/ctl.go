@@ -4,6 +4,7 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -20,7 +22,7 @@ import (
 const (
 	PathReady  = "/v1/ready"  // 200 once the process does its work, 503 before
 	PathState  = "/v1/state"  // the process's own state document
-	PathEvents = "/v1/events" // []Event, oldest first
+	PathEvents = "/v1/events" // []Event, oldest first; ?since=NS leaves out those before
 )
 
 // Server is the control socket of one process.
@@ -79,8 +81,13 @@ func (s *Server) mux() *http.ServeMux {
 		}
 		WriteJSON(w, doc)
 	})
-	mux.HandleFunc("GET "+PathEvents, func(w http.ResponseWriter, _ *http.Request) {
-		WriteJSON(w, s.Log.Events())
+	mux.HandleFunc("GET "+PathEvents, func(w http.ResponseWriter, r *http.Request) {
+		since, err := strconv.ParseInt(cmp.Or(r.FormValue("since"), "0"), 10, 64)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		WriteJSON(w, s.Log.Since(since))
 	})
 	for pattern, h := range s.Extra {
 		mux.HandleFunc(pattern, h)

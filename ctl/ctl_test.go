@@ -3,6 +3,7 @@ package ctl_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -80,6 +81,17 @@ func TestServer(t *testing.T) {
 		var got []ctl.Event
 		if err := ctl.Get(t.Context(), path, ctl.PathEvents, &got); err != nil || len(got) != 1 || got[0].Kind != "started" || got[0].Source != "p" {
 			t.Errorf("events %v, %v", got, err)
+		}
+	})
+	t.Run("events since", func(t *testing.T) {
+		first := log.Events()[0].At
+		log.Add("stopped", "p", "")
+		var got []ctl.Event
+		if err := ctl.Get(t.Context(), path, fmt.Sprintf("%s?since=%d", ctl.PathEvents, first+1), &got); err != nil || len(got) != 1 || got[0].Kind != "stopped" {
+			t.Errorf("events %v, %v; want the second one", got, err)
+		}
+		if err := ctl.Get(t.Context(), path, ctl.PathEvents+"?since=yesterday", &got); err == nil || !strings.Contains(err.Error(), "400") {
+			t.Errorf("since=yesterday: %v, want 400", err)
 		}
 	})
 	t.Run("post", func(t *testing.T) {

@@ -1,6 +1,8 @@
 package ctl
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,12 +57,16 @@ func (l *Log) Add(kind, object, detail string) {
 }
 
 // Events returns a copy of what is kept, oldest first; never nil.
-func (l *Log) Events() []Event {
+func (l *Log) Events() []Event { return l.Since(0) }
+
+// Since is Events without those before a moment.
+func (l *Log) Since(at int64) []Event {
 	out := []Event{}
 	if l == nil {
 		return out
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append(out, l.events...)
+	first, _ := slices.BinarySearchFunc(l.events, at, func(e Event, at int64) int { return cmp.Compare(e.At, at) })
+	return append(out, l.events[first:]...)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spklab/spklab/scenarios/diagnose"
 	"github.com/spklab/spklab/scenarios/record"
 	"github.com/spklab/spklab/scenarios/state"
+	"github.com/spklab/spklab/scenarios/timeline"
 )
 
 // answersFD is where the collector answers; its records come by standard input.
@@ -44,7 +45,11 @@ func newRunCollector() *cobra.Command {
 // sources are what is collected about a lab, in the order in which they are asked.
 // Those that judge go by what the others have added.
 func sources(l *lab.Lab, dir string, _ scenarios.Pcap) []record.Source {
-	return []record.Source{state.NewSource(l, dir, ""), diagnose.NewSource(l)}
+	return []record.Source{
+		timeline.NewSource(l),
+		state.NewSource(l, dir, ""),
+		diagnose.NewSource(l),
+	}
 }
 
 // collecting is a collector that runs.

@@ -1,0 +1,117 @@
+package timeline
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/spklab/spklab/scenarios/report"
+)
+
+func TestManifestEvent(t *testing.T) {
+	for _, tc := range []struct {
+		file string
+		op   fsnotify.Op
+		want report.Event
+		ok   bool
+	}{
+		{"pod.apps.web-1.yaml", fsnotify.Create, report.Event{Source: "manifests", Kind: EventApplied, Object: "pod apps/web-1"}, true},
+		{"node..worker-1.yaml", fsnotify.Remove, report.Event{Source: "manifests", Kind: EventDeleted, Object: "node worker-1"}, true},
+		{"f5spkvlan.a.b.c.yaml", fsnotify.Create, report.Event{Source: "manifests", Kind: EventApplied, Object: "f5spkvlan a/b.c"}, true},
+		{"pod.apps.web-1.yaml", fsnotify.Write, report.Event{}, false},
+		{".tmp-pod.apps.web-1.yaml", fsnotify.Create, report.Event{}, false},
+		{"notes.txt", fsnotify.Create, report.Event{}, false},
+	} {
+		t.Run(tc.file+" "+tc.op.String(), func(t *testing.T) {
+			got, ok := manifestEvent(fsnotify.Event{Name: "/store/" + tc.file, Op: tc.op})
+			if diff := cmp.Diff(tc.want, got); ok != tc.ok || diff != "" {
+				t.Errorf("%v, (-want +got):\n%s", ok, diff)
+			}
+		})
+	}
+}
+
+// ip runs ip(8); it needs root, which a test without it does not have and one in CI must have.
+func ip(t *testing.T, line string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root")
+	}
+	if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %s: %v: %s", line, err, out)
+	}
+}
+
+// TestKernelIsHeard changes links, routes and neighbours in a namespace that is there already and in
+// one that comes later, and removes one, which must not stay because somebody listens in it.
+func TestKernelIsHeard(t *testing.T) {
+	prefix := fmt.Sprintf("tl-%d-", os.Getpid())
+	netns := func(name string) {
+		ip(t, "netns add "+prefix+name)
+		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", prefix+name).Run() }) // the test may have done it
+	}
+	netns("a")
+	var l log
+	n, err := watchNamespaces(prefix, l.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	await := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !slices.Contains(seen, want); time.Sleep(5 * time.Millisecond) {
+			events, _ := l.take()
+			for _, e := range events {
+				if e.At == 0 {
+					t.Errorf("%v has no time", e)
+				}
+				seen = append(seen, strings.TrimSpace(e.Source+" "+e.Kind+" "+e.Object+" "+e.Detail))
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%q is not among\n%s", want, strings.Join(seen, "\n"))
+			}
+		}
+	}
+	netns("b")
+	ip(t, "link add eth0 netns "+prefix+"a type veth peer name eth0 netns "+prefix+"b")
+	ip(t, "-n "+prefix+"a link set eth0 up")
+	ip(t, "-n "+prefix+"b link set eth0 up")
+	await("a link eth0 up")
+	await("b link eth0 up")
+	ip(t, "-n "+prefix+"b addr add 10.9.0.1/24 dev eth0")
+	await("b route-set 10.9.0.0/24 dev eth0")
+	ip(t, "-n "+prefix+"b route add 10.8.0.0/16 nexthop via 10.9.0.2 nexthop via 10.9.0.3")
+	await("b route-set 10.8.0.0/16 nexthop via 10.9.0.2 nexthop via 10.9.0.3")
+	ip(t, "-n "+prefix+"b route del 10.8.0.0/16")
+	await("b route-gone 10.8.0.0/16 nexthop via 10.9.0.2 nexthop via 10.9.0.3")
+	ip(t, "-n "+prefix+"b neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev eth0")
+	await("b neighbour 10.9.0.2 dev eth0 02:00:00:00:00:02")
+	ip(t, "-n "+prefix+"b neigh del 10.9.0.2 dev eth0")
+	await("b neighbour 10.9.0.2 dev eth0 gone")
+	ip(t, "netns del "+prefix+"b")
+	await("a link eth0 gone") // the other end goes only with the namespace
+	if err := n.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLogKeepsTheNewest(t *testing.T) {
+	var l log
+	for i := range 3*maxEvents + 1 {
+		l.add(report.Event{Kind: fmt.Sprint(i)})
+	}
+	events, lost := l.take()
+	if len(events)+lost != 3*maxEvents+1 || len(events) < maxEvents || events[len(events)-1].Kind != fmt.Sprint(3*maxEvents) {
+		t.Errorf("%d events kept, %d lost", len(events), lost)
+	}
+}
