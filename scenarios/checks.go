@@ -99,9 +99,14 @@ func (a assertion) decide(m gomegatypes.GomegaMatcher, want bool, description []
 		if e, isErr := a.actual.(error); isErr {
 			c.Got = e.Error()
 		}
+		if equal, ok := m.(*matchers.EqualMatcher); ok && want && isStringer(a.actual) {
+			c.Expected, c.Got = fmt.Sprint("to equal ", equal.Expected), fmt.Sprint(a.actual)
+		}
 		a.rec.refuse(c, text)
 	case !trivial(m):
-		if short(a.actual) {
+		if equal, ok := m.(*matchers.EqualMatcher); ok && want && isStringer(a.actual) {
+			c.Expected, c.Got = fmt.Sprint("to equal ", equal.Expected), fmt.Sprint(a.actual)
+		} else if short(a.actual) {
 			c.Expected, c.Got = parseFailure(message(m, a.actual, want))
 		}
 		a.rec.checked(c)
@@ -112,6 +117,11 @@ func (a assertion) decide(m gomegatypes.GomegaMatcher, want bool, description []
 // trivial says that a check which holds tells nobody anything: no error where none was expected.
 func trivial(m gomegatypes.GomegaMatcher) bool {
 	_, ok := m.(*matchers.HaveOccurredMatcher)
+	return ok
+}
+
+func isStringer(v any) bool {
+	_, ok := v.(fmt.Stringer)
 	return ok
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
@@ -13,6 +14,7 @@ import (
 	"github.com/spklab/spklab/dataplane/bgp"
 	"github.com/spklab/spklab/dataplane/control"
 	"github.com/spklab/spklab/scenarios/report"
+	"github.com/spklab/spklab/scenarios/timeline"
 )
 
 // gateName names what the scenarios about the gate make.
@@ -124,21 +126,26 @@ func (s *scene) gateBothWays() {
 	capture := s.capture(w)
 	prober := s.probe(c, gateVIPs()...)
 
-	removed := ctl.Now()
-	check(s.lab.Delete(s.ctx, "pod", namespace, "gate-1", -1), "delete the last endpoint")
-	s.awaitPaths(c.router, 0)
-	s.eventually("the virtual server is unprogrammed", func() error { return s.unprogrammed() })
-	down := s.events(removed)
-	s.closedInOrder(w, down)
-	s.withdrawalTimes(w, down, removed)
-
-	ready := ctl.Now()
-	must(s.lab.Apply(s.ctx, parse(gatePod(namespace, gateName, "gate-1"))))
-	s.awaitPaths(c.router, len(w.tmms))
-	s.eventually("the first client is served again", func() error { return s.servedAgain(c.name) })
+	var down, up []ctl.Event
+	s.step("the last endpoint goes", func() {
+		removed := ctl.Now()
+		check(s.lab.Delete(s.ctx, "pod", namespace, "gate-1", -1), "delete the last endpoint")
+		s.awaitPaths(c.router, 0)
+		s.eventually("the virtual server is unprogrammed", func() error { return s.unprogrammed() })
+		down = s.events(removed)
+		s.closedInOrder(w, down)
+		s.withdrawnInTime(w, down, removed, c.router)
+		s.withdrawalTimes(w, down, removed)
+	})
+	s.step("the endpoint comes back", func() {
+		ready := ctl.Now()
+		must(s.lab.Apply(s.ctx, parse(gatePod(namespace, gateName, "gate-1"))))
+		s.awaitPaths(c.router, len(w.tmms))
+		s.eventually("the first client is served again", func() error { return s.servedAgain(c.name) })
+		up = s.events(ready)
+		s.openedInOrder(w, up)
+	})
 	attempts := prober.stop()
-	up := s.events(ready)
-	s.openedInOrder(w, up)
 
 	trace := complete(capture)
 	s.expectServed(count(attempts, c.handshakes(trace)))
@@ -175,6 +182,7 @@ func (s *scene) servedAgain(from string) error {
 // had taken the route out by then.
 func (s *scene) closedInOrder(w *world, events []ctl.Event) {
 	ginkgo.GinkgoHelper()
+	gomega.Expect(timeline.WithdrawnBeforeUnprogrammed(told(events))).To(gomega.BeEmpty(), "withdrawn before unprogrammed")
 	router := w.client().router
 	for _, vip := range gateVIPs() {
 		prefix := hostPrefix(vip.Addr()).String()
@@ -186,6 +194,34 @@ func (s *scene) closedInOrder(w *world, events []ctl.Event) {
 		}
 	}
 	s.evidence(report.Evidence{Title: "events while the gate closed", Text: lines(events)})
+}
+
+// withdrawBudget is how long after the last endpoint's removal was asked for nobody may know a way any
+// more. It has room for a machine that is busy; what it takes is a figure.
+const withdrawBudget = 5 * time.Second
+
+// withdrawnInTime holds that every TMM, and the others named, withdrew within the budget.
+func (s *scene) withdrawnInTime(w *world, events []ctl.Event, removed int64, others ...string) {
+	ginkgo.GinkgoHelper()
+	sources := others
+	for _, t := range w.tmms {
+		sources = append(sources, t.name)
+	}
+	var prefixes []string
+	for _, vip := range gateVIPs() {
+		prefixes = append(prefixes, hostPrefix(vip.Addr()).String())
+	}
+	late := timeline.WithdrawnWithin(told(events), sources, prefixes, removed, withdrawBudget)
+	gomega.Expect(late).To(gomega.BeEmpty(), "withdrawn within %s of the last endpoint's removal", withdrawBudget)
+}
+
+// told are events as reports have them.
+func told(events []ctl.Event) []report.Event {
+	out := make([]report.Event, len(events))
+	for i, e := range events {
+		out[i] = report.Event(e)
+	}
+	return out
 }
 
 // withdrawalTimes attaches how long it took from the moment when an endpoint's removal was asked
@@ -202,6 +238,7 @@ func (s *scene) withdrawalTimes(w *world, events []ctl.Event, removed int64) {
 // only then.
 func (s *scene) openedInOrder(w *world, events []ctl.Event) {
 	ginkgo.GinkgoHelper()
+	gomega.Expect(timeline.ProgrammedBeforeAnnounced(told(events))).To(gomega.BeEmpty(), "programmed before announced")
 	router := w.client().router
 	for _, vip := range gateVIPs() {
 		prefix := hostPrefix(vip.Addr()).String()

@@ -252,7 +252,7 @@ func (w *world) uplink(worker string) string {
 func (w *world) pod(a netip.Addr) pod {
 	ginkgo.GinkgoHelper()
 	i := slices.IndexFunc(w.pods, func(p pod) bool { return slices.Contains(p.ips, a) })
-	gomega.Expect(i).To(gomega.BeNumerically(">=", 0), "no pod has the address %s", a)
+	gomega.Expect(i).To(gomega.BeNumerically(">=", 0), "a pod has the address %s", a)
 	return w.pods[i]
 }
 

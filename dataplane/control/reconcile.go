@@ -131,6 +131,7 @@ func (r *reconciler) reconcile(ctx context.Context, d Desired) time.Time {
 	trouble = append(trouble, r.withdraw(ctx, d.Announce))
 	r.retire(d)
 	trouble = append(trouble, r.network(d.Network))
+	trouble = append(trouble, r.beforeProgram(ctx, d))
 	trouble = append(trouble, r.program(r.effective(d.State)))
 	trouble = append(trouble, r.claimNew(d.Claims))
 	trouble = append(trouble, r.startSpeaker(ctx, d.Speaker))
