@@ -81,8 +81,6 @@ var mayImport = map[string][]string{
 	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
 	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
 	"scenarios/timeline": {"scenarios/report", "lab", "topo", "dataplane"},
-	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
-	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"cmd/spkproxy":       {"dataplane"},
 	"cmd/spklab":         {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane", "e2e"},
 }
