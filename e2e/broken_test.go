@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,6 +42,12 @@ func (b *broken) in(node string, argv ...string) {
 	if out, err := exec.Command("ip", append([]string{"netns", "exec", topo.NetnsName(b.lab, node)}, argv...)...).CombinedOutput(); err != nil {
 		b.t.Fatalf("%v in %s: %v\n%s", argv, node, err, out)
 	}
+}
+
+// kill ends a process of the lab at once.
+func (b *broken) kill(name string) {
+	b.t.Helper()
+	b.must(syscall.Kill(find(b.t, filepath.Join(built.state, b.lab, name)).pid, syscall.SIGKILL))
 }
 
 // apply applies a document.

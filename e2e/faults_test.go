@@ -7,11 +7,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
+	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bpf"
+	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/scenarios/diagnose"
 	"github.com/spklab/spklab/scenarios/report"
+	"github.com/spklab/spklab/topo"
 )
 
 // fault is something that breaks a lab from outside, and what has to be said of it.
@@ -60,6 +63,12 @@ func faults() []fault {
 			return "f5-tmm-1/spk_vs4", func() { b.must(m.Put(key, vs)) }
 		},
 	}, {
+		name: "dead application", focus: "new connections go round robin over the ready endpoints", layer: report.LayerApp, says: "application app-1 has ended",
+		inject: func(b *broken) (string, func()) {
+			b.kill("app-1")
+			return "app-1", func() {}
+		},
+	}, {
 		name: "route filter", focus: webScenario, layer: report.LayerRoute, says: "does not take it in",
 		inject: func(b *broken) (string, func()) {
 			file := filepath.Join(built.state, b.lab, "conf", "router-upstream.json")
@@ -86,7 +95,7 @@ func faults() []fault {
 	}, {
 		name: "dead TMM", focus: "200 new connections over TCP and IPv4 are spread evenly", layer: report.LayerProcess, says: "has ended",
 		inject: func(b *broken) (string, func()) {
-			b.must(syscall.Kill(find(b.t, filepath.Join(built.state, b.lab, "f5-tmm-1")).pid, syscall.SIGKILL))
+			b.kill("f5-tmm-1")
 			return "f5-tmm-1", func() {}
 		},
 	}, {
@@ -128,7 +137,7 @@ func faults() []fault {
 	}}
 }
 
-// TestSeededFaults breaks a running lab in ten ways, each from outside. Each time a scenario has to
+// TestSeededFaults breaks a running lab in eleven ways, each from outside. Each time a scenario has to
 // fail, its verdict has to name the layer and the first hop that differs, and once the fault is repaired
 // the scenario has to pass again.
 func TestSeededFaults(t *testing.T) {
@@ -138,29 +147,55 @@ func TestSeededFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const lab = "e2e-faults"
-	up(t, "spk", lab)
+	const name = "e2e-faults"
+	up(t, "spk", name)
+	t.Run("nothing, before", func(t *testing.T) { findsNothing(t, name) })
 	right := 0
 	for _, f := range faults() {
 		t.Run(f.name, func(t *testing.T) {
-			b := &broken{t: t, lab: lab}
+			b := &broken{t: t, lab: name}
 			hop, repair := f.inject(b)
 			dir := t.TempDir()
-			code, run := test(t, lab, "--focus", f.focus, "--artifacts", dir)
+			code, run := test(t, name, "--focus", f.focus, "--artifacts", dir)
 			repair()
-			mustSpklab(t, "up", "spk", "--name", lab)
+			mustSpklab(t, "up", "spk", "--name", name)
 			if v, ok := failure(t, code, run); !ok || v.Layer != f.layer || v.Hop != hop || !strings.Contains(v.Reason, f.says) {
 				t.Errorf("want layer %s, hop %s, and a reason with %q", f.layer, hop, f.says)
 			} else {
 				right++
 				saysSo(t, dir, v)
 			}
-			if code, run := test(t, lab, "--focus", f.focus); code != 0 {
+			if code, run := test(t, name, "--focus", f.focus); code != 0 {
 				t.Errorf("repaired, exit code %d: %+v", code, run.Scenarios)
 			}
 		})
 	}
+	t.Run("nothing, after", func(t *testing.T) { findsNothing(t, name) })
 	t.Logf("%d of %d verdicts name the right layer and hop", right, len(faults()))
+}
+
+// findsNothing asks for the cause of a failure that a healthy lab has not had, while its packets are fresh.
+func findsNothing(t *testing.T, name string) {
+	t.Helper()
+	began := ctl.Now()
+	l, err := lab.Open(name, lab.Options{Host: topo.Host{Run: built.state}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := diagnose.Counts(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, run := test(t, name, "--focus", "hop by hop"); code != 0 {
+		t.Errorf("exit code %d: %+v", code, run.Scenarios)
+	}
+	e, err := diagnose.Collect(t.Context(), l, report.Scenario{Began: began}, before)
+	if err != nil {
+		t.Error(err)
+	}
+	if v := diagnose.Judge(e); v.Layer != report.LayerTest || len(e.Flows) == 0 || len(e.Conns) == 0 {
+		t.Errorf("%d flows and %d connections of a healthy lab: %s", len(e.Flows), len(e.Conns), v)
+	}
 }
 
 // failure is the verdict of the only scenario that failed.

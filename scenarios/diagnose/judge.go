@@ -24,6 +24,7 @@ func judge(e Evidence, by []rule) report.Verdict {
 		}
 		first := slices.MinFunc(found, func(a, b finding) int { return cmp.Compare(e.position(a.hop), e.position(b.hop)) })
 		v.Layer, v.Hop, v.Reason = first.layer, first.hop, first.reason
+		v.Since = changed(e.Scenario.Changes, first.hop)
 		return v
 	}
 	v.Reason = "no cause found: processes, links, neighbours, routes, maps and conntrack are as they should be"
@@ -35,28 +36,53 @@ func judge(e Evidence, by []rule) report.Verdict {
 func expectation(s report.Scenario) (expected, got string) {
 	for _, c := range slices.Backward(s.Checks) {
 		if !c.Passed {
-			return cmp.Or(c.Expected, c.Name), cmp.Or(c.Got, firstLine(s.Message))
+			return line(cmp.Or(c.Expected, c.Name)), line(cmp.Or(c.Got, s.Message))
 		}
 	}
-	return s.Name, firstLine(s.Message)
+	first, _, _ := strings.Cut(strings.TrimSpace(s.Message), "\n")
+	return s.Name, line(first)
 }
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return line
+// line has a text on one line that a terminal can hold.
+func line(s string) string {
+	const limit = 160
+	r := []rune(strings.Join(strings.Fields(s), " "))
+	if len(r) > limit {
+		return string(r[:limit-1]) + "…"
+	}
+	return string(r)
 }
 
-// position is how far along the packet's way a hop is: on the way that was expected where one was
-// followed, else as packets from outside pass the kinds of nodes.
+// changed says since when a hop is not what it was, empty where nothing is known to have changed.
+func changed(changes []report.Difference, hop string) string {
+	node, part, _ := strings.Cut(hop, "/")
+	for _, c := range changes {
+		if c.Node == node && hop != "" && strings.Contains(c.Collector+" "+c.Object, part) {
+			return "after the " + c.Since
+		}
+	}
+	return ""
+}
+
+// position is how far along the packet's way a hop is. Where a way was followed, its hops come first, and
+// after each what else belongs to its node; the rest is as packets from outside pass the kinds of nodes.
 func (e *Evidence) position(hop string) int {
+	name, _, _ := strings.Cut(hop, "/")
 	for _, p := range e.Scenario.Paths {
+		at := -1
 		for i, h := range p.Expected {
-			if h.Point == hop {
-				return i
+			node, _, _ := strings.Cut(h.Point, "/")
+			switch {
+			case h.Point == hop:
+				return 2 * i
+			case node == name && at < 0:
+				at = 2*i + 1
 			}
 		}
+		if at >= 0 {
+			return at
+		}
 	}
-	name, _, _ := strings.Cut(hop, "/")
 	kinds := []string{lab.KindClient, lab.KindRouter, lab.KindSwitch, lab.KindWorker, lab.KindTMM, lab.KindPod}
 	const beyond = 1000 // any expected way
 	if i := slices.Index(kinds, e.Kinds[name]); i >= 0 {

@@ -171,6 +171,10 @@ func TestOrder(t *testing.T) {
 			e.Links[0].MTU, e.Links[1].MTU = 1400, 1300
 			e.Scenario.Paths = []report.Path{{Diverges: -1, Expected: []report.Hop{{Point: "f5-tmm-1/net1"}, {Point: "upstream/eth0"}}}}
 		}, "f5-tmm-1/net1"},
+		{"a TMM on that way comes before others", func(e *Evidence) {
+			e.Counts = []Count{{"f5-tmm-1", "drop_no_flow", 1}, {"f5-tmm-2", "drop_no_flow", 1}}
+			e.Scenario.Paths = []report.Path{{Diverges: -1, Expected: []report.Hop{{Point: "client/eth0"}, {Point: "f5-tmm-2/net1"}}}}
+		}, "f5-tmm-2"},
 		{"an endpoint that is gone explains its neighbour's entry", func(e *Evidence) {
 			e.Flows[0].Member, e.Flows[0].Gone, e.Flows[0].MAC = netip.AddrPort{}, true, mac(t, strangeMAC)
 			e.Counts = []Count{{"f5-tmm-1", "drop_no_flow", 1}}
@@ -197,6 +201,7 @@ func TestNoFault(t *testing.T) {
 		"a next hop that is asked for again":     func(e *Evidence) { e.Flows[0].Current, e.Flows[0].MAC = false, mac(t, strangeMAC) },
 		"half-open flows, which come and go":     func(e *Evidence) { e.Flows[0].Half, e.Flows[0].Back = true, dataplane.Ends{From: e.Flows[0].To} },
 		"a connection of OVN by no TMM":          func(e *Evidence) { e.Conns[0].GoesBy = "" },
+		"multicast listener reports":             func(e *Evidence) { e.Counts = []Count{{"f5-tmm-1", "drop_ttl_expired", 2}} },
 		"jumbo frames":                           func(e *Evidence) { e.Links[0].MTU = 9000 },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,6 +221,29 @@ func TestExpectation(t *testing.T) {
 	}}
 	if expected, got := expectation(s); expected != "3" || got != "4" {
 		t.Errorf("expected %q, got %q", expected, got)
+	}
+	s.Checks[1].Got = "one\n  two " + strings.Repeat("x", 200)
+	if _, got := expectation(s); !strings.HasPrefix(got, "one two x") || len([]rune(got)) != 160 {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestSince takes the word of a change of the hop, and of no other place.
+func TestSince(t *testing.T) {
+	for _, tc := range []struct {
+		change report.Difference
+		want   string
+	}{
+		{report.Difference{Collector: "links", Node: "upstream", Object: "eth0", Since: "last good run"}, "after the last good run"},
+		{report.Difference{Collector: "links", Node: "upstream", Object: "eth1", Since: "last good run"}, ""},
+		{report.Difference{Collector: "links", Node: "worker-1", Object: "eth0", Since: "last good run"}, ""},
+	} {
+		e := healthy(t)
+		e.Links[1].MTU = 1300
+		e.Scenario.Changes = []report.Difference{tc.change}
+		if v := Judge(e); v.Since != tc.want {
+			t.Errorf("%+v: since %q, want %q", tc.change, v.Since, tc.want)
+		}
 	}
 }
 
