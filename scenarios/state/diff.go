@@ -30,9 +30,6 @@ func Diff(before, after *Snapshot, since string) []report.Difference {
 	out := []report.Difference{}
 	moved := moved(before, after)
 	for _, collector := range both(before.Values, after.Values) {
-		if since == SinceGood && passing(collector, "") {
-			continue
-		}
 		olds, news := before.Values[collector], after.Values[collector]
 		if olds == nil || news == nil {
 			continue // one of them has not asked
@@ -44,7 +41,7 @@ func Diff(before, after *Snapshot, since string) []report.Difference {
 			for _, object := range both(olds[node], news[node]) {
 				d := report.Difference{Collector: collector, Node: node, Object: object, Before: olds[node][object], After: news[node][object], Since: since}
 				if d.Before == d.After || before.missing(collector, node, object) || after.missing(collector, node, object) ||
-					since == SinceGood && passing(collector, object) {
+					since == SinceGood && (passing(collector, object) || lasting(collector, object, d.Before) == lasting(collector, object, d.After)) {
 					continue
 				}
 				if collector == Counters {
@@ -88,17 +85,44 @@ func moved(before, after *Snapshot) map[string]bool {
 	return out
 }
 
-// passing says whether an object is what traffic leaves behind; of no object, whether all of the
-// collector's are.
+// passing says whether an object is what traffic leaves behind, or goes by numbers that another run
+// draws anew.
 func passing(collector, object string) bool {
 	switch collector {
 	case Counters, Conntrack, Neighbours, Flows:
-		return true // flows name ports and zones by numbers that another run draws anew
+		return true
 	case Maps:
-		name, _, _ := strings.Cut(object, "[")
-		return slices.Contains([]string{"spk_ct4", "spk_ct6", "spk_half4", "spk_half6", "spk_nat64", "spk_nat46", "spk_affinities", "spk_frags"}, name)
+		return slices.Contains([]string{"spk_ct4", "spk_ct6", "spk_half4", "spk_half6", "spk_nat64", "spk_nat46", "spk_affinities", "spk_frags"}, mapOf(object))
 	}
 	return false
+}
+
+// lasting is what of a value means the same in another run. Ids are given in the order of events, so
+// what stands under one is not compared; the MACs of a switch's ports are random.
+func lasting(collector, object, value string) string {
+	switch {
+	case collector == Links:
+		head, tail, _ := strings.Cut(value, " mac ")
+		_, rest, _ := strings.Cut(tail, " ")
+		return head + " " + rest
+	case collector == Manifests && strings.HasPrefix(object, "pod."):
+		how, _, _ := strings.Cut(value, "sha256 ") // its UID is another each time
+		return how
+	case collector != Maps || value == "":
+		return value
+	case slices.Contains([]string{"spk_owners", "spk_vs_info", "spk_egress_info", "spk_snat_info", "spk_snat_pools", "spk_snat_addrs"}, mapOf(object)):
+		return ""
+	}
+	return "there " + strings.Join(slices.DeleteFunc(columns(value), func(column string) bool {
+		name, _, _ := strings.Cut(column, "=")
+		return slices.Contains([]string{"id", "owner", "owners", "snat_pool", "bit", "ports"}, name)
+	}), " ")
+}
+
+// mapOf is the map of MAP[KEY].
+func mapOf(object string) string {
+	name, _, _ := strings.Cut(object, "[")
+	return name
 }
 
 // gained is a count with what it has gained; one that has shrunk began anew.

@@ -71,6 +71,17 @@ func TestDiff(t *testing.T) {
 			snapshot(Counters, "n", Objects{}).with(Maps, "n", Objects{}).with(Neighbours, "n", Objects{}), SinceGood, []string{"bpf maps n spk_vs4[a]: 1 -> "},
 		},
 		{
+			"ids and the MACs of a switch's ports say nothing about another run",
+			snapshot(Maps, "n", Objects{"spk_vs4[a]": "id=1 count=2 snat=A owners=[2 3]", "spk_owners[2]": "addr=a", "spk_vs4[b]": "id=2 count=2 snat=A owners=[4 5]", "spk_vs4[c]": "id=3"}).
+				with(Links, "n", Objects{"a": "veth up mtu 1500 mac aa master br", "b": "veth up mtu 1500 mac aa"}).
+				with(Manifests, "", Objects{"pod.a.b": "Running, on w, sha256 11", "pod.a.c": "Running, on w, sha256 11", "service.a.b": "sha256 11"}),
+			snapshot(Maps, "n", Objects{"spk_vs4[a]": "id=7 count=2 snat=A owners=[8 9]", "spk_owners[2]": "addr=b", "spk_vs4[b]": "id=8 count=1 snat=A owners=[4]"}).
+				with(Links, "n", Objects{"a": "veth up mtu 1500 mac bb master br", "b": "veth up mtu 1400 mac bb"}).
+				with(Manifests, "", Objects{"pod.a.b": "Running, on w, sha256 22", "pod.a.c": "Running, on v, sha256 22", "service.a.b": "sha256 11"}), SinceGood,
+			[]string{"links n b: veth up mtu 1500 mac aa -> veth up mtu 1400 mac bb", "bpf maps n spk_vs4[b]: id=2 count=2 snat=A owners=[4 5] -> id=8 count=1 snat=A owners=[4]", "bpf maps n spk_vs4[c]: id=3 -> ",
+				"manifests  pod.a.c: Running, on w, sha256 11 -> Running, on v, sha256 22"},
+		},
+		{
 			"what matters comes first",
 			snapshot(Processes, "", Objects{"n": "pod"}).with(Conntrack, "n", Objects{}).with(Counters, "n", Objects{"drop_ttl": "0", "fast": "0"}).with(Routes, "n", Objects{}).
 				with(Neighbours, "n", Objects{"x": "aa"}).with(Maps, "n", Objects{}).with(Links, "n", Objects{}),

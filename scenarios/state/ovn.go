@@ -237,11 +237,11 @@ func readFlows(ctx context.Context, programs ovn.Programs, dir string) (delivery
 }
 
 // addFlows adds the flows that ovs-ofctl prints, under what they match. Cookies are numbers that OVN
-// draws anew.
+// draws anew; flows that end by themselves were learned from packets, and are left out.
 func addFlows(out Objects, bridge, text string) {
 	for line := range strings.Lines(text) {
 		match, actions, ok := strings.Cut(strings.TrimSpace(line), " actions=")
-		if !ok {
+		if !ok || strings.Contains(match, "_timeout=") {
 			continue
 		}
 		fields := slices.DeleteFunc(strings.FieldsFunc(match, func(r rune) bool { return r == ',' || r == ' ' }), func(f string) bool {

@@ -83,6 +83,7 @@ func TestAddFlows(t *testing.T) {
  cookie=0x1e1b6f25, table=0, priority=100,in_port=1 actions=set_field:0x2->reg13,resubmit(,8)
  cookie=0x77, table=0, priority=0 actions=drop
  cookie=0x78, table=0, priority=0 actions=NORMAL
+ cookie=0x79, table=76, idle_timeout=20, hard_timeout=30, tcp,nw_dst=10.0.0.1 actions=drop
  table=8, priority=50,ip,nw_dst=10.0.0.0/8 actions=ct(commit,zone=1,exec(set_field:1->ct_mark))
 `)
 	want := Objects{

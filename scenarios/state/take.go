@@ -14,6 +14,9 @@ import (
 // limit bounds every collector. They start together, so it bounds a snapshot as well.
 const limit = 3 * time.Second
 
+// grace is for those that end with their context to say so themselves.
+const grace = 300 * time.Millisecond
+
 // task is one collector's work at one node. What it delivers is by collector; with an error, what it
 // does not deliver is missing, and it may tell gaps of its own.
 type task struct {
@@ -61,7 +64,7 @@ func (s *Snapshot) collect(ctx context.Context, limit time.Duration, tasks []tas
 	for i, t := range tasks {
 		go func() { results <- t.attempt(asking, i) }()
 	}
-	overdue := time.NewTimer(limit + limit/10) // a task that ends with its context can say so itself
+	overdue := time.NewTimer(limit + grace)
 	defer overdue.Stop()
 	waiting := map[int]task{}
 	for i, t := range tasks {

@@ -2,11 +2,7 @@ package state
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -75,27 +71,6 @@ func processes(nodes []lab.Node) Objects {
 		}
 	}
 	return out
-}
-
-// manifests are the lab's objects by the names of their files, KIND_NAMESPACE_NAME: what tells one
-// content from another, and of a pod whether it is ready.
-func manifests(dir string) (Objects, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
-	if err != nil {
-		return nil, fmt.Errorf("list manifests: %w", err)
-	}
-	out := Objects{}
-	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // it is deleted meanwhile
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read manifest: %w", err)
-		}
-		out[strings.TrimSuffix(filepath.Base(f), ".yaml")] = fmt.Sprintf("sha256 %.12x", sha256.Sum256(data))
-	}
-	return out, nil
 }
 
 func kernelTask(n lab.Node) task {
