@@ -81,6 +81,7 @@ var mayImport = map[string][]string{
 	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
 	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
 	"scenarios/timeline": {"scenarios/report", "lab", "topo", "dataplane"},
+	"scenarios/regress":  {"scenarios/report", "scenarios/state"},
 	"cmd/spkproxy":       {"dataplane"},
 	"cmd/spklab":         {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane", "e2e"},
 }

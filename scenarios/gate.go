@@ -39,6 +39,10 @@ func bgpGate() []spec {
 		name:   "every TMM announces: the router has one equal-cost path to each",
 		labels: []string{"bgp", "ecmp", "ipv4", "ipv6"}, needs: needs,
 		body: func(s *scene) { s.pathsToEachTMM() },
+	}, {
+		name:   "again and again the only endpoint goes and comes back: how long TMMs, router and clients take",
+		labels: []string{"bgp", "gate", "convergence", "ipv4", "ipv6"}, needs: needs,
+		body: func(s *scene) { s.converges() },
 	}}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/spklab/spklab/scenarios"
 	"github.com/spklab/spklab/scenarios/diagnose"
 	"github.com/spklab/spklab/scenarios/record"
+	"github.com/spklab/spklab/scenarios/regress"
 	"github.com/spklab/spklab/scenarios/state"
 	"github.com/spklab/spklab/scenarios/timeline"
 )
@@ -23,7 +24,8 @@ const answersFD = 3
 
 // newRunCollector is the process that `spklab test` streams to and that writes the reports.
 func newRunCollector() *cobra.Command {
-	var name, dir, pcap string
+	var name, dir, pcap, baseline string
+	var store func() regress.Store
 	c := &cobra.Command{
 		Use: "collector", Short: "Writes the reports of a test", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -33,12 +35,21 @@ func newRunCollector() *cobra.Command {
 				return fail(err)
 			}
 			col := record.Collector{Dir: dir, Sources: sources(l, dir, scenarios.Pcap(pcap))}
+			if baseline != "" {
+				base, err := store().Load(baseline)
+				if err != nil {
+					return runError(err)
+				}
+				col.Sources = append(col.Sources, &regress.Source{Baseline: baseline, Base: base})
+			}
 			return col.Run(c.Context(), os.Stdin, os.NewFile(answersFD, "answers"))
 		},
 	}
 	c.Flags().StringVar(&name, "lab", "", "name of the lab")
 	c.Flags().StringVar(&dir, "artifacts", "", "directory of the reports")
 	c.Flags().StringVar(&pcap, "pcap", string(scenarios.PcapOnFailure), "which packets to keep: on-failure, always or off")
+	c.Flags().StringVar(&baseline, "baseline", "", "what to compare the run with")
+	store = addStore(c, flagBaselineDir)
 	return c
 }
 
@@ -59,8 +70,8 @@ type collecting struct {
 }
 
 // startCollector starts a collector in a session of its own, so that what ends the test does not end
-// it before it has written.
-func startCollector(l *lab.Lab, dir string, pcap scenarios.Pcap) (*collecting, error) {
+// it before it has written. More are flags of its own.
+func startCollector(l *lab.Lab, dir string, pcap scenarios.Pcap, more ...string) (*collecting, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
@@ -76,7 +87,8 @@ func startCollector(l *lab.Lab, dir string, pcap scenarios.Pcap) (*collecting, e
 	}
 	defer answers.Close()
 	w := record.NewWriter(in, out)
-	cmd := exec.CommandContext(context.Background(), self, "run", "collector", "--lab", l.Name(), "--artifacts", dir, "--pcap", string(pcap))
+	argv := append([]string{"run", "collector", "--lab", l.Name(), "--artifacts", dir, "--pcap", string(pcap)}, more...)
+	cmd := exec.CommandContext(context.Background(), self, argv...)
 	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = stream, os.Stderr, []*os.File{answers}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

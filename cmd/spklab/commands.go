@@ -7,6 +7,7 @@ func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newUp(), newDown(), newPlan(), newValidate(), newPrune(), newDoctor(), newFetch(),
 		newInspect(), newGraph(), newExplain(), newApply(), newDelete(), newGet(), newScale(), newExec(), newTest(),
+		newBaseline(), newDiff(),
 		newBench(), newState(), newSchema(), newVersion(), newRun(),
 	}
 }

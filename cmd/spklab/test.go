@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spklab/spklab/scenarios"
+	"github.com/spklab/spklab/scenarios/regress"
 	"github.com/spklab/spklab/scenarios/report"
 )
 
@@ -23,8 +25,14 @@ type testFlags struct {
 	junit     string
 	artifacts string
 	pcap      string
+	baseline  string
+	store     func() regress.Store
+	base      report.Run // that baseline names
 	out       *format
 }
+
+// flagBaselineDir is addStore's flag where --dir would mean anything.
+const flagBaselineDir = "baseline-dir"
 
 func newTest() *cobra.Command {
 	var f testFlags
@@ -48,6 +56,9 @@ skipped by name; where the environment variable CI is set it fails instead.`,
 	flags.StringVar(&f.artifacts, "artifacts", "", "keep reports and captures in this directory")
 	flags.StringVar(&f.pcap, "pcap", string(scenarios.PcapOnFailure), "which captures to keep: on-failure, always or off")
 	_ = c.RegisterFlagCompletionFunc("pcap", cobra.FixedCompletions(pcapWords(), cobra.ShellCompDirectiveNoFileComp))
+	flags.StringVar(&f.baseline, "baseline", "", "compare the run with this baseline, or earlier run; exit code 4 on a regression")
+	f.store = addStore(c, flagBaselineDir)
+	_ = c.RegisterFlagCompletionFunc("baseline", completeBaselines(f.store))
 	f.out = addOutput(c)
 	return c
 }
@@ -62,6 +73,13 @@ func (f *testFlags) run(c *cobra.Command, args []string) error {
 	}
 	if err := f.options.Validate(); err != nil {
 		return exitWith(codeInput, err)
+	}
+	if f.baseline != "" {
+		base, err := f.store().Load(f.baseline)
+		if err != nil {
+			return runError(err)
+		}
+		f.base = base
 	}
 	if err := needRoot("test"); err != nil {
 		return err
@@ -84,16 +102,27 @@ func (f *testFlags) run(c *cobra.Command, args []string) error {
 			return exitWith(codeLifecycle, err)
 		}
 	}
+	if r := run.Regression; r != nil && r.Regressed {
+		return regressionResult(*r, next(*r, run, f.baseline, orRun(f.artifacts)))
+	}
 	return runResult(run)
 }
+
+// orRun stands for the directory of artefacts where there is none.
+func orRun(dir string) string { return cmp.Or(dir, "RUN") }
 
 // record runs the scenarios. With a directory of artefacts a collector writes the reports, and the
 // run is what it made of it; where it could not, the reports say less, and why.
 func (f *testFlags) record(c *cobra.Command, env scenarios.Env) (report.Run, error) {
 	if f.artifacts == "" {
-		return scenarios.Run(c.Context(), env, f.options)
+		run, err := scenarios.Run(c.Context(), env, f.options)
+		return f.compared(c, run), err
 	}
-	col, err := startCollector(env.Lab, f.artifacts, env.Pcap)
+	var more []string
+	if f.baseline != "" {
+		more = []string{"--baseline", f.baseline, "--" + flagBaselineDir, string(f.store())}
+	}
+	col, err := startCollector(env.Lab, f.artifacts, env.Pcap, more...)
 	if err != nil {
 		return report.Run{}, err
 	}
@@ -107,7 +136,16 @@ func (f *testFlags) record(c *cobra.Command, env scenarios.Env) (report.Run, err
 		return report.Load(filepath.Join(f.artifacts, report.FileRun))
 	}
 	run.Gaps = append(run.Gaps, report.Gap{Collector: "collector", Why: failed.Error()})
+	run = f.compared(c, run)
 	return run, run.Save(f.artifacts)
+}
+
+// compared is the run with its comparison, where there is no collector that makes it.
+func (f *testFlags) compared(c *cobra.Command, run report.Run) report.Run {
+	if f.baseline != "" {
+		_ = (&regress.Source{Baseline: f.baseline, Base: f.base}).Close(c.Context(), &run) // it returns no error
+	}
+	return run
 }
 
 // env opens the lab and makes the directory of artefacts, before anything takes long.
@@ -178,6 +216,10 @@ func showRun(w io.Writer, run report.Run) {
 	}
 	if len(run.Scenarios) > 0 {
 		fmt.Fprintf(w, "\n%s of %s in %s\n", bold(w, run.Counts().String()), run.Lab, took(run.Duration))
+	}
+	if run.Regression != nil {
+		fmt.Fprintln(w)
+		showRegression(w, *run.Regression, false)
 	}
 }
 

@@ -1,6 +1,10 @@
 package report
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Regression is a run beside its baseline.
 type Regression struct {
@@ -54,10 +58,9 @@ type PathChange struct {
 	Regressed bool     `json:"regressed"`
 }
 
-// ShapeChange is a kind of entry of a RIB, a map or a table of which there are more or fewer.
+// ShapeChange is a kind of entry of a RIB, a map or a table of which there are more or fewer when the
+// run has ended.
 type ShapeChange struct {
-	Group     string `json:"group"`
-	Name      string `json:"name"`
 	Collector string `json:"collector"`
 	Node      string `json:"node,omitempty"`
 	Shape     string `json:"shape"` // key with addresses and numbers left out
@@ -91,4 +94,114 @@ type FigureChange struct {
 	Samples [2]int  `json:"samples"` // before, after
 	Trend   Trend   `json:"trend"`
 	Why     string  `json:"why,omitempty"`
+}
+
+// String is the comparison in one line: "regression against main: 1 new failure, 2 figures worse".
+func (r Regression) String() string {
+	var parts []string
+	count := func(n int, one, many string) {
+		switch {
+		case n == 1:
+			parts = append(parts, "1 "+one)
+		case n > 1:
+			parts = append(parts, fmt.Sprintf("%d %s", n, many))
+		}
+	}
+	turns := r.Turns()
+	count(turns[TurnNew], "new failure", "new failures")
+	count(turns[TurnKnown], "known failure", "known failures")
+	count(turns[TurnFixed], "failure fixed", "failures fixed")
+	count(turns[TurnFlaky], "scenario flaky", "scenarios flaky")
+	count(turns[TurnVanished], "scenario did not run", "scenarios did not run")
+	count(turns[TurnAdded], "scenario added", "scenarios added")
+	count(len(r.Paths), "path changed", "paths changed")
+	count(len(r.Shapes), "shape of state changed", "shapes of state changed")
+	trends := r.Trends()
+	count(trends[TrendWorse], "figure worse", "figures worse")
+	count(trends[TrendBetter], "figure better", "figures better")
+	count(trends[TrendChanged], "figure changed", "figures changed")
+	count(trends[TrendSame], "figure the same", "figures the same")
+	text := "no regression against "
+	if r.Regressed {
+		text = "regression against "
+	}
+	if len(parts) == 0 {
+		parts = []string{"nothing differs"}
+	}
+	return text + r.Baseline + ": " + strings.Join(parts, ", ")
+}
+
+// Turns counts the scenarios by how they ended beside the baseline.
+func (r Regression) Turns() map[Turn]int {
+	out := map[Turn]int{}
+	for _, f := range r.Flips {
+		if f.Check == "" {
+			out[f.Turn]++
+		}
+	}
+	return out
+}
+
+// Trends counts the figures.
+func (r Regression) Trends() map[Trend]int {
+	out := map[Trend]int{}
+	for _, f := range r.Figures {
+		out[f.Trend]++
+	}
+	return out
+}
+
+// Change is "148 ms → 301 ms, 2.03 times".
+func (f FigureChange) Change() string {
+	number := func(v float64) string { return Figure{Value: v, Unit: f.Unit}.Number() }
+	text := number(f.Before) + " → " + number(f.After)
+	if f.Ratio > 0 {
+		text += fmt.Sprintf(", %.2f times", f.Ratio)
+	}
+	return text
+}
+
+// markdown is the comparison as a section of summary.md; figures that are the same are counted only.
+func (r Regression) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n## %s\n\n", r)
+	for _, f := range r.Flips {
+		name := f.Group + ": " + f.Name
+		if f.Check != "" {
+			name += ": " + f.Check
+		}
+		fmt.Fprintf(&b, "- **%s**: %s", f.Turn, name)
+		if f.Why != "" {
+			fmt.Fprintf(&b, ": %s", f.Why)
+		}
+		b.WriteString("\n")
+	}
+	for _, p := range r.Paths {
+		fmt.Fprintf(&b, "- **path**: %s: %s: %s: %s\n", p.Group, p.Name, p.Title, p.First())
+	}
+	for _, s := range r.Shapes {
+		fmt.Fprintf(&b, "- **state**: %s %s: %s: %d, were %d\n", s.Collector, s.Node, s.Shape, s.After, s.Before)
+	}
+	for _, f := range r.Figures {
+		if f.Trend == TrendWorse || f.Trend == TrendBetter || f.Trend == TrendChanged {
+			fmt.Fprintf(&b, "- **%s**: %s: %s: %s (p = %.2g)\n", f.Trend, f.Group, f.Figure, f.Change(), f.P)
+		}
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "- %s\n", n)
+	}
+	return b.String()
+}
+
+// nthHop is the nth hop of a path, or that there is none.
+func nthHop(hops []string, n int) string {
+	if n < len(hops) {
+		return hops[n]
+	}
+	return "nothing"
+}
+
+// First says where a path became another one: "hop 3: a, was b".
+func (p PathChange) First() string {
+	return fmt.Sprintf("hop %d: %s, was %s", p.Differs+1, nthHop(p.After, p.Differs), nthHop(p.Before, p.Differs))
 }

@@ -100,6 +100,10 @@ type Figure struct {
 	Samples []float64 `json:"samples,omitempty"`
 }
 
+// Yardstick is the name of a figure that measures the machine and nothing of the lab: how long a
+// fixed piece of work took before the first round of its scenario and after each.
+const Yardstick = "yardstick: ten programs, one after the other"
+
 // String is "withdrawal 12.3 ms".
 func (f Figure) String() string {
 	s := f.Name + " " + f.Number()

@@ -21,6 +21,9 @@ func (r Run) WriteSummary(w io.Writer) error {
 			fmt.Fprintf(&b, "%s\n\n```\n%s\n```\n", s.Location, strings.TrimSpace(s.Message))
 		}
 	}
+	if r.Regression != nil {
+		b.WriteString(r.Regression.markdown())
+	}
 	b.WriteString("\n| | scenario | time | figures |\n|---|---|---|---|\n")
 	for _, s := range r.Scenarios {
 		fmt.Fprintf(&b, "| %s | %s: %s | %s | %s |\n", s.State, cell(s.Group), cell(s.Name), round(s.Duration), cell(s.Detail()))
