@@ -20,7 +20,7 @@ ARTIFACTS ?= artifacts
 FUZZ_RUNS ?= 1000
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "%-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
 build: ## bin/spklab and bin/spkproxy
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/spklab ./cmd/spkproxy
@@ -28,12 +28,19 @@ build: ## bin/spklab and bin/spkproxy
 deps: ## install the Debian packages that are missing
 	@.ci/debs $(DEBS)
 
+deps-ovn25: build ## download OVN 25.03 (Debian 13) into the cache, for --ovn-release 25.03
+	@bin/spklab fetch 25.03
+
 demo: deps build ## bring up the spk topology, run its scenarios, write the report, take it down
 	@.ci/unchanged .ci/demo $(ARTIFACTS)/demo
 
-e2e: deps build ## all tests, unprivileged and privileged; leaves nothing behind
+e2e: deps build deps-ovn25 ## all tests, unprivileged and privileged; leaves nothing behind
 	@.ci/debs $(DEBS_TEST) $(DEBS_BENCH)
 	@.ci/unchanged go test -count=1 -timeout 30m ./...
+
+e2e-ovn25: deps build deps-ovn25 ## what runs on real OVN, on OVN 25.03: the whole list of scenarios, conformance, kills
+	@.ci/debs $(DEBS_TEST)
+	@OVN_RELEASE=25.03 .ci/unchanged go test -count=1 -v -timeout 60m -run '^(TestRealOVN.*|TestConformance|TestKillRealUp|TestScenarios)$$/^(real|real-on-sim|reallist|notices)$$' ./e2e
 
 test: ## the tests that need no root (the others skip by name)
 	go test ./...
@@ -62,4 +69,4 @@ check-generate: generate ## fail where a committed generated file differs from i
 clean: ## remove what was built
 	rm -rf bin $(ARTIFACTS)
 
-.PHONY: help build deps demo e2e test fuzz bench lint generate check-generate clean
+.PHONY: help build deps deps-ovn25 demo e2e e2e-ovn25 test fuzz bench lint generate check-generate clean

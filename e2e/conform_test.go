@@ -92,12 +92,11 @@ func conformSteps() []conformStep {
 	}
 }
 
-// conformPair brings the spk topology up over the simulation, with the profile of the release, and
+// conformPair brings the spk topology up over the simulation, with the profile of the release of OVN, and
 // over OVN itself.
 func conformPair(t *testing.T) []*conformLab {
 	t.Helper()
-	needOVN(t)
-	dir := withProfile(t, forward.ProfileOVN2303)
+	dir := withProfile(t, "ovn-"+needOVN(t))
 	var out []*conformLab
 	for name, flags := range map[string][]string{"e2e-confsim": nil, "e2e-confreal": {"--backend", topo.BackendReal}} {
 		up(t, dir, name, flags...)
@@ -265,7 +264,7 @@ func (c *conformLab) entries(conns []*traffic.Conn) map[string]int {
 	return out
 }
 
-// TestConformance leads the simulation and OVN 23.03 through the same changes. Every difference of rows,
+// TestConformance leads the simulation and OVN (OVN_RELEASE, or the installed one) through the same changes. Every difference of rows,
 // properties or entries of conntrack is a failure.
 func TestConformance(t *testing.T) {
 	pair := conformPair(t)

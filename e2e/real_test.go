@@ -14,19 +14,50 @@ import (
 
 	"github.com/spklab/spklab/lab/topologies"
 	"github.com/spklab/spklab/ovn"
+	"github.com/spklab/spklab/ovn/debs"
 	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/traffic"
 )
 
-// needOVN skips where OVN's programs are not installed, and fails where CI wants every test run.
-func needOVN(t testing.TB) {
+// needOVN is the release of OVN that labs with the backend real run: the one that OVN_RELEASE names, or
+// the installed one. It skips where its programs are not there, and fails where CI wants every test run.
+func needOVN(t testing.TB) string {
 	t.Helper()
+	if release := os.Getenv("OVN_RELEASE"); release != "" {
+		needRelease(t, release)
+		return release
+	}
 	needRoot(t)
 	err := ovn.Check()
-	if err != nil && os.Getenv("CI") != "" {
-		t.Fatal(err)
+	release := ""
+	if err == nil {
+		release, err = ovn.Programs{}.Release(t.Context())
 	}
-	if err != nil {
+	skipWithout(t, err)
+	return release
+}
+
+// needRelease is needOVN for a release: nothing is downloaded by a test.
+func needRelease(t testing.TB, release string) {
+	t.Helper()
+	needRoot(t)
+	if installed, err := (ovn.Programs{}).Release(t.Context()); err == nil && installed == release {
+		return
+	}
+	cache, err := debs.DefaultCache()
+	if err == nil {
+		_, err = cache.Open(release)
+	}
+	skipWithout(t, err)
+}
+
+// skipWithout skips a test that lacks something, and fails it in CI.
+func skipWithout(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case err != nil && os.Getenv("CI") != "":
+		t.Fatal(err)
+	case err != nil:
 		t.Skip(err)
 	}
 }

@@ -35,6 +35,7 @@ func TestScenarios(t *testing.T) {
 		name, topology string
 		profile        string // of OVN, empty for the topology's own
 		backend        string
+		release        string // of OVN, empty for OVN_RELEASE or the installed one
 		router         string // kind of the upstream routers, empty for the topology's own
 		labels         string
 		least          int // scenarios that the lab is known to have
@@ -46,16 +47,22 @@ func TestScenarios(t *testing.T) {
 		{name: "frr", topology: "spk", router: topo.RouterFRR, labels: "bgp && !exgw", least: 4},
 		{name: "bird", topology: "spk", router: topo.RouterBIRD, labels: "bgp && !exgw", least: 4},
 		{name: "reallist", topology: "spk", backend: topo.BackendReal, labels: "exgw", least: 130},
+		{name: "real2503", topology: "spk", backend: topo.BackendReal, release: "25.03", labels: "exgw && policy-static && (ecmp || symmetry || mac)", least: 12},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			name, topology := "e2e-"+tc.name, tc.topology
 			if tc.profile != "" {
 				topology = withProfile(t, tc.profile)
 			}
-			if tc.backend != "" {
+			flags := []string{"--backend", tc.backend, "--router", tc.router}
+			switch {
+			case tc.release != "":
+				needRelease(t, tc.release)
+				flags = append(flags, "--ovn-release", tc.release)
+			case tc.backend != "":
 				needOVN(t)
 			}
-			up(t, topology, name, "--backend", tc.backend, "--router", tc.router)
+			up(t, topology, name, flags...)
 			artifacts := t.TempDir()
 			code, run := test(t, name, "--artifacts", artifacts, "--label-filter", tc.labels)
 			summary.add(tc.name, run)
