@@ -181,7 +181,7 @@ func grace(p *corev1.Pod) int {
 
 // routerSteps are a router's configuration and process.
 func routerSteps(spec *topo.Lab, r topo.Router, env Env) ([]topo.Step, error) {
-	cfg := bgp.RouterConfig{Name: r.Name, ASN: r.ASN, RouterID: routerID(r)}
+	cfg := bgp.RouterConfig{Name: r.Name, ASN: r.ASN, RouterID: routerID(r), Refuse: r.Refuse}
 	for _, n := range r.Neighbors {
 		cfg.Ranges = append(cfg.Ranges, bgp.PeerRange{Prefix: n.Range, ASN: n.ASN})
 	}

@@ -116,9 +116,9 @@ func routesOf(spec *topo.Lab, want control.Desired) []route {
 	for _, a := range want.Announce {
 		for _, n := range want.Speaker.Neighbors {
 			accepts := n.AcceptV4 && a.Prefix.Addr().Is4() || n.AcceptV6 && a.Prefix.Addr().Is6()
-			name, ours := routerOf(spec, n.Addr)
-			r := route{name, a.Prefix, a.NextHop}
-			if accepts && ours && !slices.Contains(a.Withhold, n.Addr) && !slices.Contains(out, r) {
+			of, ours := routerOf(spec, n.Addr)
+			r := route{of.Name, a.Prefix, a.NextHop}
+			if accepts && ours && !refuses(of, a.Prefix) && !slices.Contains(a.Withhold, n.Addr) && !slices.Contains(out, r) {
 				out = append(out, r)
 			}
 		}
@@ -127,15 +127,22 @@ func routesOf(spec *topo.Lab, want control.Desired) []route {
 }
 
 // routerOf is the lab's router that has an address.
-func routerOf(spec *topo.Lab, addr netip.Addr) (string, bool) {
+func routerOf(spec *topo.Lab, addr netip.Addr) (topo.Router, bool) {
 	for _, r := range spec.Routers {
 		for _, nic := range r.NICs {
 			if slices.Contains(nic.Addresses, addr) {
-				return r.Name, true
+				return r, true
 			}
 		}
 	}
-	return "", false
+	return topo.Router{}, false
+}
+
+// refuses says whether a router's import filter rejects a prefix.
+func refuses(r topo.Router, prefix netip.Prefix) bool {
+	return slices.ContainsFunc(r.Refuse, func(p netip.Prefix) bool {
+		return p.Contains(prefix.Addr()) && p.Bits() <= prefix.Bits()
+	})
 }
 
 func hasRoute(routers []bgp.RouterState, want route) bool {

@@ -124,6 +124,25 @@ func TestMissingProxies(t *testing.T) {
 	}
 }
 
+// TestRefusedRoutesAreNotMissed has the router's import filter keep out what it would learn.
+func TestRefusedRoutesAreNotMissed(t *testing.T) {
+	src, res := shipped(t)
+	in := perfect(t, src, res)
+	kept := in.Routers[0].Routes
+	in.Routers[0].Routes = slices.DeleteFunc(slices.Clone(kept), func(r bgp.Route) bool { return r.Prefix.Addr().Is4() })
+	if missing := missingProxies(src.Spec, res, in); len(missing) != 2 { // the first one of each TMM
+		t.Fatalf("without a filter %d routes are missed, want 2: %v", len(missing), missing)
+	}
+	src.Spec.Routers[0].Refuse = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	if missing := missingProxies(src.Spec, res, in); len(missing) > 0 {
+		t.Errorf("missed although refused: %v", missing)
+	}
+	in.Routers[0].Routes = kept
+	if missing := missingProxies(src.Spec, res, in); len(missing) != 10 {
+		t.Errorf("%d routes are there although refused, want 10 named: %v", len(missing), missing)
+	}
+}
+
 func TestMissingForwarding(t *testing.T) {
 	_, res := shipped(t)
 	want := wantRows(res)

@@ -48,9 +48,9 @@ func Announcements(spec *topo.Lab, res api.Resources, in *Inspection) []Announce
 // hasSession says whether a session is up by which the router would learn the route.
 func hasSession(spec *topo.Lab, speaker *bgp.SpeakerConfig, st *control.Status, r route) bool {
 	return slices.ContainsFunc(speaker.Neighbors, func(n bgp.Neighbor) bool {
-		name, ours := routerOf(spec, n.Addr)
+		of, ours := routerOf(spec, n.Addr)
 		accepts := n.AcceptV4 && r.prefix.Addr().Is4() || n.AcceptV6 && r.prefix.Addr().Is6()
-		return ours && name == r.router && accepts && slices.ContainsFunc(st.BGP.Peers, func(p bgp.Peer) bool {
+		return ours && of.Name == r.router && accepts && slices.ContainsFunc(st.BGP.Peers, func(p bgp.Peer) bool {
 			return p.Addr == n.Addr && p.Established()
 		})
 	})

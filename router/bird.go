@@ -51,11 +51,25 @@ func birdFiles(c bgp.RouterConfig) []file {
 		line("\thold time %d;", holdTime)
 		line("\tkeepalive time %d;", keepalive)
 		for _, f := range words() {
-			line("\t%s { import all; import table yes; export none; };", f)
+			line("\t%s { import %s; import table yes; export none; };", f, birdFilter(f, c.Refuse))
 		}
 		line("}")
 	}
 	return []file{{"bird.conf", b.String()}}
+}
+
+// birdFilter is what a channel of a family imports.
+func birdFilter(f string, refuse []netip.Prefix) string {
+	var sets []string
+	for _, p := range refuse {
+		if family(p) == f {
+			sets = append(sets, p.String()+"+")
+		}
+	}
+	if len(sets) == 0 {
+		return "all"
+	}
+	return fmt.Sprintf("where ! (net ~ [ %s ])", strings.Join(sets, ", "))
 }
 
 // session is a BGP protocol of BIRD's with the peer's address.

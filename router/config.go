@@ -84,6 +84,14 @@ func Debian(kind string) string { return makers()[kind].debian }
 // label is a name for the i-th range of neighbors in a configuration.
 func label(i int) string { return fmt.Sprintf("range%d", i) }
 
+// family is the word for a prefix's family.
+func family(p netip.Prefix) string {
+	if p.Addr().Is4() {
+		return "ipv4"
+	}
+	return "ipv6"
+}
+
 // words are the families as both makers' configurations name them.
 func words() []string { return []string{"ipv4", "ipv6"} }
 

@@ -58,6 +58,7 @@ func frrBGP(c bgp.RouterConfig) string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("hostname %s", c.Name)
 	line("debug bgp updates in")
+	frrFilter(line, c.Refuse)
 	line("router bgp %d", c.ASN)
 	line(" bgp router-id %s", c.RouterID)
 	line(" bgp log-neighbor-changes")
@@ -76,12 +77,32 @@ func frrBGP(c bgp.RouterConfig) string {
 		for i := range c.Ranges {
 			line("  neighbor %s activate", label(i))
 			line("  neighbor %s soft-reconfiguration inbound", label(i))
+			if len(c.Refuse) > 0 {
+				line("  neighbor %s prefix-list refused in", label(i))
+			}
 		}
 		line("  maximum-paths %d", maxPaths)
 		line("  maximum-paths ibgp %d", maxPaths)
 		line(" exit-address-family")
 	}
 	return b.String()
+}
+
+// frrFilter defines the prefix lists by the name "refused", one a family.
+func frrFilter(line func(string, ...any), refuse []netip.Prefix) {
+	if len(refuse) == 0 {
+		return
+	}
+	words := map[bool]string{true: "ip", false: "ipv6"}
+	for _, p := range refuse {
+		within := ""
+		if !p.IsSingleIP() {
+			within = fmt.Sprintf(" le %d", p.Addr().BitLen())
+		}
+		line("%s prefix-list refused deny %s%s", words[p.Addr().Is4()], p, within)
+	}
+	line("ip prefix-list refused permit 0.0.0.0/0 le 32")
+	line("ipv6 prefix-list refused permit ::/0 le 128")
 }
 
 // frrNeighbor is what is read of `show bgp neighbors json`.

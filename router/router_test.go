@@ -26,6 +26,7 @@ func upstream() bgp.RouterConfig {
 		Ranges: []bgp.PeerRange{
 			{Prefix: netip.MustParsePrefix("198.51.100.0/24"), ASN: 65001}, {Prefix: netip.MustParsePrefix("2001:db8:51::/64"), ASN: 65001},
 		},
+		Refuse: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/32"), netip.MustParsePrefix("192.0.2.64/26"), netip.MustParsePrefix("2001:db8:2::11/128")},
 	}
 }
 

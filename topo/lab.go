@@ -68,7 +68,9 @@ type Router struct {
 	ASN       uint32      `yaml:"asn" json:"asn"`
 	NICs      []NIC       `yaml:"nics" json:"nics"`
 	Neighbors []PeerRange `yaml:"neighbors,omitempty" json:"neighbors,omitempty"`
-	Routes    []Route     `yaml:"routes,omitempty" json:"routes,omitempty"`
+	// Refuse are prefixes that the router's import filter rejects, with all that lies within them.
+	Refuse []netip.Prefix `yaml:"refuse,omitempty" json:"refuse,omitempty"`
+	Routes []Route        `yaml:"routes,omitempty" json:"routes,omitempty"`
 }
 
 // PeerRange accepts BGP sessions from any address of Range that speaks for ASN.
