@@ -174,7 +174,7 @@ func stateSource(t *testing.T, name string) {
 		t.Helper()
 		mustSpklab(t, "exec", "--lab", name, "client", "--", "ip", "route", verb, "198.18.0.0/15", "via", "203.0.113.1")
 	}
-	s = state.NewSource(l, bad, good)
+	s = state.NewSource(l, bad, filepath.Join(good, state.File))
 	begin(s)
 	route("add")
 	got := end(s, report.Scenario{Group: "G", Name: "fails", State: report.Failed})

@@ -20,7 +20,7 @@ func newBaseline() *cobra.Command {
 		Use: "baseline", Short: "Keep runs that later ones are compared with",
 		Long: `Keep runs that later ones are compared with, by ` + "`spklab diff`" + ` and ` + "`spklab test --baseline`" + `.
 A baseline is one small file in ` + regress.DefaultDir + ` below the working directory (or in --dir),
-made to be committed beside what it is about.`,
+made to be committed beside what it is about; with it goes the state that the run found its lab in.`,
 	}
 	c.AddCommand(newBaselineSet(), newBaselineList(), newBaselineShow(), newBaselineRemove())
 	return c
@@ -65,6 +65,9 @@ func newBaselineSet() *cobra.Command {
 			run, err := store().Load(args[0])
 			if err == nil {
 				err = store().Set(name, run)
+			}
+			if err == nil {
+				err = keepState(store(), name, args[0])
 			}
 			if err != nil {
 				return runError(err)
@@ -160,7 +163,13 @@ func newBaselineRemove() *cobra.Command {
 	var store func() regress.Store
 	c := &cobra.Command{
 		Use: "rm NAME", Short: "Remove a baseline", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return runError(store().Remove(args[0])) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			err := store().Remove(args[0])
+			if err == nil {
+				err = dropState(store(), args[0])
+			}
+			return runError(err)
+		},
 	}
 	store = addStore(c, "dir")
 	c.ValidArgsFunction = completeBaselines(store)

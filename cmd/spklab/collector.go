@@ -34,7 +34,7 @@ func newRunCollector() *cobra.Command {
 			if err != nil {
 				return fail(err)
 			}
-			col := record.Collector{Dir: dir, Sources: sources(l, dir, scenarios.Pcap(pcap))}
+			col := record.Collector{Dir: dir, Sources: sources(l, dir, scenarios.Pcap(pcap), stateOf(store(), baseline))}
 			if baseline != "" {
 				base, err := store().Load(baseline)
 				if err != nil {
@@ -54,11 +54,11 @@ func newRunCollector() *cobra.Command {
 }
 
 // sources are what is collected about a lab, in the order in which they are asked.
-// Those that judge go by what the others have added.
-func sources(l *lab.Lab, dir string, _ scenarios.Pcap) []record.Source {
+// Those that judge go by what the others have added. good is the state of the last good run, empty for none.
+func sources(l *lab.Lab, dir string, _ scenarios.Pcap, good string) []record.Source {
 	return []record.Source{
 		timeline.NewSource(l),
-		state.NewSource(l, dir, ""),
+		state.NewSource(l, dir, good),
 		diagnose.NewSource(l),
 	}
 }

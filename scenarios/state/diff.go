@@ -21,6 +21,7 @@ const (
 const (
 	maxDifferences = 200
 	maxOfCollector = 40
+	maxPassing     = 10 // of what traffic leaves behind and takes along
 )
 
 // Diff is every difference of two snapshots, what matters most first. What either of them could not
@@ -142,8 +143,8 @@ func weight(d report.Difference) int {
 	switch {
 	case d.Collector == Counters && strings.HasPrefix(d.Object, "drop"):
 		return len(order)
-	case d.Collector == Neighbours && (d.Before != "" && d.After != ""):
-		return len(order) + 1 // it has another MAC, or does not answer any more
+	case (d.Collector == Neighbours || d.Collector == Conntrack) && d.Before != "" && d.After != "":
+		return len(order) + 1 // it has another MAC or gateway, or does not answer any more
 	case d.Collector == Manifests:
 		return len(order) + 2
 	case d.Collector == Conntrack:
@@ -165,7 +166,11 @@ func Bound(all []report.Difference) ([]report.Difference, []report.Gap) {
 	for _, d := range all {
 		key := d.Collector + ", " + d.Since
 		total[key]++
-		if shown[key] < maxOfCollector && len(kept) < maxDifferences {
+		most := maxOfCollector
+		if passing(d.Collector, d.Object) && d.Collector != Counters && (d.Before == "" || d.After == "") {
+			most = maxPassing
+		}
+		if shown[key] < most && len(kept) < maxDifferences {
 			kept = append(kept, d)
 			shown[key]++
 		}

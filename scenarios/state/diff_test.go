@@ -83,13 +83,13 @@ func TestDiff(t *testing.T) {
 		},
 		{
 			"what matters comes first",
-			snapshot(Processes, "", Objects{"n": "pod"}).with(Conntrack, "n", Objects{}).with(Counters, "n", Objects{"drop_ttl": "0", "fast": "0"}).with(Routes, "n", Objects{}).
+			snapshot(Processes, "", Objects{"n": "pod"}).with(Conntrack, "n", Objects{"moved": "a"}).with(Counters, "n", Objects{"drop_ttl": "0", "fast": "0"}).with(Routes, "n", Objects{}).
 				with(Neighbours, "n", Objects{"x": "aa"}).with(Maps, "n", Objects{}).with(Links, "n", Objects{}),
-			snapshot(Processes, "", Objects{"n": "tmm"}).with(Conntrack, "n", one).with(Counters, "n", Objects{"drop_ttl": "1", "fast": "1"}).with(Routes, "n", one).
+			snapshot(Processes, "", Objects{"n": "tmm"}).with(Conntrack, "n", Objects{"moved": "b", "new": "c"}).with(Counters, "n", Objects{"drop_ttl": "1", "fast": "1"}).with(Routes, "n", one).
 				with(Neighbours, "n", Objects{"x": "bb", "y": "cc"}).with(Maps, "n", Objects{"spk_ct4[a]": "1", "spk_vs4[a]": "1"}).with(Links, "n", Objects{"a": "up"}),
 			SinceBegin, []string{
 				"processes  n: pod -> tmm", "links n a:  -> up", "routes n 10.0.0.0/8:  -> dev a", "bpf maps n spk_vs4[a]:  -> 1", "counters n drop_ttl: 0 -> 1 (+1)",
-				"neighbours n x: aa -> bb", "conntrack n 10.0.0.0/8:  -> dev a", "bpf maps n spk_ct4[a]:  -> 1", "neighbours n y:  -> cc", "counters n fast: 0 -> 1 (+1)",
+				"conntrack n moved: a -> b", "neighbours n x: aa -> bb", "conntrack n new:  -> c", "bpf maps n spk_ct4[a]:  -> 1", "neighbours n y:  -> cc", "counters n fast: 0 -> 1 (+1)",
 			},
 		},
 	} {
@@ -117,11 +117,14 @@ func TestBound(t *testing.T) {
 		}
 		all = append(all, report.Difference{Collector: collector, Object: fmt.Sprint(i), Since: SinceBegin})
 	}
-	kept, gaps := Bound(all)
-	if len(kept) != 2*maxOfCollector {
-		t.Errorf("%d kept, want %d of each of two collectors", len(kept), maxOfCollector)
+	for i := range 2 * maxPassing {
+		all = append(all, report.Difference{Collector: Conntrack, Object: fmt.Sprint(i), After: "new", Since: SinceBegin})
 	}
-	if len(gaps) != 1 || !strings.HasPrefix(gaps[0].Why, "40 more differences of routes") {
-		t.Errorf("gaps %+v, want one that says that 40 routes are not shown", gaps)
+	kept, gaps := Bound(all)
+	if want := 2*maxOfCollector + maxPassing; len(kept) != want {
+		t.Errorf("%d kept, want %d", len(kept), want)
+	}
+	if len(gaps) != 2 || !strings.HasPrefix(gaps[0].Why, "10 more differences of conntrack") || !strings.HasPrefix(gaps[1].Why, "40 more differences of routes") {
+		t.Errorf("gaps %+v, want two that say that 10 connections and 40 routes are not shown", gaps)
 	}
 }

@@ -145,7 +145,7 @@ func (k kernel) routeText(r *netlink.Route) string {
 	slices.Sort(hops)
 	text := strings.Join(hops, ", ")
 	if r.Type != unix.RTN_UNICAST {
-		text = "type " + strconv.Itoa(r.Type)
+		text = routeType(r.Type)
 	}
 	if r.Src != nil {
 		text += " src " + r.Src.String()
@@ -158,6 +158,21 @@ func (k kernel) routeText(r *netlink.Route) string {
 		protocol = "bgp"
 	}
 	return text + " proto " + protocol
+}
+
+// routeType is a route's type that is no way to a host, in the words of ip-route(8).
+func routeType(t int) string {
+	switch t {
+	case unix.RTN_BLACKHOLE:
+		return "blackhole"
+	case unix.RTN_UNREACHABLE:
+		return "unreachable"
+	case unix.RTN_PROHIBIT:
+		return "prohibit"
+	case unix.RTN_THROW:
+		return "throw"
+	}
+	return "type " + strconv.Itoa(t)
 }
 
 // hopText is one next hop; extra is what the kernel adds to a weight of one.

@@ -35,18 +35,17 @@ type Source struct {
 	marks         map[string]int64
 }
 
-// NewSource returns a source that writes below dir. baseline is the directory of a run to compare with,
-// empty for none; one that has kept no state is none, either.
-func NewSource(l *lab.Lab, dir, baseline string) *Source {
+// NewSource returns a source that writes below dir. good is the file with the state of the run to compare
+// with, empty for none; one that does not exist is none, either.
+func NewSource(l *lab.Lab, dir, good string) *Source {
 	s := &Source{lab: l, col: NewCollector(l), dir: dir}
-	if baseline == "" {
+	if good == "" {
 		return s
 	}
-	good, err := Load(filepath.Join(baseline, File))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	var err error
+	if s.good, err = Load(good); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.gap = err
 	}
-	s.good = good
 	return s
 }
 
