@@ -186,7 +186,7 @@ func findsNothing(t *testing.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, run := test(t, name, "--focus", "hop by hop"); code != 0 {
+	if code, run := test(t, name, "--focus", "UDP over IPv4.*hop by hop"); code != 0 {
 		t.Errorf("exit code %d: %+v", code, run.Scenarios)
 	}
 	e, err := diagnose.Collect(t.Context(), l, report.Scenario{Began: began}, before)

@@ -177,6 +177,11 @@ func TestNoticesWhatIsBroken(t *testing.T) {
 			for _, s := range run.Scenarios {
 				first, _, _ := strings.Cut(s.Message, "\n")
 				t.Logf("without %s: %s: %s: %s", tc.feature, s.Name, s.State, first)
+				if s.Verdict == nil {
+					t.Errorf("without %s: no verdict of a run without artefacts", tc.feature)
+				} else {
+					t.Logf("without %s: %s", tc.feature, s.Verdict)
+				}
 			}
 			broken.replace(t, p.argv)
 			if code, run := test(t, lab, "--focus", tc.focus); code != 0 {

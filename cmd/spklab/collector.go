@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/scenarios"
@@ -65,8 +67,21 @@ func sources(l *lab.Lab, dir string, _ scenarios.Pcap, good string) []record.Sou
 
 // collecting is a collector that runs.
 type collecting struct {
-	cmd    *exec.Cmd
 	Writer *record.Writer
+	wait   func() error // until it has ended
+}
+
+// pipes are the stream to a collector and its answers.
+type pipes struct{ stream, in, out, answers *os.File }
+
+func newPipes() (p pipes, err error) {
+	if p.stream, p.in, err = os.Pipe(); err != nil {
+		return p, fmt.Errorf("make pipe: %w", err)
+	}
+	if p.out, p.answers, err = os.Pipe(); err != nil {
+		return p, errors.Join(fmt.Errorf("make pipe: %w", err), p.stream.Close(), p.in.Close())
+	}
+	return p, nil
 }
 
 // startCollector starts a collector in a session of its own, so that what ends the test does not end
@@ -76,26 +91,38 @@ func startCollector(l *lab.Lab, dir string, pcap scenarios.Pcap, more ...string)
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
-	stream, in, err := os.Pipe()
+	p, err := newPipes()
 	if err != nil {
-		return nil, fmt.Errorf("make pipe: %w", err)
+		return nil, err
 	}
-	defer stream.Close()
-	out, answers, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("make pipe: %w", err)
-	}
-	defer answers.Close()
-	w := record.NewWriter(in, out)
+	defer p.stream.Close()
+	defer p.answers.Close()
+	w := record.NewWriter(p.in, p.out)
 	argv := append([]string{"run", "collector", "--lab", l.Name(), "--artifacts", dir, "--pcap", string(pcap)}, more...)
 	cmd := exec.CommandContext(context.Background(), self, argv...)
-	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = stream, os.Stderr, []*os.File{answers}
+	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = p.stream, os.Stderr, []*os.File{p.answers}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		_ = w.Close() // the first error says more
 		return nil, fmt.Errorf("start collector: %w", err)
 	}
-	return &collecting{cmd: cmd, Writer: w}, nil
+	return &collecting{Writer: w, wait: cmd.Wait}, nil
+}
+
+// startJudging starts a collector in this process that does no more than to give failures their
+// verdicts, for a test whose reports nobody keeps. dir is for its use.
+func startJudging(l *lab.Lab, dir string) (*collecting, error) {
+	p, err := newPipes()
+	if err != nil {
+		return nil, err
+	}
+	col := record.Collector{Dir: dir, Sources: []record.Source{diagnose.NewSource(l)}}
+	var g errgroup.Group
+	g.Go(func() error { // an interrupt ends the test, which ends the stream
+		err := col.Run(context.Background(), p.stream, p.answers)
+		return errors.Join(err, p.stream.Close(), p.answers.Close())
+	})
+	return &collecting{Writer: record.NewWriter(p.in, p.out), wait: g.Wait}, nil
 }
 
 // end ends the stream and returns when the collector has ended; the error says why there are no
@@ -103,7 +130,7 @@ func startCollector(l *lab.Lab, dir string, pcap scenarios.Pcap, more ...string)
 func (c *collecting) end() error {
 	err := c.Writer.Err()
 	_ = c.Writer.Close() // both ends are pipes
-	if werr := c.cmd.Wait(); err == nil && werr != nil {
+	if werr := c.wait(); err == nil && werr != nil {
 		err = fmt.Errorf("collector: %w", werr)
 	}
 	return err

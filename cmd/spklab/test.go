@@ -115,7 +115,7 @@ func orRun(dir string) string { return cmp.Or(dir, "RUN") }
 // run is what it made of it; where it could not, the reports say less, and why.
 func (f *testFlags) record(c *cobra.Command, env scenarios.Env) (report.Run, error) {
 	if f.artifacts == "" {
-		run, err := scenarios.Run(c.Context(), env, f.options)
+		run, err := f.judged(c, env)
 		return f.compared(c, run), err
 	}
 	var more []string
@@ -146,6 +146,25 @@ func (f *testFlags) compared(c *cobra.Command, run report.Run) report.Run {
 		_ = (&regress.Source{Baseline: f.baseline, Base: f.base}).Close(c.Context(), &run) // it returns no error
 	}
 	return run
+}
+
+// judged is record without reports: of what a collector could add there are the verdicts alone.
+func (f *testFlags) judged(c *cobra.Command, env scenarios.Env) (report.Run, error) {
+	dir, err := os.MkdirTemp("", "spklab-test-")
+	if err != nil {
+		return report.Run{}, fmt.Errorf("make directory for records: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	col, err := startJudging(env.Lab, dir)
+	if err != nil {
+		return report.Run{}, err
+	}
+	f.options.Record = col.Writer
+	run, err := scenarios.Run(c.Context(), env, f.options)
+	if failed := col.end(); err != nil || failed != nil {
+		return run, err
+	}
+	return report.Load(filepath.Join(dir, report.FileRun))
 }
 
 // env opens the lab and makes the directory of artefacts, before anything takes long.

@@ -27,7 +27,7 @@ func judge(e Evidence, by []rule) report.Verdict {
 		v.Since = changed(e.Scenario.Changes, first.hop)
 		return v
 	}
-	v.Reason = "no cause found: processes, links, neighbours, routes, maps and conntrack are as they should be"
+	v.Reason = "no cause found: processes, links, neighbours, routes, maps and conntrack are as they should be" + meanwhile(&e)
 	return v
 }
 
@@ -36,7 +36,9 @@ func judge(e Evidence, by []rule) report.Verdict {
 func expectation(s report.Scenario) (expected, got string) {
 	for _, c := range slices.Backward(s.Checks) {
 		if !c.Passed {
-			return line(cmp.Or(c.Expected, c.Name)), line(cmp.Or(c.Got, s.Message))
+			words := slices.DeleteFunc([]string{c.Name, c.Expected}, func(s string) bool { return s == "" })
+			expected = strings.Join(slices.Compact(words), ": ")
+			return line(expected), line(cmp.Or(c.Got, s.Message))
 		}
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(s.Message), "\n")

@@ -107,7 +107,7 @@ func cases(t *testing.T) []struct {
 		{"neighbour with a stranger's MAC", "neighbour", func(e *Evidence) { e.Neighbours[0].MAC = strangeMAC }, report.LayerNeighbour, "f5-tmm-1/net1", strangeMAC},
 		{"condition", "condition", func(e *Evidence) { e.Conditions = []Condition{{"f5-tmm-1", "Kernel", "no buffer space"}} }, report.LayerControl, "f5-tmm-1", "no buffer space"},
 		{"rows", "lack", func(e *Evidence) { e.Lacks = []string{"forwarding in worker-1 of pod 10.131.1.100 by 10.144.100.16"} }, report.LayerOVN, "worker-1", "10.144.100.16"},
-		{"drops", "drop", func(e *Evidence) { e.Counts = []Count{{"f5-tmm-2", "drop_no_flow", 7}} }, report.LayerDataplane, "f5-tmm-2", "7 packets"},
+		{"drops", "drop", func(e *Evidence) { e.Counts = []Count{{"f5-tmm-2", "drop_no_route", 7}} }, report.LayerDataplane, "f5-tmm-2", "7 packets"},
 		{"a way that ends", "path", func(e *Evidence) {
 			e.Scenario.Paths = []report.Path{{Title: "request", Expected: []report.Hop{{Point: "client/eth0"}, {Point: "worker-1/ens192"}}, Diverges: 1}}
 		}, report.LayerOVN, "worker-1/ens192", "not seen there"},
@@ -172,7 +172,7 @@ func TestOrder(t *testing.T) {
 			e.Scenario.Paths = []report.Path{{Diverges: -1, Expected: []report.Hop{{Point: "f5-tmm-1/net1"}, {Point: "upstream/eth0"}}}}
 		}, "f5-tmm-1/net1"},
 		{"a TMM on that way comes before others", func(e *Evidence) {
-			e.Counts = []Count{{"f5-tmm-1", "drop_no_flow", 1}, {"f5-tmm-2", "drop_no_flow", 1}}
+			e.Counts = []Count{{"f5-tmm-1", "drop_no_route", 1}, {"f5-tmm-2", "drop_no_route", 1}}
 			e.Scenario.Paths = []report.Path{{Diverges: -1, Expected: []report.Hop{{Point: "client/eth0"}, {Point: "f5-tmm-2/net1"}}}}
 		}, "f5-tmm-2"},
 		{"an endpoint that is gone explains its neighbour's entry", func(e *Evidence) {
@@ -202,13 +202,20 @@ func TestNoFault(t *testing.T) {
 		"half-open flows, which come and go":     func(e *Evidence) { e.Flows[0].Half, e.Flows[0].Back = true, dataplane.Ends{From: e.Flows[0].To} },
 		"a connection of OVN by no TMM":          func(e *Evidence) { e.Conns[0].GoesBy = "" },
 		"multicast listener reports":             func(e *Evidence) { e.Counts = []Count{{"f5-tmm-1", "drop_ttl_expired", 2}} },
+		"the end of a connection":                func(e *Evidence) { e.Counts = []Count{{"f5-tmm-1", "drop_no_flow", 1}} },
 		"jumbo frames":                           func(e *Evidence) { e.Links[0].MTU = 9000 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := healthy(t)
 			change(&e)
-			if v := Judge(e); v.Layer != report.LayerTest {
+			v := Judge(e)
+			if v.Layer != report.LayerTest {
 				t.Errorf("%s", v)
+			}
+			for _, c := range e.Counts {
+				if !strings.Contains(v.Reason, c.Name) {
+					t.Errorf("%q does not mention %s", v.Reason, c.Name)
+				}
 			}
 		})
 	}
@@ -219,7 +226,7 @@ func TestExpectation(t *testing.T) {
 	s := report.Scenario{Name: "n", Message: "m", Checks: []report.Check{
 		{Name: "first", Expected: "1", Got: "2"}, {Name: "second", Expected: "3", Got: "4"}, {Name: "third", Passed: true},
 	}}
-	if expected, got := expectation(s); expected != "3" || got != "4" {
+	if expected, got := expectation(s); expected != "second: 3" || got != "4" {
 		t.Errorf("expected %q, got %q", expected, got)
 	}
 	s.Checks[1].Got = "one\n  two " + strings.Repeat("x", 200)

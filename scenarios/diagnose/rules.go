@@ -215,14 +215,30 @@ func layerOf(e *Evidence, point string) report.Layer {
 	return report.LayerLink
 }
 
-// drops are the last resort: something was dropped, and maybe it was the scenario's. What hosts tell their
-// neighbours about multicast groups has hop limit 1 (RFC 3810, section 5) and is dropped all the time.
+// background says of a drop that it happens without any fault: hosts tell their neighbours about multicast
+// groups with hop limit 1 (RFC 3810, section 5), and what a connection's end still sends finds no flow.
+func background(counter string) bool {
+	return counter == "drop_ttl_expired" || counter == "drop_no_flow"
+}
+
 func drops(e *Evidence) []finding {
 	var out []finding
 	for _, c := range e.Counts {
-		if strings.HasPrefix(c.Name, "drop_") && c.Name != "drop_ttl_expired" {
+		if strings.HasPrefix(c.Name, "drop_") && !background(c.Name) {
 			out = append(out, finding{report.LayerDataplane, c.Node, fmt.Sprintf("%s has dropped %d packets since the scenario began: %s", c.Node, c.N, c.Name)})
 		}
 	}
 	return out
+}
+
+// meanwhile names what was counted, without a claim that it matters.
+func meanwhile(e *Evidence) string {
+	var parts []string
+	for _, c := range e.Counts {
+		parts = append(parts, fmt.Sprintf("%s %s %d", c.Node, c.Name, c.N))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "; counted meanwhile: " + strings.Join(parts, ", ")
 }
