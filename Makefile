@@ -11,6 +11,8 @@ DEBS      := iproute2 ovn-common openvswitch-common iperf3 iputils-ping tracerou
 DEBS_TEST := frr bird2 ovn-central nginx-light curl wrk ethtool iputils-tracepath
 # What the benchmarks compare the proxy with.
 DEBS_BENCH := nftables haproxy
+# What the tests of the pages run in.
+DEBS_PAGE := chromium nodejs
 # What regenerating the eBPF objects asks for besides.
 DEBS_BPF  := clang-19 llvm-19 libbpf-dev linux-libc-dev
 
@@ -34,13 +36,18 @@ deps-ovn25: build ## download OVN 25.03 (Debian 13) into the cache, for --ovn-re
 demo: deps build ## bring up the spk topology, run its scenarios, write the report, take it down
 	@.ci/unchanged .ci/demo $(ARTIFACTS)/demo
 
-e2e: deps build deps-ovn25 ## all tests, unprivileged and privileged; leaves nothing behind
+e2e: deps build deps-ovn25 browser ## all tests, unprivileged and privileged; leaves nothing behind
 	@.ci/debs $(DEBS_TEST) $(DEBS_BENCH)
 	@.ci/unchanged go test -count=1 -timeout 30m ./...
 
 e2e-ovn25: deps build deps-ovn25 ## what runs on real OVN, on OVN 25.03: the whole list of scenarios, conformance, kills
 	@.ci/debs $(DEBS_TEST)
 	@OVN_RELEASE=25.03 .ci/unchanged go test -count=1 -v -timeout 60m -run '^(TestRealOVN.*|TestConformance|TestKillRealUp|TestScenarios)$$/^(real|real-on-sim|reallist|notices)$$' ./e2e
+
+browser: ## install what the tests of the pages need: Chromium, node, two npm packages
+	@.ci/debs $(DEBS_PAGE)
+	@command -v npm >/dev/null || .ci/debs npm
+	@cd e2e/browser && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --ignore-scripts --no-audit --no-fund --loglevel=error; }
 
 test: ## the tests that need no root (the others skip by name)
 	go test ./...
@@ -69,4 +76,4 @@ check-generate: generate ## fail where a committed generated file differs from i
 clean: ## remove what was built
 	rm -rf bin $(ARTIFACTS)
 
-.PHONY: help build deps deps-ovn25 demo e2e e2e-ovn25 test fuzz bench lint generate check-generate clean
+.PHONY: help build deps deps-ovn25 demo browser e2e e2e-ovn25 test fuzz bench lint generate check-generate clean

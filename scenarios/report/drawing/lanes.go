@@ -16,7 +16,7 @@ const (
 	laneHigh   = 26
 	laneTop    = 34
 	lanesAtAll = 20
-	marksAtAll = 500
+	marksAtAll = 300
 	toldMarks  = 3 // of several on one place
 )
 

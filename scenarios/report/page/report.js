@@ -22,11 +22,9 @@
   };
   for (const button of all("button.copy")) {
     button.hidden = false;
-    button.addEventListener("click", async () => {
-      const label = button.firstChild, before = label.data;
-      label.data = await copyText($(button.dataset.copy)) ? "Copied" : "Selected";
-      setTimeout(() => { label.data = before; }, 1500);
-    });
+    const label = button.firstChild;
+    button.addEventListener("click", async () => { label.data = await copyText($(button.dataset.copy)) ? "Copied" : "Selected"; });
+    button.addEventListener("blur", () => { label.data = "Copy"; });
   }
 
   // The list of all checks.
