@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"cmp"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +21,7 @@ import (
 )
 
 // header is a run before its first scenario.
-func header(env Env, opt Options) report.Run {
+func header(ctx context.Context, env Env, opt Options) report.Run {
 	now := time.Now().UTC()
 	run := report.Run{
 		Version: report.Version, ID: now.Format("20060102T150405") + "-" + env.Lab.Name(),
@@ -39,8 +40,19 @@ func header(env Env, opt Options) report.Run {
 		run.Gaps = append(run.Gaps, report.Gap{Collector: "package versions", Why: err.Error()})
 	}
 	run.Platform.Packages = versions
+	ctx, cancel := context.WithTimeout(ctx, patienceOfPicture)
+	defer cancel()
+	drawn, err := env.Lab.Picture(ctx)
+	if err != nil {
+		run.Gaps = append(run.Gaps, report.Gap{Collector: "picture", Why: err.Error()})
+	} else {
+		run.Picture = &drawn
+	}
 	return run
 }
+
+// patienceOfPicture is how long a lab may take to say what it looks like.
+const patienceOfPicture = 10 * time.Second
 
 // platform is the machine; what cannot be read stays empty.
 func platform() report.Platform {

@@ -76,7 +76,7 @@ func Run(ctx context.Context, env Env, opt Options) (report.Run, error) {
 	if err := ctx.Err(); err != nil {
 		return report.Run{}, err
 	}
-	run := header(env, opt)
+	run := header(ctx, env, opt)
 	env.rec = &recorder{out: opt.Record, lab: env.Lab.Name(), seed: opt.Seed}
 	env.rec.add(record.Record{Kind: record.RunBegins, Run: &run})
 	gomega.RegisterFailHandler(ginkgo.Fail)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"reflect"
 	"strings"
 	"time"
 
@@ -55,9 +56,16 @@ func functions() template.FuncMap {
 		"inout":   inOut,
 		"meaning": meaning,
 		"join":    strings.Join,
+		"first":   firstOf,
 		"half":    func(a, b int) int { return a + (b-a)/2 },
 		"add":     func(a, b int) int { return a + b },
 	}
+}
+
+// firstOf keeps the first n of a list.
+func firstOf(n int, list any) any {
+	v := reflect.ValueOf(list)
+	return v.Slice(0, min(n, v.Len())).Interface()
 }
 
 // glyph says a state without colour.

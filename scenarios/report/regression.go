@@ -195,7 +195,7 @@ func (r Regression) markdown() string {
 
 // nthHop is the nth hop of a path, or that there is none.
 func nthHop(hops []string, n int) string {
-	if n < len(hops) {
+	if n >= 0 && n < len(hops) {
 		return hops[n]
 	}
 	return "nothing"

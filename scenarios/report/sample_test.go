@@ -97,6 +97,7 @@ func failing(tb testing.TB) Run {
 	r.ID, r.Duration = "20260302T023000-spk", 131700*time.Millisecond
 	r.Gaps = []Gap{{Collector: "ovs flows", Why: "ovs-ofctl on worker-2 gave no answer within 2 s"}}
 	r.Artifacts = []string{"pcap/run.pcapng"}
+	r.Regression = worse()
 	wrongNextHop(&r.Scenarios[0])
 	asymmetric(&r.Scenarios[8])
 	late(&r.Scenarios[9])
@@ -105,6 +106,26 @@ func failing(tb testing.TB) Run {
 	r.Scenarios = append(r.Scenarios, Scenario{Group: "macvlan", Name: "swapped networks are diagnosed", State: Interrupted, Attempts: 1, Message: "interrupted by the user", Began: at(0), Ended: at(120), Duration: 120 * time.Millisecond, Started: r.Started.Add(time.Minute),
 		Gaps: []Gap{{Collector: "state", Why: "the lab was gone"}}})
 	return r
+}
+
+// worse is a comparison with a bit of everything.
+func worse() *Regression {
+	return &Regression{
+		Baseline: "main", BaseRun: "20260301T023000-spk", BaseBegan: time.Date(2026, 3, 1, 2, 30, 0, 0, time.UTC), Regressed: true,
+		Flips: []Flip{
+			{Group: "Ingress", Name: "TCP over IPv4, source translation automap, hop by hop", Turn: TurnNew, Before: "passed", After: "failed", Why: "Timed out after 2 s."},
+			{Group: "Ingress", Name: "TCP over IPv4, source translation automap, hop by hop", Check: "the answer names a ready pod", Turn: TurnNew, Before: "app-2", After: "no answer"},
+			{Group: "OVN routes", Name: "replies go back by the TMM that a connection came in by", Turn: TurnKnown, Before: "failed", After: "failed"},
+			{Group: "Ingress", Name: "TCP over IPv4, source translation none, hop by hop", Turn: TurnFixed, Before: "failed", After: "passed"},
+		},
+		Paths:  []PathChange{{Group: "OVN routes", Name: "replies", Title: "connection 7", Reply: true, Before: []string{"app-1/eth0", "f5-tmm-1/net1"}, After: []string{"app-1/eth0", "f5-tmm-2/net1"}, Differs: 1, Regressed: true}},
+		Shapes: []ShapeChange{{Collector: "bpf maps", Node: "f5-tmm-1", Shape: "spk_nexthops[*] via *", Before: 2, After: 1, Regressed: true}},
+		Figures: []FigureChange{
+			{Group: "BGP gate", Name: "the last endpoint goes: withdrawn", Figure: "removal to withdrawal at the peer", Unit: "ms", Before: 12, After: 25.1, Ratio: 2.09, P: 1.3e-9, Samples: [2]int{120, 120}, Trend: TrendWorse},
+			{Group: "Throughput", Name: "iperf3 through a virtual server", Figure: "time of a connection", Unit: "ms", Before: 0.4, After: 0.41, Ratio: 1.03, P: 0.31, Samples: [2]int{900, 900}, Trend: TrendSame},
+		},
+		Notes: []string{"the platforms are the same"},
+	}
 }
 
 func hop(point string, out bool, ms float64, src, dst string, sight Sight, detail string) Hop {

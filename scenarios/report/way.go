@@ -171,11 +171,12 @@ func newPaths(all []Path) *paths {
 		if p.Reply && partner(all, i) >= 0 {
 			continue // it is its partner's
 		}
-		if len(out.Pairs) >= mostFlows {
-			out.More++
-			continue
-		}
 		out.Pairs = append(out.Pairs, newPair(all, i))
+	}
+	// What went wrong comes first.
+	slices.SortStableFunc(out.Pairs, func(a, b pair) int { return cmp.Compare(one(b.Apart || b.Diverges), one(a.Apart || a.Diverges)) })
+	if over := len(out.Pairs) - mostFlows; over > 0 {
+		out.Pairs, out.More = out.Pairs[:mostFlows], out.More+over
 	}
 	largest := 1
 	for _, t := range out.TMMs {
