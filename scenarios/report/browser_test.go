@@ -1,6 +1,7 @@
 package report
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/spklab/spklab/e2e/browser"
 )
+
+var screenshots = flag.Bool("screenshots", false, "rewrite the pictures of report.html in docs")
 
 // TestInTheBrowser holds report.html to what testdata/page.mjs asks of it.
 func TestInTheBrowser(t *testing.T) {
@@ -23,5 +26,9 @@ func TestInTheBrowser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	browser.Run(t, filepath.Join("testdata", "page.mjs"), dir)
+	args := []string{dir}
+	if *screenshots {
+		args = append(args, filepath.Join("..", "..", "docs"))
+	}
+	browser.Run(t, filepath.Join("testdata", "page.mjs"), args...)
 }

@@ -30,7 +30,8 @@ type failure struct {
 	Paths       *paths
 	Packets     []Packet
 	PacketsMore int
-	Changes     []change
+	Check       string // that failed
+	Changes     []changeGroup
 	ChangesMore int
 	Logs        []Evidence
 }
@@ -43,7 +44,7 @@ func newFailure(run *Run, r row, open bool) failure {
 	f.Verdict = verdictOf(s, decisive)
 	f.Command = cmp.Or(s.Reproduce, reproduce(run, s))
 	if decisive != nil {
-		f.Moment = decisive.At
+		f.Moment, f.Check = decisive.At, decisive.Name
 		f.Seen, f.SeenMore = ends(decisive.Seen, mostSeen)
 	}
 	f.draw(run)
@@ -154,15 +155,28 @@ type change struct {
 	Appeared, Left bool   // it was not there; it is gone
 }
 
-func changes(all []Difference) ([]change, int) {
-	var out []change
+// changeGroup is what one collector told, since one moment.
+type changeGroup struct {
+	Collector, Since string
+	Open             bool // short enough to be shown at once
+	Changes          []change
+}
+
+func changes(all []Difference) ([]changeGroup, int) {
+	const short = 4
+	var out []changeGroup
 	for _, d := range all[:min(len(all), mostChanges)] {
 		d.Before, d.After = cutText(d.Before), cutText(d.After)
 		c := change{Difference: d, Appeared: d.Before == "", Left: d.After == ""}
 		c.Head, c.Gone, c.New, c.Tail = parts(d.Before, d.After)
-		out = append(out, c)
+		i := slices.IndexFunc(out, func(g changeGroup) bool { return g.Collector == d.Collector && g.Since == d.Since })
+		if i < 0 {
+			i, out = len(out), append(out, changeGroup{Collector: d.Collector, Since: d.Since})
+		}
+		out[i].Changes = append(out[i].Changes, c)
+		out[i].Open = len(out[i].Changes) <= short
 	}
-	return out, len(all) - len(out)
+	return out, max(0, len(all)-mostChanges)
 }
 
 // parts splits two texts at the words where they begin and cease to differ.

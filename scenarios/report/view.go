@@ -18,7 +18,7 @@ const (
 	mostEvents   = 120
 	mostPackets  = 200
 	fewRows      = 40 // events and packets of a failure that is folded
-	mostChanges  = 100
+	mostChanges  = 300
 	mostChecks   = 60
 	mostPaths    = 500 // of a scenario, that are looked at
 	mostFlows    = 60

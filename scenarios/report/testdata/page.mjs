@@ -1,5 +1,5 @@
 // What must hold of report.html in a browser. Its argument is a directory with failing.html,
-// passing.html, large.html and evil.html, one run each.
+// passing.html, large.html and evil.html, one run each; with a second one screenshots are written there.
 import { axe, check, close, contrast, done, equal, holds, labels, open, overflow, until } from "../../../e2e/browser/page.mjs";
 
 const dir = process.argv[2];
@@ -277,5 +277,15 @@ await check("the largest run", async () => {
   await close(page);
   return `${elements} elements, loaded in ${Math.round(loaded)} ms, first search ${Math.round(took)} ms`;
 });
+
+for (const [name, height] of [["failing", 1340], ["passing", 1000]]) {
+  for (const colorScheme of process.argv[3] ? ["light", "dark"] : []) {
+    await check(`screenshot: ${name}, ${colorScheme}`, async () => {
+      const page = await open(at(name), { colorScheme, height });
+      await page.screenshot({ path: `${process.argv[3]}/report-${name}-${colorScheme}.png` });
+      await close(page);
+    });
+  }
+}
 
 await done();
