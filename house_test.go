@@ -75,7 +75,7 @@ var mayImport = map[string][]string{
 	"lab":                {"topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
 	"scenarios/evidence": {"topo"},
 	"scenarios/flow":     {"scenarios/evidence", "scenarios/report", "lab", "dataplane", "topo", "kubesim", "ovnsim"},
-	"scenarios/report":   {"scenarios/evidence", "topo/picture"},
+	"scenarios/report":   {"scenarios/evidence", "topo"},
 	"scenarios/record":   {"scenarios/report"},
 	"scenarios/diagnose": {"scenarios/report", "lab", "topo", "kubesim", "dataplane"},
 	"scenarios":          {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},

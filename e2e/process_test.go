@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/topo"
 )
 
 // process is a running process of a lab with what is needed to start it again.
@@ -83,9 +84,9 @@ func (p process) replace(t *testing.T, argv []string) process {
 			socket = argv[i+1]
 		}
 	}
-	cmd := exec.Command("ip", append([]string{"netns", "exec", strings.TrimSpace(string(out))}, argv...)...)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = p.env
-	if err := cmd.Start(); err != nil {
+	if err := topo.Start(strings.TrimSpace(string(out)), cmd); err != nil { // ip netns exec would hide the pins
 		t.Fatal(err)
 	}
 	go func() { _ = cmd.Wait() }() // collect it whenever it ends

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
 
 	"github.com/spklab/spklab/ctl"
@@ -186,7 +187,7 @@ func (s *scene) servedAgain(from string) error {
 // had taken the route out by then.
 func (s *scene) closedInOrder(w *world, events []ctl.Event) {
 	ginkgo.GinkgoHelper()
-	gomega.Expect(timeline.WithdrawnBeforeUnprogrammed(told(events))).To(gomega.BeEmpty(), "withdrawn before unprogrammed")
+	s.inOrder("withdrawn before unprogrammed", "no TMM's maps lose a virtual server that it announces", timeline.WithdrawnBeforeUnprogrammed(told(events)))
 	router := w.client().router
 	for _, vip := range gateVIPs() {
 		prefix := hostPrefix(vip.Addr()).String()
@@ -216,7 +217,19 @@ func (s *scene) withdrawnInTime(w *world, events []ctl.Event, removed int64, oth
 		prefixes = append(prefixes, hostPrefix(vip.Addr()).String())
 	}
 	late := timeline.WithdrawnWithin(told(events), sources, prefixes, removed, withdrawBudget)
-	gomega.Expect(late).To(gomega.BeEmpty(), "withdrawn within %s of the last endpoint's removal", withdrawBudget)
+	s.inOrder("withdrawn within budget", fmt.Sprintf("within %s of the last endpoint's removal", withdrawBudget), late)
+}
+
+// inOrder holds that nothing was against an order of events.
+func (s *scene) inOrder(name, expected string, wrong []string) {
+	ginkgo.GinkgoHelper()
+	c := report.Check{Name: name, Expected: expected, Got: strings.Join(wrong, "\n"), Passed: len(wrong) == 0, At: ctl.Now(), Location: spot(types.NewCodeLocation(0))}
+	if c.Passed {
+		c.Got = "in this order"
+		s.env.rec.checked(c)
+		return
+	}
+	s.env.rec.refuse(c, strings.Join(wrong, "\n"))
 }
 
 // told are events as reports have them.
@@ -242,7 +255,7 @@ func (s *scene) withdrawalTimes(w *world, events []ctl.Event, removed int64) {
 // only then.
 func (s *scene) openedInOrder(w *world, events []ctl.Event) {
 	ginkgo.GinkgoHelper()
-	gomega.Expect(timeline.ProgrammedBeforeAnnounced(told(events))).To(gomega.BeEmpty(), "programmed before announced")
+	s.inOrder("programmed before announced", "a TMM's maps hold a virtual server before it is announced", timeline.ProgrammedBeforeAnnounced(told(events)))
 	router := w.client().router
 	for _, vip := range gateVIPs() {
 		prefix := hostPrefix(vip.Addr()).String()

@@ -24,7 +24,7 @@ var labSource string
 
 // Schema is the JSON schema of lab files, for editors.
 func Schema() ([]byte, error) {
-	comments, err := fieldComments(labSource)
+	comments, err := FieldComments(labSource)
 	if err != nil {
 		return nil, fmt.Errorf("read the comments of lab.go: %w", err)
 	}
@@ -95,10 +95,10 @@ func enum(from []string) []any {
 	return out
 }
 
-// fieldComments are the comments of a source file's struct types, by "Type.", and of their
+// FieldComments are the comments of a source file's struct types, by "Type.", and of their
 // fields, by "Type.Field".
-func fieldComments(source string) (map[string]string, error) {
-	file, err := parser.ParseFile(token.NewFileSet(), "lab.go", source, parser.ParseComments)
+func FieldComments(source string) (map[string]string, error) {
+	file, err := parser.ParseFile(token.NewFileSet(), "source.go", source, parser.ParseComments)
 	if err != nil {
 		return nil, err
 	}

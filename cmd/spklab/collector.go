@@ -62,6 +62,7 @@ func sources(l *lab.Lab, dir string, _ scenarios.Pcap, good string) []record.Sou
 		timeline.NewSource(l),
 		state.NewSource(l, dir, good),
 		diagnose.NewSource(l),
+		&restore{lab: l},
 	}
 }
 

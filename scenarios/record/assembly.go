@@ -192,7 +192,7 @@ func union[T any](a, b []T, same func(T, T) bool) []T {
 
 // interrupt ends what is running because the stream has ended without a word.
 func (a *Assembly) interrupt(r Record) {
-	a.run.Gaps = append(a.run.Gaps, report.Gap{Collector: "scenarios", Why: r.Message})
+	a.run.Gaps = append(a.run.Gaps, report.Gap{Collector: Stream, Why: r.Message})
 	a.run.Duration = time.Duration(r.At - a.run.Clock)
 	if a.current == nil {
 		return

@@ -50,6 +50,7 @@ func (c *Collector) Run(ctx context.Context, stream io.Reader, answers io.Writer
 		c.end()
 	}
 	c.take(Record{At: ctl.Now(), Kind: Interrupted, Message: why})
+	_ = c.disk.reports(c.assembly.Run()) // at once: whoever ended the test may end the collector next
 	return c.finish()
 }
 

@@ -39,5 +39,8 @@ type Record struct {
 	Message  string           `json:"message,omitempty"`
 }
 
+// Stream is the name of the gap that a run has whose test ended without "done".
+const Stream = "scenarios"
+
 // File is the name of the stream's file in the directory of artefacts.
 const File = "records.jsonl"

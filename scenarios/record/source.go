@@ -29,7 +29,7 @@ type Deadlines struct{ Begin, End, Close time.Duration }
 
 // DefaultDeadlines are those of `spklab run collector`.
 func DefaultDeadlines() Deadlines {
-	return Deadlines{Begin: 5 * time.Second, End: 10 * time.Second, Close: 10 * time.Second}
+	return Deadlines{Begin: 5 * time.Second, End: 10 * time.Second, Close: 30 * time.Second}
 }
 
 // worker calls one source from one goroutine. A call that is overdue is left to itself; the source

@@ -95,6 +95,9 @@ func testCase(s Scenario) junitCase {
 	for _, f := range s.Figures {
 		c.Out += printable(f.String()) + "\n"
 	}
+	for _, path := range s.Artifacts { // as CI systems look for attachments
+		c.Out += "[[ATTACHMENT|" + printable(path) + "]]\n"
+	}
 	return c
 }
 

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -39,7 +38,7 @@ type kernel struct {
 	socket *nl.NetlinkSocket
 	add    func(report.Event)
 	done   chan struct{}
-	once   sync.Once
+	closed atomic.Bool
 
 	links map[int]string    // names
 	was   map[string]string // last word about a link or a neighbour
@@ -75,7 +74,9 @@ func watchKernel(node, netns string, add func(report.Event)) (*kernel, error) {
 }
 
 func (k *kernel) close() {
-	k.once.Do(k.socket.Close)
+	if !k.closed.Swap(true) {
+		k.socket.Close()
+	}
 	<-k.done
 }
 
@@ -90,7 +91,7 @@ func (k *kernel) read() {
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
-			if !errors.Is(err, os.ErrClosed) && !errors.Is(err, unix.EBADF) {
+			if !k.closed.Load() {
 				k.tell(EventLost, "", err.Error())
 			}
 			return

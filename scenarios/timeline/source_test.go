@@ -103,6 +103,9 @@ func TestKernelIsHeard(t *testing.T) {
 	if err := n.close(); err != nil {
 		t.Error(err)
 	}
+	if i := slices.IndexFunc(seen, func(s string) bool { return strings.Contains(s, EventLost) }); i >= 0 {
+		t.Error(seen[i])
+	}
 }
 
 func TestLogKeepsTheNewest(t *testing.T) {
