@@ -22,7 +22,7 @@ func judge(e Evidence, by []rule) report.Verdict {
 		if len(found) == 0 {
 			continue
 		}
-		first := slices.MinFunc(found, func(a, b finding) int { return cmp.Compare(e.position(a.hop), e.position(b.hop)) })
+		first := slices.MinFunc(found, func(a, b finding) int { return cmp.Compare(e.order(a.hop), e.order(b.hop)) })
 		v.Layer, v.Hop, v.Reason = first.layer, first.hop, first.reason
 		v.Since = changed(e.Scenario.Changes, first.hop)
 		return v
@@ -66,11 +66,25 @@ func changed(changes []report.Difference, hop string) string {
 	return ""
 }
 
+// own is how changed says that the scenario, or something while it ran, has changed a hop.
+const own = "after the start of the scenario"
+
+// order is the position of a hop; what was so before the scenario began comes before what it may have
+// done itself.
+func (e *Evidence) order(hop string) int {
+	const behind = 10000 // every position
+	if changed(e.Scenario.Changes, hop) == own {
+		return behind + e.position(hop)
+	}
+	return e.position(hop)
+}
+
 // position is how far along the packet's way a hop is. Where a way was followed, its hops come first, and
 // after each what else belongs to its node; the rest is as packets from outside pass the kinds of nodes.
 func (e *Evidence) position(hop string) int {
 	name, _, _ := strings.Cut(hop, "/")
-	for _, p := range e.Scenario.Paths {
+	requests := func(a, b report.Path) int { return cmp.Compare(reply(a), reply(b)) }
+	for _, p := range slices.SortedStableFunc(slices.Values(e.Scenario.Paths), requests) {
 		at := -1
 		for i, h := range p.Expected {
 			node, _, _ := strings.Cut(h.Point, "/")
@@ -91,4 +105,12 @@ func (e *Evidence) position(hop string) int {
 		return beyond + i
 	}
 	return beyond + len(kinds)
+}
+
+// reply is 1 for the way of an answer: requests come first.
+func reply(p report.Path) int {
+	if p.Reply {
+		return 1
+	}
+	return 0
 }

@@ -171,6 +171,17 @@ func TestOrder(t *testing.T) {
 			e.Links[0].MTU, e.Links[1].MTU = 1400, 1300
 			e.Scenario.Paths = []report.Path{{Diverges: -1, Expected: []report.Hop{{Point: "f5-tmm-1/net1"}, {Point: "upstream/eth0"}}}}
 		}, "f5-tmm-1/net1"},
+		{"of the answer's way only what the request did not pass", func(e *Evidence) {
+			e.Links[0].MTU, e.Links[1].MTU = 1400, 1300
+			e.Scenario.Paths = []report.Path{
+				{Reply: true, Diverges: -1, Expected: []report.Hop{{Point: "f5-tmm-1/net1"}, {Point: "upstream/eth0"}}},
+				{Diverges: -1, Expected: []report.Hop{{Point: "upstream/eth0"}, {Point: "f5-tmm-1/net1"}}},
+			}
+		}, "upstream/eth0"},
+		{"what the scenario has done itself comes last", func(e *Evidence) {
+			e.Links[0].MTU, e.Links[1].MTU = 1400, 1300
+			e.Scenario.Changes = []report.Difference{{Collector: "links", Node: "upstream", Object: "eth0", Since: "start of the scenario"}}
+		}, "f5-tmm-1/net1"},
 		{"a TMM on that way comes before others", func(e *Evidence) {
 			e.Counts = []Count{{"f5-tmm-1", "drop_no_route", 1}, {"f5-tmm-2", "drop_no_route", 1}}
 			e.Scenario.Paths = []report.Path{{Diverges: -1, Expected: []report.Hop{{Point: "client/eth0"}, {Point: "f5-tmm-2/net1"}}}}
