@@ -109,7 +109,8 @@ func Profiles() []Profile {
 			Name: ProfileOVN2503,
 			Text: "OVN 25.03 with Open vSwitch 3.5 and its userspace datapath (Debian 13), measured. The hash of ovn-23.03; but what comes in by a gateway " +
 				"labels its connection with the gateway's MAC, whoever opened it: 0 of 40 connections moved when a third gateway came, those of a gateway " +
-				"that goes stay until conntrack is flushed, one route is enough for symmetry (5 of 5), and idle connections keep their gateway.",
+				"that goes stay until conntrack is flushed, one route is enough for symmetry (5 of 5), and idle connections keep their gateway. A gateway with a new MAC gets no datagram of a " +
+				"connection that a pod has opened until it sends something itself.",
 			TCP: HashPorts, UDP: HashAddresses, ICMP: HashAddresses,
 			SymmetricRoutes: 1, SymmetricICMP: true,
 			OnAdd: Keep, OnRemove: UntilFlush, InboundOnRemove: UntilFlush,
