@@ -77,7 +77,7 @@ func TestWay(t *testing.T) {
 		path Path
 		want string
 	}{
-		{"dropped where it was expected", failing(t).Scenarios[0].Paths[0], "client/eth0 upstream/eth1 upstream/eth0 worker-1/ens256 f5-tmm-1/net2 f5-tmm-1/net1!"},
+		{"dropped where it was expected", failing(t).Scenarios[0].Paths[0], "client/eth0 upstream/eth1 upstream/eth0 worker-1/ens256 f5-tmm-1/net2 f5-tmm-1/net1! worker-1/ens224? worker-1/ens192? app-1/eth0?"},
 		{"went elsewhere", ecmp(8, 6)[13], "app-1/eth0 worker-1/ens192 f5-tmm-2/net1 f5-tmm-1/net1!? f5-tmm-1/net2? upstream/eth0? upstream/eth1? client/eth0?"},
 		{"as expected", ecmp(8, 6)[3], "app-1/eth0 worker-1/ens192 f5-tmm-2/net1 f5-tmm-2/net2 upstream/eth0 upstream/eth1 client/eth0"},
 		{"index out of range", Path{Diverges: 3, Hops: []Hop{{Point: "a/b"}}}, "a/b"},

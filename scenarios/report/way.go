@@ -39,16 +39,12 @@ func newWay(p Path, id string) way {
 
 // expect marks the hop that differs, and adds it with those behind it where they were not seen.
 func (w *way) expect(p Path) {
-	first := p.Expected[p.Diverges]
-	if i := slices.IndexFunc(w.Hops, func(h wayHop) bool { return samePlace(h.Hop, first) }); i >= 0 {
-		w.Hops[i].Diverges = true
-		return
-	}
 	for i, h := range p.Expected[p.Diverges:] {
-		if i > 0 && slices.ContainsFunc(p.Hops, func(x Hop) bool { return samePlace(x, h) }) {
+		if at := slices.IndexFunc(p.Hops, func(x Hop) bool { return samePlace(x, h) }); at >= 0 {
+			w.Hops[at].Diverges = w.Hops[at].Diverges || i == 0
 			continue
 		}
-		h.Sight, h.At = Absent, 0
+		h.Sight, h.At, h.Detail = Absent, 0, ""
 		w.Hops = append(w.Hops, wayHop{Hop: h, Diverges: i == 0})
 	}
 }
