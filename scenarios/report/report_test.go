@@ -120,6 +120,7 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add(b.Bytes())
 	f.Add([]byte(`{"version":2,"scenarios":[{"name":"\u0000]]>","state":"failed"}]}`))
+	f.Add([]byte(`{"version":2,"regression":{"paths":[{"differs":-1}]},"scenarios":[{"state":"failed","paths":[{"diverges":-9,"hops":[{"point":"/"}]}]}]}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		run, err := Read(bytes.NewReader(in))
 		if err != nil {
