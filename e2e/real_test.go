@@ -110,6 +110,7 @@ func TestRealOVNLocalGateway(t *testing.T) {
 	r.serve()
 	r.egress(2)
 	r.ingress()
+	r.state()
 	mustSpklab(t, "exec", "--lab", lab, "worker-2", "--", "ping", "-n", "-c", "1", "-W", "2", "10.131.1.100")
 }
 

@@ -17,10 +17,8 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/scenarios/report"
 	"github.com/spklab/spklab/scenarios/state"
-	"github.com/spklab/spklab/topo"
 )
 
 // TestState changes one thing after the other in a running lab, and wants exactly that one difference
@@ -34,7 +32,7 @@ func TestState(t *testing.T) {
 	if left := differences(t, name, saved); len(left) > 0 {
 		t.Fatalf("nothing was changed, and there are differences: %+v", left)
 	}
-	for _, tc := range stateChanges(t, name) {
+	for _, tc := range stateChanges(t, name, saved) {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.change(t)
 			got := differences(t, name, saved)
@@ -75,8 +73,13 @@ type stateChange struct {
 	want         report.Difference
 }
 
-func stateChanges(t *testing.T, name string) []stateChange {
+func stateChanges(t *testing.T, name, saved string) []stateChange {
 	t.Helper()
+	before, err := state.Load(saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := before.Values[state.Maps]["f5-tmm-2"]["spk_owners[2]"] // whose member it is, is chance
 	in := func(node string, argv ...string) func(*testing.T) {
 		return func(t *testing.T) {
 			t.Helper()
@@ -95,8 +98,7 @@ func stateChanges(t *testing.T, name string) []stateChange {
 		},
 		{
 			"a member of a map's value", weight(9), weight(0),
-			report.Difference{Collector: state.Maps, Node: "f5-tmm-2", Object: "spk_owners[2]",
-				Before: "addr=10.131.1.100 port=8080 flags=SPK_OWNER_USED vs=1 weight=0 down=SPK_DOWN_NONE", After: "addr=10.131.1.100 port=8080 flags=SPK_OWNER_USED vs=1 weight=9 down=SPK_DOWN_NONE"},
+			report.Difference{Collector: state.Maps, Node: "f5-tmm-2", Object: "spk_owners[2]", Before: owner, After: strings.Replace(owner, "weight=0", "weight=9", 1)},
 		},
 	}
 	if _, err := exec.LookPath("ovn-nbctl"); err != nil {
@@ -139,10 +141,7 @@ func setWeight(t *testing.T, name string, weight byte) {
 // stateSource plays three scenarios to the source: one that passes, one that changes a route and fails,
 // and the same beside a good run.
 func stateSource(t *testing.T, name string) {
-	l, err := lab.Open(name, lab.Options{Host: topo.Host{Run: built.state}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := openLab(t, name)
 	good, bad := t.TempDir(), t.TempDir()
 	begin := func(s *state.Source) {
 		t.Helper()
@@ -231,10 +230,7 @@ func stateOfRuins(t *testing.T, name, saved string) {
 		t.Fatalf("%v: %s", err, out)
 	}
 
-	l, err := lab.Open(name, lab.Options{Host: topo.Host{Run: built.state}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := openLab(t, name)
 	before, err := state.Load(saved)
 	if err != nil {
 		t.Fatal(err)
@@ -267,6 +263,24 @@ func stateOfRuins(t *testing.T, name, saved string) {
 			t.Errorf("what could not be seen is told as a difference: %+v", d)
 		}
 	}
+}
+
+// state wants Open vSwitch's flows and conntrack in a snapshot, and that nothing is missing.
+func (r *realLab) state() {
+	r.t.Helper()
+	s := state.NewCollector(openLab(r.t, r.name)).Take(r.t.Context())
+	for _, g := range s.Gaps {
+		r.t.Errorf("not seen: %+v", g)
+	}
+	for _, worker := range []string{"worker-1", "worker-2"} {
+		if n := len(s.Values[state.Flows][worker]); n < 500 {
+			r.t.Errorf("%d flows of %s, want some hundred", n, worker)
+		}
+	}
+	if n := len(s.Values[state.Conntrack]["worker-1"]); n == 0 {
+		r.t.Error("no entry of conntrack in worker-1, where connections were")
+	}
+	r.t.Logf("%d values in %s", s.Entries(), s.Took)
 }
 
 func brief(changes []report.Difference) []string {
