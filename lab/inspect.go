@@ -132,7 +132,10 @@ func (in *Inspection) add(n Node, process string, doc json.RawMessage) error {
 }
 
 // Events are what happened in all processes of the lab that answer, oldest first.
-func (l *Lab) Events(ctx context.Context) ([]ctl.Event, error) {
+func (l *Lab) Events(ctx context.Context) ([]ctl.Event, error) { return l.EventsSince(ctx, 0) }
+
+// EventsSince is Events without those before a moment of CLOCK_MONOTONIC, in nanoseconds.
+func (l *Lab) EventsSince(ctx context.Context, at int64) ([]ctl.Event, error) {
 	nodes, err := l.Nodes()
 	if err != nil {
 		return nil, err
@@ -142,11 +145,12 @@ func (l *Lab) Events(ctx context.Context) ([]ctl.Event, error) {
 	var mu sync.Mutex
 	var g errgroup.Group
 	all := []ctl.Event{}
+	path := fmt.Sprintf("%s?since=%d", ctl.PathEvents, at)
 	for _, n := range nodes {
 		for _, p := range n.Processes {
 			g.Go(func() error {
 				var events []ctl.Event
-				if err := ctl.Get(ctx, l.Socket(p.Name), ctl.PathEvents, &events); err != nil {
+				if err := ctl.Get(ctx, l.Socket(p.Name), path, &events); err != nil {
 					return nil // it has ended, and its events with it
 				}
 				mu.Lock()

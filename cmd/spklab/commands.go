@@ -7,7 +7,7 @@ func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newUp(), newDown(), newPlan(), newValidate(), newPrune(), newDoctor(), newFetch(),
 		newInspect(), newGraph(), newExplain(), newApply(), newDelete(), newGet(), newScale(), newExec(), newTest(),
-		newBaseline(), newDiff(),
+		newBaseline(), newDiff(), newEvents(), newWatch(),
 		newBench(), newState(), newSchema(), newVersion(), newRun(),
 	}
 }
