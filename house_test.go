@@ -74,7 +74,6 @@ var mayImport = map[string][]string{
 	"traffic":            {"topo"},
 	"lab":                {"topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
 	"lab/live":           {"lab", "topo/picture", "dataplane"},
-	"lab":                {"topo", "kubesim", "ovn", "ovnsim", "dataplane"},
 	"scenarios/evidence": {"topo"},
 	"scenarios/flow":     {"scenarios/evidence", "scenarios/report", "lab", "dataplane", "topo", "kubesim", "ovnsim"},
 	"scenarios/report":   {"scenarios/evidence", "topo"},

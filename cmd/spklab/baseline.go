@@ -62,9 +62,9 @@ func newBaselineSet() *cobra.Command {
 		Example: "  spklab test --artifacts artifacts/spk && spklab baseline set artifacts/spk --name main",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			run, err := store().Load(args[0])
+			r, err := store().Load(args[0])
 			if err == nil {
-				err = store().Set(name, run)
+				err = store().Set(name, r)
 			}
 			if err == nil {
 				err = keepState(store(), name, args[0])
@@ -72,7 +72,7 @@ func newBaselineSet() *cobra.Command {
 			if err != nil {
 				return runError(err)
 			}
-			fmt.Fprintf(c.ErrOrStderr(), "baseline %s in %s: %s of %s\n", name, store(), run.Counts(), run.Lab)
+			fmt.Fprintf(c.ErrOrStderr(), "baseline %s in %s: %s of %s\n", name, store(), r.Run.Counts(), r.Run.Lab)
 			return nil
 		},
 	}
@@ -116,10 +116,11 @@ func newBaselineList() *cobra.Command {
 }
 
 func keptAs(store regress.Store, name string) kept {
-	run, err := store.Load(string(store) + "/" + name + ".json")
+	r, err := store.Load(string(store) + "/" + name + ".json")
 	if err != nil {
 		return kept{Name: name, Error: err.Error()}
 	}
+	run := r.Run
 	return kept{
 		Name: name, Run: run.ID, Lab: run.Lab, Topology: run.Topology, Spklab: run.Spklab, Started: run.Started,
 		Platform: run.Platform, Counts: run.Counts().String(),
@@ -140,11 +141,11 @@ func newBaselineShow() *cobra.Command {
 	c := &cobra.Command{
 		Use: "show [NAME]", Short: "Show what a baseline holds", Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			run, err := store().Load(named(args))
+			r, err := store().Load(named(args))
 			if err != nil {
 				return runError(err)
 			}
-			return out.print(c.OutOrStdout(), run, func(w io.Writer, _ bool) { showRun(w, run) })
+			return out.print(c.OutOrStdout(), r.Run, func(w io.Writer, _ bool) { showRun(w, r.Run) })
 		},
 	}
 	store, out = addStore(c, "dir"), addOutput(c)

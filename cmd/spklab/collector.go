@@ -42,7 +42,7 @@ func newRunCollector() *cobra.Command {
 				if err != nil {
 					return runError(err)
 				}
-				col.Sources = append(col.Sources, &regress.Source{Baseline: baseline, Base: base})
+				col.Sources = append(col.Sources, &regress.Source{Baseline: baseline, Base: base, Dir: dir})
 			}
 			return col.Run(c.Context(), os.Stdin, os.NewFile(answersFD, "answers"))
 		},

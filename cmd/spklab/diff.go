@@ -32,12 +32,12 @@ Ends with exit code 4 on a regression.`,
 			if err != nil {
 				return runError(err)
 			}
-			r := regress.Compare(base, run)
+			r := base.Compare(run)
 			r.Baseline = args[0]
 			if err := out.print(c.OutOrStdout(), r, func(w io.Writer, wide bool) { showRegression(w, r, wide) }); err != nil {
 				return exitWith(codeLifecycle, err)
 			}
-			return regressionResult(r, next(r, run, args[0], args[1]))
+			return regressionResult(r, next(r, run.Run, args[0], args[1]))
 		},
 	}
 	store, out = addStore(c, "dir"), addOutput(c)

@@ -27,7 +27,7 @@ type testFlags struct {
 	pcap      string
 	baseline  string
 	store     func() regress.Store
-	base      report.Run // that baseline names
+	base      regress.Record // that baseline names
 	out       *format
 }
 

@@ -7,10 +7,11 @@ import (
 	"strings"
 
 	"github.com/spklab/spklab/scenarios/report"
+	"github.com/spklab/spklab/scenarios/state"
 )
 
 // Compare says what is different in run beside base. What only one of them has is told and is no
-// regression: a run of a part is held against the part. Result.Baseline is left to the caller.
+// regression: a run of a part is held against the part. The name of the baseline is left to the caller.
 func Compare(base, run report.Run) report.Regression {
 	r := report.Regression{
 		BaseRun: base.ID, BaseBegan: base.Started, Notes: notes(base, run),
@@ -26,8 +27,21 @@ func Compare(base, run report.Run) report.Regression {
 	r.Figures = figures(pairs, strangers(base, run))
 	r.Regressed = slices.ContainsFunc(r.Flips, func(f report.Flip) bool { return f.Turn == report.TurnNew }) ||
 		slices.ContainsFunc(r.Paths, func(p report.PathChange) bool { return p.Regressed }) ||
-		slices.ContainsFunc(r.Shapes, func(s report.ShapeChange) bool { return s.Regressed }) ||
 		slices.ContainsFunc(r.Figures, func(f report.FigureChange) bool { return f.Trend == report.TrendWorse })
+	return r
+}
+
+// Record is what is kept of a run.
+type Record struct {
+	Run   report.Run
+	State *state.Snapshot // before its first scenario; nil where it kept none
+}
+
+// Compare is [Compare] with the state of both.
+func (base Record) Compare(run Record) report.Regression {
+	r := Compare(base.Run, run.Run)
+	r.Shapes = Shapes(base.State, run.State, base.Run.Digest == run.Run.Digest)
+	r.Regressed = r.Regressed || slices.ContainsFunc(r.Shapes, func(s report.ShapeChange) bool { return s.Regressed })
 	return r
 }
 

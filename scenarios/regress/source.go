@@ -3,16 +3,19 @@ package regress
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/spklab/spklab/scenarios/report"
+	"github.com/spklab/spklab/scenarios/state"
 )
 
 // Source compares a run with its baseline while it is recorded: each verdict learns since when, and
 // the run what is different. It has the methods of record.Source.
 type Source struct {
 	Baseline string // as reports name it
-	Base     report.Run
+	Base     Record
+	Dir      string // of the run's artefacts, where its state is; may be empty
 }
 
 // Name is the source's name in gaps.
@@ -29,7 +32,11 @@ func (s *Source) End(_ context.Context, sc *report.Scenario) error {
 
 // Close compares the whole run.
 func (s *Source) Close(_ context.Context, run *report.Run) error {
-	r := Compare(s.Base, *run)
+	now := Record{Run: *run}
+	if st, err := state.Load(filepath.Join(s.Dir, state.File)); err == nil {
+		now.State = st // a run with failures keeps none
+	}
+	r := s.Base.Compare(now)
 	r.Baseline = s.Baseline
 	run.Regression = &r
 	for i := range run.Scenarios {
@@ -48,10 +55,10 @@ func (s *Source) annotate(sc *report.Scenario) {
 		return
 	}
 	sc.Verdict.Status = report.StatusNew
-	began := s.Base.Started.UTC().Format(time.DateTime) + " UTC"
+	began := s.Base.Run.Started.UTC().Format(time.DateTime) + " UTC"
 	sc.Verdict.Since = fmt.Sprintf("after %s (%s)", s.Baseline, began)
-	for i := range s.Base.Scenarios {
-		if old := &s.Base.Scenarios[i]; key(*old) == key(*sc) && ran(old) && !held(old) {
+	for i := range s.Base.Run.Scenarios {
+		if old := &s.Base.Run.Scenarios[i]; key(*old) == key(*sc) && ran(old) && !held(old) {
 			sc.Verdict.Status = report.StatusKnown
 			sc.Verdict.Since = fmt.Sprintf("before %s (%s)", s.Baseline, began)
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spklab/spklab/scenarios/report"
+	"github.com/spklab/spklab/scenarios/state"
 )
 
 // DefaultDir is where baselines are kept below the working directory, so that a project can commit
@@ -37,9 +38,9 @@ func (s Store) path(name string) (string, error) {
 	return filepath.Join(string(s), name+suffix), nil
 }
 
-// Set keeps a run as a baseline, in the place of an earlier one of that name. A reader finds the old
-// one or the new one, never a part.
-func (s Store) Set(name string, run report.Run) error {
+// Set keeps a run as a baseline, in the place of an earlier one of that name. A reader finds each file
+// whole, of before or of now.
+func (s Store) Set(name string, r Record) error {
 	path, err := s.path(name)
 	if err != nil {
 		return err
@@ -47,10 +48,27 @@ func (s Store) Set(name string, run report.Run) error {
 	if err := os.MkdirAll(string(s), 0o755); err != nil {
 		return fmt.Errorf("make directory of baselines: %w", err)
 	}
-	if err := report.SaveTo(path, Slim(run).WriteJSON); err != nil {
+	err = os.Remove(stateOf(path))
+	if r.State != nil {
+		err = r.State.Save(stateOf(path))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keep baseline %s: %w", name, err)
+	}
+	if err := report.SaveTo(path, Slim(r.Run).WriteJSON); err != nil {
 		return fmt.Errorf("keep baseline %s: %w", name, err)
 	}
 	return nil
+}
+
+// stateOf is the file of the state that belongs to that of a run: in a directory of artefacts
+// state.json.gz, of a baseline NAME.state.json.gz.
+func stateOf(path string) string {
+	dir, file := filepath.Split(path)
+	if file == report.FileRun {
+		return dir + state.File
+	}
+	return strings.TrimSuffix(path, suffix) + "." + state.File
 }
 
 // Remove takes a baseline away; one that is not there is ErrNotFound.
@@ -59,6 +77,7 @@ func (s Store) Remove(name string) error {
 	if err != nil {
 		return err
 	}
+	_ = os.Remove(stateOf(path)) // there may be none
 	if err := os.Remove(path); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("baseline %s in %s: %w", name, s, ErrNotFound)
 	} else if err != nil {
@@ -85,7 +104,7 @@ func (s Store) List() ([]string, error) {
 
 // Load reads a baseline by its name, or a run by its path: a directory of artefacts or a run.json.
 // What exists under both is the path.
-func (s Store) Load(ref string) (report.Run, error) {
+func (s Store) Load(ref string) (Record, error) {
 	st, err := os.Stat(ref)
 	switch {
 	case err == nil && st.IsDir():
@@ -98,15 +117,21 @@ func (s Store) Load(ref string) (report.Run, error) {
 			return read(path)
 		}
 	}
-	return report.Run{}, fmt.Errorf("%s: %w: neither a path nor a baseline in %s", ref, ErrNotFound, s)
+	return Record{}, fmt.Errorf("%s: %w: neither a path nor a baseline in %s", ref, ErrNotFound, s)
 }
 
-func read(path string) (report.Run, error) {
+func read(path string) (Record, error) {
 	run, err := report.Load(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return report.Run{}, fmt.Errorf("%s: %w", path, ErrNotFound)
+		return Record{}, fmt.Errorf("%s: %w", path, ErrNotFound)
+	} else if err != nil {
+		return Record{}, err
 	}
-	return run, err
+	st, err := state.Load(stateOf(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		st, err = nil, nil
+	}
+	return Record{Run: run, State: st}, err
 }
 
 // Slim is what of a run another one is compared with: a baseline that is committed should be small.

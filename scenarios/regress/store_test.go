@@ -9,6 +9,7 @@ import (
 
 	"github.com/spklab/spklab/scenarios/regress"
 	"github.com/spklab/spklab/scenarios/report"
+	"github.com/spklab/spklab/scenarios/state"
 )
 
 func TestStore(t *testing.T) {
@@ -20,7 +21,7 @@ func TestStore(t *testing.T) {
 	full.Packets, full.Paths = []report.Packet{{Text: "p"}}, []report.Path{path("p", -1, "n/i")}
 	r := run(full)
 	for _, name := range []string{"main", "v1.0"} {
-		if err := store.Set(name, r); err != nil {
+		if err := store.Set(name, regress.Record{Run: r, State: snapshot("192.0.2.10/32")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -31,14 +32,17 @@ func TestStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := got.Scenarios[0]
+	s := got.Run.Scenarios[0]
 	if len(s.Packets) > 0 || len(s.Checks[0].Seen) > 0 || len(s.Paths) != 1 || s.Message != "a broke" {
 		t.Errorf("kept: %+v", s)
+	}
+	if got.State == nil || len(got.State.Values[state.RIB]["upstream"]) != 1 {
+		t.Errorf("state: %+v", got.State)
 	}
 	if len(full.Checks[0].Seen) != 1 {
 		t.Error("the run that was kept has lost its observations")
 	}
-	if c := regress.Compare(r, got); c.Regressed || len(c.Paths) > 0 || len(c.Figures) > 0 {
+	if c := (regress.Record{Run: r}).Compare(got); c.Regressed || len(c.Paths) > 0 || len(c.Figures) > 0 {
 		t.Errorf("a run beside itself: %s", c)
 	}
 	if err := store.Remove("main"); err != nil {
@@ -50,16 +54,16 @@ func TestStore(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", "../up", "a/b", ".hidden"} {
-		if err := store.Set(name, r); !errors.Is(err, regress.ErrName) {
+		if err := store.Set(name, regress.Record{Run: r, State: snapshot("192.0.2.10/32")}); !errors.Is(err, regress.ErrName) {
 			t.Errorf("name %q: %v, want ErrName", name, err)
 		}
 	}
 }
 
-func second(_ report.Run, err error) error { return err }
+func second(_ regress.Record, err error) error { return err }
 
 func TestSource(t *testing.T) {
-	source := &regress.Source{Baseline: "main", Base: run(scenario("old", report.Failed), scenario("good", report.Passed))}
+	source := &regress.Source{Baseline: "main", Base: regress.Record{Run: run(scenario("old", report.Failed), scenario("good", report.Passed))}}
 	for name, want := range map[string]report.Status{"old": report.StatusKnown, "good": report.StatusNew, "other": report.StatusNew} {
 		s := scenario(name, report.Failed)
 		s.Group, s.Verdict = "G", &report.Verdict{}
