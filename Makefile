@@ -66,6 +66,10 @@ lint: ## gofmt, vet, staticcheck
 	go vet ./...
 	go tool staticcheck ./...
 
+.PHONY: regression
+regression: deps build ## compare 21 pairs of runs of this tree, and runs of a lab made slower; wants a quiet machine
+	SPKLAB_REGRESSION=1 go test -count=1 -v -timeout 20m -run '^TestRegression$$' ./e2e
+
 generate: ## regenerate the committed eBPF objects and OVSDB models
 	@.ci/debs $(DEBS_BPF)
 	go generate ./...

@@ -101,7 +101,7 @@ func (s *scene) opens(w *world, c client, namespace string, t *times) {
 	asked := ctl.Now()
 	given := s.start("pass the readiness probe", func() error { return s.lab.SetReady(s.ctx, namespace, "gate-1", true) })
 	vip := gateVIPs()[0]
-	gomega.Eventually(func() error { return s.hasWay(c, vip.Addr()) }).WithContext(s.ctx).WithTimeout(patience).WithPolling(look).Should(gomega.Succeed(), "the router has a way")
+	gomega.Eventually(func() error { return s.hasWays(w, c, vip.Addr()) }).WithContext(s.ctx).WithTimeout(patience).WithPolling(look).Should(gomega.Succeed(), "the router has a way by every TMM")
 	s.dial(c.name, "tcp", vip)
 	t.add("endpoint to first connection", since(asked, ctl.Now()))
 	check(given(), "pass the readiness probe")
@@ -112,11 +112,12 @@ func (s *scene) opens(w *world, c client, namespace string, t *times) {
 	}
 }
 
-// hasWay says whether a client's router forwards to a virtual server.
-func (s *scene) hasWay(c client, vip netip.Addr) error {
+// hasWays says whether a client's router forwards to a virtual server by every TMM. A connection that
+// is opened between the first of them and the last may be hashed to another TMM, and end.
+func (s *scene) hasWays(w *world, c client, vip netip.Addr) error {
 	hops, err := s.nextHops(c.router, vip)
-	if err == nil && len(hops) == 0 {
-		err = fmt.Errorf("%s has no way to %s", c.router, vip)
+	if err == nil && len(hops) != len(w.tmms) {
+		err = fmt.Errorf("%s has %d ways to %s", c.router, len(hops), vip)
 	}
 	return err
 }
