@@ -58,3 +58,10 @@ func (l *Lab) Conns(ctx context.Context, worker string) ([]forward.Conn, error) 
 	var out []forward.Conn
 	return out, ctl.Get(ctx, l.Socket("ovn-node-"+worker), forward.PathConns, &out)
 }
+
+// Tracked is every entry of the conntrack of a worker's datapath, with and without a gateway's MAC. OVN
+// may have one in each zone that a connection passes, the simulation has one a connection.
+func (l *Lab) Tracked(ctx context.Context, worker string) ([]forward.Conn, error) {
+	var out []forward.Conn
+	return out, ctl.Get(ctx, l.Socket("ovn-node-"+worker), forward.PathConns+"?all=true", &out)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,15 +16,15 @@ import (
 	"github.com/spklab/spklab/ovnsim/forward"
 )
 
-// entry is one of the datapath's conntrack that OVN has labelled with the MAC of the gateway that the
-// connection came by (ct_label.ecmp_reply_eth, bits 32 to 79). Its source is outside, its
+// entry is one of the datapath's conntrack. Where OVN has labelled it with the MAC of the gateway that
+// the connection came by (ct_label.ecmp_reply_eth, bits 32 to 79) its source is outside, its
 // destination a pod.
 type entry struct {
 	proto              uint8
 	src, dst           netip.AddrPort // ICMP echo: the identifier as port
 	icmpType, icmpCode string         // of ICMP alone
 	zone               string
-	mac                net.HardwareAddr
+	mac                net.HardwareAddr // nil without a label
 	over               bool
 }
 
@@ -32,31 +33,37 @@ func protocols() map[string]uint8 {
 	return map[string]uint8{"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 }
 
-// parseEntries reads the output of `ovs-appctl dpctl/dump-conntrack`. Entries without a gateway's MAC
-// are left out.
+// parseEntries reads the output of `ovs-appctl dpctl/dump-conntrack`. Entries of protocols without
+// connections are left out.
 func parseEntries(text string) ([]entry, error) {
 	var out []entry
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		if !strings.Contains(line, "labels=") {
+		e, err := parseEntry(line)
+		if errors.Is(err, errProtocol) {
 			continue
 		}
-		e, err := parseEntry(line)
 		if err != nil {
 			return nil, fmt.Errorf("conntrack entry %q: %w", line, err)
 		}
-		if e.mac != nil {
-			out = append(out, e)
-		}
+		out = append(out, e)
 	}
 	return out, nil
 }
+
+// withMAC are the entries that have a gateway's.
+func withMAC(all []entry) []entry {
+	return slices.DeleteFunc(all, func(e entry) bool { return e.mac == nil })
+}
+
+// errProtocol says that an entry is of a protocol that has no connections.
+var errProtocol = errors.New("protocol is none of those that connections have")
 
 func parseEntry(line string) (entry, error) {
 	name, rest, _ := strings.Cut(line, ",")
 	proto, ok := protocols()[name]
 	if !ok {
-		return entry{}, fmt.Errorf("protocol %q is none of those that connections have", name)
+		return entry{}, fmt.Errorf("%q: %w", name, errProtocol)
 	}
 	e := entry{proto: proto, over: strings.Contains(rest, "TIME_WAIT") || strings.Contains(rest, "CLOSED")}
 	_, orig, ok := strings.Cut(rest, "orig=(")
@@ -157,7 +164,7 @@ func (e entry) conn() forward.Conn {
 // conntrackTimeout bounds one look at the conntrack with everything that is flushed.
 const conntrackTimeout = 8 * time.Second
 
-// entries reads the datapath's conntrack.
+// entries reads the datapath's conntrack, all zones of it.
 func (n *node) entries(ctx context.Context) ([]entry, error) {
 	text, err := Conntrack(ctx, n.cfg.Dir)
 	if err != nil {
@@ -173,7 +180,7 @@ func (n *node) flush(ctx context.Context, pod netip.Addr, keep []net.HardwareAdd
 		return 0, err
 	}
 	count := 0
-	for _, e := range all {
+	for _, e := range withMAC(all) {
 		if e.dst.Addr() != pod || slices.ContainsFunc(keep, func(m net.HardwareAddr) bool { return slices.Equal(m, e.mac) }) {
 			continue
 		}

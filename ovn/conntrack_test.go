@@ -13,6 +13,7 @@ udp,orig=(src=2001:db8:113::10,dst=fd01:0:0:1::100,sport=47062,dport=5300),reply
 icmp,orig=(src=203.0.113.10,dst=10.131.1.100,id=7,type=8,code=0),reply=(src=10.131.1.100,dst=203.0.113.10,id=7,type=0,code=0),zone=9,mark=131072,labels=0x2b995fd5b8600000000
 tcp,orig=(src=10.144.100.11,dst=10.144.100.17,sport=1,dport=2),reply=(src=10.144.100.17,dst=10.144.100.11,sport=2,dport=1),zone=64000,mark=2,protoinfo=(state=ESTABLISHED)
 tcp,orig=(src=203.0.113.10,dst=10.131.1.100,sport=3,dport=4),reply=(src=10.131.1.100,dst=203.0.113.10,sport=4,dport=3),zone=9,labels=0x1,protoinfo=(state=ESTABLISHED)
+gre,orig=(src=203.0.113.10,dst=10.131.1.100),reply=(src=10.131.1.100,dst=203.0.113.10),zone=9
 `
 
 func TestParseEntries(t *testing.T) {
@@ -20,8 +21,11 @@ func TestParseEntries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(all) != 5 {
+		t.Errorf("%d entries, want 5", len(all))
+	}
 	var got []string
-	for _, e := range all {
+	for _, e := range withMAC(all) {
 		c := e.conn()
 		got = append(got, strings.Join(append([]string{c.Pod.String(), c.Peer.String(), c.MAC}, e.match()...), " "))
 		if c.Over != strings.Contains(got[len(got)-1], "60980") {
@@ -40,7 +44,6 @@ func TestParseEntries(t *testing.T) {
 
 func TestParseEntriesMistakes(t *testing.T) {
 	for name, line := range map[string]string{
-		"protocol":    "gre,orig=(src=1.1.1.1,dst=2.2.2.2),labels=0x1",
 		"no tuple":    "tcp,labels=0x1",
 		"address":     "tcp,orig=(src=x,dst=2.2.2.2,sport=1,dport=1),labels=0x1",
 		"port":        "tcp,orig=(src=1.1.1.1,dst=2.2.2.2,sport=70000,dport=1),labels=0x1",

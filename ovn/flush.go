@@ -51,6 +51,9 @@ func (n *node) serveConns(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
+	if r.URL.Query().Get("all") != "true" {
+		all = withMAC(all)
+	}
 	conns := make([]forward.Conn, len(all))
 	for i, e := range all {
 		conns[i] = e.conn()

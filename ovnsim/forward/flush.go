@@ -13,7 +13,8 @@ import (
 	"github.com/spklab/spklab/ovnsim/forward/bpf"
 )
 
-// PathConns serves []Conn on the control socket.
+// PathConns serves []Conn on the control socket. Of Open vSwitch, where a connection has an entry in each
+// zone that it passes, it has those with a gateway's MAC; with ?all=true every entry.
 const PathConns = "/v1/conns"
 
 // PathFlush, with POST, ends connections of a pod as OVN-Kubernetes does when gateways change: of
