@@ -6,7 +6,7 @@ import "github.com/spf13/cobra"
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newUp(), newDown(), newPlan(), newValidate(), newPrune(), newDoctor(), newFetch(),
-		newInspect(), newGraph(), newExplain(), newApply(), newDelete(), newGet(), newScale(), newExec(), newTest(),
+		newInspect(), newGraph(), newExplain(), newConform(), newApply(), newDelete(), newGet(), newScale(), newExec(), newTest(),
 		newBaseline(), newDiff(), newEvents(), newWatch(),
 		newBench(), newState(), newSchema(), newVersion(), newRun(),
 	}

@@ -90,6 +90,7 @@ func orAbsent(m map[string]string, key string) string {
 type Result struct {
 	A           string       `json:"a"` // the labs' names
 	B           string       `json:"b"`
+	Notes       []string     `json:"notes,omitempty"` // where both do otherwise than documents say
 	Steps       []Step       `json:"steps"`
 	Differences []Difference `json:"differences"`
 }
@@ -98,6 +99,17 @@ type Result struct {
 type Step struct {
 	Name     string         `json:"name"`
 	Compared map[string]int `json:"compared"` // by level
+}
+
+// Equal is how much of a level is equal after the step, "22 of 22 equal".
+func (s Step) Equal(r *Result, level string) string {
+	n := s.Compared[level]
+	for _, d := range r.Differences {
+		if d.Step == s.Name && d.Level == level {
+			n--
+		}
+	}
+	return fmt.Sprintf("%d of %d equal", n, s.Compared[level])
 }
 
 // Add compares what two labs show after a step.
@@ -119,15 +131,12 @@ func (r *Result) Write(w io.Writer) error {
 	for _, s := range r.Steps {
 		cells := []string{s.Name}
 		for _, level := range Levels() {
-			n := 0
-			for _, d := range r.Differences {
-				if d.Step == s.Name && d.Level == level {
-					n++
-				}
-			}
-			cells = append(cells, fmt.Sprintf("%d of %d equal", s.Compared[level]-n, s.Compared[level]))
+			cells = append(cells, s.Equal(r, level))
 		}
 		fmt.Fprintln(tw, strings.Join(cells, "\t"))
+	}
+	for _, line := range r.Notes {
+		fmt.Fprintln(tw, line)
 	}
 	for _, d := range r.Differences {
 		fmt.Fprintln(tw, d)
