@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/spklab/spklab/ovnsim/forward"
+	"github.com/spklab/spklab/scenarios"
 	"github.com/spklab/spklab/scenarios/report"
 	"github.com/spklab/spklab/topo"
 )
@@ -31,6 +32,7 @@ func TestScenarios(t *testing.T) {
 	needRoot(t)
 	var summary runs
 	t.Cleanup(func() { summary.log(t) })
+	lists := scenarios.GatewayRuns()
 	for _, tc := range []struct {
 		name, topology string
 		profile        string // of OVN, empty for the topology's own
@@ -38,15 +40,16 @@ func TestScenarios(t *testing.T) {
 		release        string // of OVN, empty for OVN_RELEASE or the installed one
 		router         string // kind of the upstream routers, empty for the topology's own
 		labels         string
-		least          int // scenarios that the lab is known to have
+		gateways       scenarios.GatewayRun // what it has to prove of external gateways
+		least          int                  // scenarios that the lab is known to have
 	}{
-		{name: "spk", topology: "spk", least: 160},
+		{name: "spk", topology: "spk", gateways: lists[0], least: 160},
 		{name: "flannel", topology: "flannel", least: 3},
-		{name: "2303", topology: "spk", profile: forward.ProfileOVN2303, labels: "exgw && (ecmp || symmetry || dead || update)", least: 40},
-		{name: "2503", topology: "spk", profile: forward.ProfileOVN2503, labels: "exgw && (ecmp || symmetry || dead || update)", least: 40},
+		{name: "2303", topology: "spk", profile: forward.ProfileOVN2303, labels: lists[1].LabelFilter(), gateways: lists[1], least: 40},
+		{name: "2503", topology: "spk", profile: forward.ProfileOVN2503, labels: lists[2].LabelFilter(), gateways: lists[2], least: 40},
 		{name: "frr", topology: "spk", router: topo.RouterFRR, labels: "bgp && !exgw", least: 4},
 		{name: "bird", topology: "spk", router: topo.RouterBIRD, labels: "bgp && !exgw", least: 4},
-		{name: "reallist", topology: "spk", backend: topo.BackendReal, labels: "exgw", least: 130},
+		{name: "reallist", topology: "spk", backend: topo.BackendReal, labels: lists[3].LabelFilter(), gateways: lists[3], least: 130},
 		{name: "real2503", topology: "spk", backend: topo.BackendReal, release: "25.03", labels: "exgw && policy-static && (ecmp || symmetry || mac)", least: 12},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -74,6 +77,12 @@ func TestScenarios(t *testing.T) {
 			}
 			if len(run.Scenarios) < tc.least {
 				t.Errorf("%d scenarios ran, want at least %d", len(run.Scenarios), tc.least)
+			}
+			if tc.gateways.Name != "" {
+				unproven, err := tc.gateways.Unproven(run)
+				if err != nil || len(unproven) > 0 {
+					t.Errorf("not proven of external gateways: %q, %v", unproven, err)
+				}
 			}
 			for _, f := range []string{report.FileRun, report.FileJUnit, report.FileHTML, report.FileSummary} {
 				if st, err := os.Stat(filepath.Join(artifacts, f)); err != nil || st.Size() == 0 {

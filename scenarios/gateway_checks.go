@@ -204,6 +204,20 @@ func (s *scene) connectivity(from origin, t transport) {
 	}
 }
 
+// loopback: a gateway's own loopback answers the pod's echo requests, each of which the gateway gets.
+func (s *scene) loopback(from origin, f family) {
+	const requests = 3
+	p := s.begin()
+	g := p.gateways[0]
+	p.declare(from, g)
+	p.resolve(f)
+	before := p.echoes(f)[g.id()]
+	s.run(projectPod, "ping", f.flag(), "-n", "-q", "-c", fmt.Sprint(requests), "-i", "0.2", "-W", "2", g.loopback(f).String())
+	got := p.echoes(f)[g.id()] - before
+	s.figure(report.Figure{Name: "echo requests at the gateway", Value: float64(got), Note: fmt.Sprintf("of %d", requests)})
+	gomega.Expect(got).To(gomega.Equal(requests), "echo requests that %s has got", g.name)
+}
+
 // balanced: with two gateways each gets its part, as the lab's OVN gives parts.
 func (s *scene) balanced(from origin, t transport) {
 	p := s.begin()

@@ -9,6 +9,7 @@ func externalGateways() []spec {
 	for _, from := range allOrigins() {
 		l.traffic(from)
 	}
+	l.ownAddress()
 	l.conntrack()
 	l.changes()
 	l.detection()
@@ -33,7 +34,7 @@ func (l *gatewayList) traffic(from origin) {
 		if t.proto == "icmp" {
 			needs = append(needs, Ping)
 		}
-		l.add(t.f, needs, []string{from.label, t.proto}, func(s *scene) { s.connectivity(from, t) },
+		l.add(t.f, needs, []string{from.label, t.proto, "connectivity"}, func(s *scene) { s.connectivity(from, t) },
 			"%s: %s reaches what is behind the gateway, and after an update what is behind the new one", from.name, t)
 		l.add(t.f, needs, []string{from.label, t.proto, "ecmp"}, func(s *scene) { s.balanced(from, t) },
 			"%s: %s goes by both of two gateways", from.name, t)
@@ -41,6 +42,16 @@ func (l *gatewayList) traffic(from origin) {
 	for _, t := range transports("tcp", "udp") {
 		l.add(t.f, nil, []string{from.label, t.proto, "ingress", "symmetry"}, func(s *scene) { s.ingressFrom(from, t) },
 			"%s: %s from each of two gateways to the pod is answered by the same one", from.name, t)
+	}
+}
+
+// ownAddress is what a gateway's pod itself answers.
+func (l *gatewayList) ownAddress() {
+	for _, from := range []origin{byPods(), byDynamic()} {
+		for _, f := range []family{v4, v6} {
+			l.add(f, []Capability{Ping}, []string{from.label, "icmp", "loopback"}, func(s *scene) { s.loopback(from, f) },
+				"%s: the gateway's own loopback answers ICMP echo over %s", from.name, f)
+		}
 	}
 }
 

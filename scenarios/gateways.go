@@ -226,18 +226,21 @@ spec:
 `, g.name, gatewayNamespace, g.number, flowMap(all), worker, gatewayPort)
 }
 
-// wire gives a gateway the addresses behind it and its way back to the project's pod, by the node
+// wire gives a gateway its loopback, the addresses behind it and its way back to the project's pod, by the node
 // that the pod runs on.
 func (p *project) wire(g gateway) error {
-	return p.s.inNetns(g.name, func() error { return errors.Join(addBeyond(), announce(), setLink(true, g.mac), p.addWayBack()) })
+	return p.s.inNetns(g.name, func() error { return errors.Join(addBeyond(g), announce(), setLink(true, g.mac), p.addWayBack()) })
 }
 
-func addBeyond() error {
+// loopback is the address that a gateway alone has on its loopback.
+func (g gateway) loopback(f family) netip.Addr { return nth(beyond(f)[0], 100+g.number) }
+
+func addBeyond(g gateway) error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("find lo: %w", err)
 	}
-	for _, a := range append(beyond(v4), beyond(v6)...) {
+	for _, a := range slices.Concat(beyond(v4), beyond(v6), []netip.Addr{g.loopback(v4), g.loopback(v6)}) {
 		if err := netlink.AddrReplace(lo, &netlink.Addr{IPNet: host(a)}); err != nil {
 			return fmt.Errorf("give %s to lo: %w", a, err)
 		}
