@@ -57,10 +57,10 @@ func TestConformance(t *testing.T) {
 	t.Run("notices", conformanceNotices)
 }
 
-// conformanceNotices adds a row that nobody asked for, and has the router of the simulation refuse what is
-// sent to the virtual server without source translation.
+// conformanceNotices adds a row that nobody asked for, and has the client of the simulation not send what
+// goes to the virtual server without source translation.
 func conformanceNotices(t *testing.T) {
-	mustSpklab(t, "exec", "--lab", conformSim, "upstream", "--", "ip", "rule", "add", "pref", "100", "to", "192.0.2.11", "prohibit")
+	mustSpklab(t, "exec", "--lab", conformSim, "client", "--", "ip", "rule", "add", "pref", "100", "to", "192.0.2.11", "prohibit")
 	mustSpklab(t, "exec", "--lab", conformSim, "worker-1", "--", "ovn-nbctl", "--no-leader-only", "lr-route-add", "GR_worker-1", "192.0.2.77", "10.144.100.16")
 	code, r := conformance(t, "--focus", "brought up")
 	if code != 1 {

@@ -156,6 +156,9 @@ func compare(ctx context.Context, r *Result, pair []*subject, c change) error {
 		}
 		seen = append(seen, o)
 	}
+	if len(seen[0].Entries)+len(seen[1].Entries) == 0 {
+		return errors.New("neither lab tracks a connection of a client: there is nothing to compare")
+	}
 	r.Add(c.name, seen[0], seen[1])
 	return nil
 }

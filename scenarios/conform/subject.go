@@ -16,11 +16,8 @@ import (
 	"github.com/spklab/spklab/traffic"
 )
 
-// The clients' connections of every observation, the same ones in all labs.
-const (
-	firstPort = 41000 // the first one's source port
-	clients   = 12
-)
+// clients is how many connections from the outside an observation opens.
+const clients = 12
 
 // The numbers of the spk topology.
 const (
@@ -36,7 +33,6 @@ const pinTable = 7007
 type subject struct {
 	lab    *lab.Lab
 	server *traffic.Server // at the client
-	round  int             // so that no connection comes back
 }
 
 // begin brings a lab up and has its client answer.
@@ -66,7 +62,6 @@ func (s *subject) rows(ctx context.Context) ([]string, error) {
 
 // observe looks at all three levels.
 func (s *subject) observe(ctx context.Context) (Observation, error) {
-	s.round++
 	o := Observation{Properties: map[string]string{}}
 	var err error
 	if o.Rows, err = s.rows(ctx); err != nil {
@@ -122,8 +117,8 @@ func (s *subject) egress(ctx context.Context, out map[string]string) error {
 	return ctx.Err()
 }
 
-// ingress opens connections to a virtual server without source translation, from given ports: each has
-// to be answered by the TMM that it came by, for the other one would drop the answer.
+// ingress opens connections to a virtual server without source translation: each has to be answered by
+// the TMM that it came by, for the other one would drop the answer.
 func (s *subject) ingress(ctx context.Context, out map[string]string) ([]*traffic.Conn, error) {
 	var conns []*traffic.Conn
 	answered := 0
@@ -132,8 +127,7 @@ func (s *subject) ingress(ctx context.Context, out map[string]string) ([]*traffi
 		if err := s.pin(i * 2 / clients); err != nil {
 			return conns, fmt.Errorf("pin %s: %w", noSNAT, err)
 		}
-		local := netip.AddrPortFrom(netip.MustParseAddr(clientIPv4), uint16(firstPort+s.round*100+i))
-		conn, err := d.TCP(ctx, local, netip.AddrPortFrom(netip.MustParseAddr(noSNAT), 80))
+		conn, err := d.TCP(ctx, netip.AddrPort{}, netip.AddrPortFrom(netip.MustParseAddr(noSNAT), 80))
 		if err != nil {
 			continue // it is missing among those that are answered
 		}
