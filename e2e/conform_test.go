@@ -31,7 +31,7 @@ func conformance(t *testing.T, flags ...string) (int, conform.Result) {
 	return code, r
 }
 
-// TestConformance leads the simulation and OVN 23.03 through the same changes. Every difference of rows,
+// TestConformance leads the simulation and OVN (OVN_RELEASE, or the installed one) through the same changes. Every difference of rows,
 // properties or entries of conntrack is a failure; then the simulation is broken, and the comparison
 // has to name what differs.
 func TestConformance(t *testing.T) {

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/scenarios/conform"
 	"github.com/spklab/spklab/topo"
 )
@@ -44,7 +44,8 @@ row, the property or the entry, and the exit code is 1 then. The labs are taken 
 	}
 	flags := c.Flags()
 	flags.StringVar(&opt.Backend, "backend", topo.BackendReal, "the other lab's: "+topo.BackendReal+", "+topo.BackendRealOnSim)
-	flags.StringVar(&opt.Profile, "profile", forward.ProfileOVN2303, "the simulation's: "+strings.Join(topo.Profiles(), ", "))
+	flags.StringVar(&opt.Release, "ovn-release", os.Getenv(envRelease), "release of OVN: "+strings.Join(topo.Releases(), ", ")+" (default: the installed one; "+envRelease+")")
+	flags.StringVar(&opt.Profile, "profile", "", "the simulation's: "+strings.Join(topo.Profiles(), ", ")+" (default: the release's)")
 	flags.StringVar(&opt.Focus, "focus", "", "only changes that match this regular expression")
 	flags.StringVar(&opt.Name, "name", "conform", "name of the labs, with -sim and -real behind it")
 	flags.BoolVar(&opt.Keep, "keep", false, "leave the labs up, to look into")

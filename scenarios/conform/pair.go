@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,10 +19,12 @@ import (
 // ErrOptions says that the options make no sense.
 var ErrOptions = errors.New("bad selection")
 
-// Options say what is compared. The zero value compares ovn-23.03 of the simulation with OVN 23.03.
+// Options say what is compared. The zero value compares the installed OVN with its profile of the
+// simulation.
 type Options struct {
 	Name    string // of the labs, with -sim and -real behind it; empty: conform
 	Backend string // of the other lab, empty: real
+	Release string // of OVN, empty: the installed one
 	Profile string // of the simulation, empty: that of the release
 	Focus   string // only changes that match this regular expression; empty: all
 	Keep    bool   // leave the labs up
@@ -43,27 +46,18 @@ func Run(ctx context.Context, opt Options) (r *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	sources, err := opt.sources()
-	if err != nil {
-		return nil, err
-	}
 	var pair []*subject
-	defer func() {
-		for _, s := range pair {
-			err = errors.Join(err, s.close())
-		}
-		if !opt.Keep {
-			err = errors.Join(err, down(context.WithoutCancel(ctx), opt.Lab, sources))
-		}
-	}()
-	for _, src := range sources {
-		s, err := begin(ctx, src, opt.Lab)
+	defer func() { err = errors.Join(err, opt.end(context.WithoutCancel(ctx), pair)) }()
+	for _, open := range []func(context.Context, []*subject) (*subject, error){opt.real, opt.simulation} {
+		s, err := open(ctx, pair)
 		if err != nil {
 			return nil, err
 		}
 		pair = append(pair, s)
 	}
-	r = &Result{A: pair[0].lab.Name(), B: pair[1].lab.Name(), Notes: notes(sources[0].Spec.Fabric.Profile), Steps: []Step{}, Differences: []Difference{}}
+	slices.Reverse(pair)
+	a, b := pair[0].lab, pair[1].lab
+	r = &Result{A: a.Name(), B: b.Name(), Notes: notes(a.Spec.Fabric.Profile), Steps: []Step{}, Differences: []Difference{}}
 	for _, c := range list {
 		if err := compare(ctx, r, pair, c); err != nil {
 			return r, fmt.Errorf("%s: %w", c.name, err)
@@ -72,47 +66,64 @@ func Run(ctx context.Context, opt Options) (r *Result, err error) {
 	return r, nil
 }
 
-// sources are the labs, the simulation first.
-func (opt Options) sources() ([]*lab.Source, error) {
-	name := opt.Name
-	if name == "" {
-		name = "conform"
-	}
-	profile := opt.Profile
-	if profile == "" {
-		profile = forward.ProfileOVN2303
-	}
-	backend := opt.Backend
-	if backend == "" {
-		backend = topo.BackendReal
-	}
-	var out []*lab.Source
-	for _, kind := range []struct{ suffix, backend, profile string }{{"-sim", topo.BackendSim, profile}, {"-real", backend, ""}} {
-		src, err := lab.Load(".", "spk")
+// real is the lab of OVN's own daemons.
+func (opt Options) real(ctx context.Context, _ []*subject) (*subject, error) {
+	return opt.begin(ctx, "-real", func(spec *topo.Lab) (*topo.Lab, error) {
+		backend := cmp.Or(opt.Backend, topo.BackendReal)
+		spec, err := spec.WithBackend(backend)
+		if err == nil && !spec.Fabric.Real() {
+			err = fmt.Errorf("backend %s runs no OVN", backend)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if src.Spec, err = src.Spec.WithBackend(kind.backend); err == nil {
-			src.Spec, err = src.Spec.WithProfile(kind.profile)
-		}
-		if src.Spec.Name = name + kind.suffix; err == nil && !topo.ValidName(src.Spec.Name) {
-			err = fmt.Errorf("lab %q: want a lower-case DNS label of at most 15 characters", src.Spec.Name)
-		}
-		if err == nil {
-			err = fabric.Check(src.Spec)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrOptions, err)
-		}
-		out = append(out, src)
-	}
-	return out, nil
+		return spec.WithRelease(opt.Release)
+	})
 }
 
-func down(ctx context.Context, opt lab.Options, sources []*lab.Source) error {
+// simulation is the lab that is held against the one of others.
+func (opt Options) simulation(ctx context.Context, others []*subject) (*subject, error) {
+	return opt.begin(ctx, "-sim", func(spec *topo.Lab) (*topo.Lab, error) {
+		profile := opt.Profile
+		if profile == "" {
+			profile = "ovn-" + others[0].lab.Release()
+		}
+		return spec.WithProfile(profile)
+	})
+}
+
+// begin brings a lab up that is the spk topology with a change.
+func (opt Options) begin(ctx context.Context, suffix string, change func(*topo.Lab) (*topo.Lab, error)) (*subject, error) {
+	src, err := lab.Load(".", "spk")
+	if err != nil {
+		return nil, err
+	}
+	name := opt.name() + suffix
+	if src.Spec, err = change(src.Spec); err == nil {
+		err = fabric.Check(src.Spec)
+	}
+	if err == nil && !topo.ValidName(name) {
+		err = fmt.Errorf("lab %q: want a lower-case DNS label of at most 15 characters", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	src.Spec.Name = name
+	return begin(ctx, src, opt.Lab)
+}
+
+func (opt Options) name() string { return cmp.Or(opt.Name, "conform") }
+
+// end closes what serves the labs and, unless they are to be kept, takes them down.
+func (opt Options) end(ctx context.Context, pair []*subject) error {
 	var errs []error
-	for _, src := range sources {
-		errs = append(errs, lab.Down(ctx, src.Spec.Name, opt))
+	for _, s := range pair {
+		errs = append(errs, s.close())
+	}
+	for _, suffix := range []string{"-sim", "-real"} {
+		if !opt.Keep {
+			errs = append(errs, lab.Down(ctx, opt.name()+suffix, opt.Lab))
+		}
 	}
 	return errors.Join(errs...)
 }
