@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/topo"
 )
 
 // programs is where TestMain put the programs, and state the state directory of all labs here.
@@ -105,6 +108,16 @@ func up(t testing.TB, topology, name string, flags ...string) {
 		}
 	})
 	mustSpklab(t, append([]string{"up", topology, "--name", name}, flags...)...)
+}
+
+// openLab is a running lab of these tests.
+func openLab(t *testing.T, name string) *lab.Lab {
+	t.Helper()
+	l, err := lab.Open(name, lab.Options{Host: topo.Host{Run: built.state}, Bin: built.bin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // leftovers lists everything on the machine that belongs to a lab of these tests.
