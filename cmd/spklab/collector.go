@@ -15,6 +15,7 @@ import (
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/scenarios"
 	"github.com/spklab/spklab/scenarios/diagnose"
+	"github.com/spklab/spklab/scenarios/flow"
 	"github.com/spklab/spklab/scenarios/record"
 	"github.com/spklab/spklab/scenarios/regress"
 	"github.com/spklab/spklab/scenarios/state"
@@ -57,13 +58,17 @@ func newRunCollector() *cobra.Command {
 
 // sources are what is collected about a lab, in the order in which they are asked.
 // Those that judge go by what the others have added. good is the state of the last good run, empty for none.
-func sources(l *lab.Lab, dir string, _ scenarios.Pcap, good string) []record.Source {
-	return []record.Source{
+func sources(l *lab.Lab, dir string, pcap scenarios.Pcap, good string) []record.Source {
+	var packets []record.Source
+	if pcap != scenarios.PcapOff {
+		packets = append(packets, flow.NewSource(l, dir, pcap == scenarios.PcapAlways))
+	}
+	return append(packets,
 		timeline.NewSource(l),
 		state.NewSource(l, dir, good),
 		diagnose.NewSource(l),
 		&restore{lab: l},
-	}
+	)
 }
 
 // collecting is a collector that runs.

@@ -95,27 +95,51 @@ func (c *Capture) add(p Packet) {
 // Trace returns what was seen so far: every frame that passed before the call. The capture
 // goes on.
 func (c *Capture) Trace() (*Trace, error) {
-	for _, s := range c.sockets {
-		if err := s.flush(c.add); err != nil {
-			return nil, err
-		}
-		n, err := s.lost()
-		if err != nil {
-			return nil, err
-		}
-		c.lost += n
+	if err := c.flush(); err != nil {
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := &Trace{Points: c.points, Packets: slices.Clone(c.packets), Lost: c.lost + c.over}
+	return &Trace{Points: c.points, Packets: c.ordered(slices.Clone(c.packets)), Lost: c.lost + c.over}, nil
+}
+
+// Take returns what was seen since the last call, oldest first, and forgets it.
+func (c *Capture) Take() ([]Packet, error) {
+	if err := c.flush(); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	packets := c.packets
+	c.packets = nil
+	return c.ordered(packets), nil
+}
+
+// flush takes what the kernel has queued.
+func (c *Capture) flush() error {
+	for _, s := range c.sockets {
+		if err := s.flush(c.add); err != nil {
+			return err
+		}
+		n, err := s.lost()
+		if err != nil {
+			return err
+		}
+		c.lost += n
+	}
+	return nil
+}
+
+// ordered sorts packets by their time stamps, then by their points.
+func (c *Capture) ordered(packets []Packet) []Packet {
 	place := map[Point]int{}
 	for i, p := range c.points {
 		place[p] = i
 	}
-	slices.SortStableFunc(t.Packets, func(a, b Packet) int {
+	slices.SortStableFunc(packets, func(a, b Packet) int {
 		return cmp.Or(cmp.Compare(a.Mono, b.Mono), cmp.Compare(place[a.Point], place[b.Point]))
 	})
-	return t, nil
+	return packets
 }
 
 // Stop ends the capture and returns all of it.

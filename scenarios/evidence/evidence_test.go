@@ -146,6 +146,7 @@ func TestPathFollowsTheFirstSight(t *testing.T) {
 
 func TestPcapngReadsBack(t *testing.T) {
 	a, b := sight("a", true, 1, "one"), sight("b", false, 2, "three")
+	a.Comment = "Ingress: hop 1"
 	tr := Trace{Points: []Point{a.Point, b.Point}, Packets: []Packet{a, b}}
 	var file bytes.Buffer
 	if err := tr.WritePcapng(&file); err != nil {
@@ -166,6 +167,9 @@ func TestPcapngReadsBack(t *testing.T) {
 		}
 		if intf.Name != want.Point.String() || !bytes.Equal(data, want.Data) || !ci.Timestamp.Equal(want.At) || ci.Length != want.Length {
 			t.Errorf("read back %q of %s at %v (%d octets), want %v", data, intf.Name, ci.Timestamp, ci.Length, want)
+		}
+		if got := strings.Join(opts.Comments, "|"); got != want.Comment {
+			t.Errorf("comment %q, want %q", got, want.Comment)
 		}
 		if out := opts.Flags != nil && opts.Flags.Direction == pcapgo.NgEpbFlagDirectionOutbound; out != want.Out {
 			t.Errorf("direction out = %v, want %v", out, want.Out)

@@ -87,6 +87,7 @@ type Packet struct {
 	// Offloaded says that the transport's checksum is left to the device: it holds the sum of the
 	// pseudo header alone.
 	Offloaded bool
+	Comment   string // that a capture file gets with the packet
 }
 
 // Decode fills p from p.Data and stops at the first thing it cannot read. It never fails:
@@ -167,7 +168,7 @@ func decodeTransport(p *Packet, b []byte) {
 }
 
 // String is one line for people: where, which way, from whom to whom.
-func (p Packet) String() string { return fmt.Sprintf("%s %s %s", p.Point, p.way(), p.content()) }
+func (p Packet) String() string { return fmt.Sprintf("%s %s %s", p.Point, p.way(), p.Content()) }
 
 func (p Packet) way() string { return way(p.Out) }
 
@@ -178,8 +179,8 @@ func way(out bool) string {
 	return "in"
 }
 
-// content is the packet without its place.
-func (p Packet) content() string {
+// Content is the packet without its place.
+func (p Packet) Content() string {
 	if !p.Src.Addr().IsValid() {
 		return fmt.Sprintf("%s > %s %s", p.SrcMAC, p.DstMAC, p.Kind())
 	}

@@ -115,7 +115,7 @@ func (p Path) String() string {
 	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
 	for _, packet := range p {
 		// A strings.Builder takes everything.
-		_, _ = fmt.Fprintf(w, "%9.3f ms\t%s\t%s\t%s\n", float64(packet.Mono-p[0].Mono)/1e6, packet.Point, packet.way(), packet.content())
+		_, _ = fmt.Fprintf(w, "%9.3f ms\t%s\t%s\t%s\n", float64(packet.Mono-p[0].Mono)/1e6, packet.Point, packet.way(), packet.Content())
 	}
 	_ = w.Flush()
 	return b.String()

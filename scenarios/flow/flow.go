@@ -86,9 +86,11 @@ func (t Tuple) String() string {
 // back is the tuple of an answer.
 func (t Tuple) back() Tuple { return Tuple{t.Protocol, t.Dst, t.Src} }
 
-// tupleOf is the zero Tuple for what is no IP packet.
+// tupleOf is the zero Tuple for what is no packet of a flow: no IP, or between neighbours alone
+// (RFC 4861).
 func tupleOf(p evidence.Packet) Tuple {
-	if !p.Src.Addr().IsValid() {
+	neighbours := p.Protocol == evidence.ProtoICMPv6 && p.Type >= 133 && p.Type <= 137
+	if a := p.Dst.Addr(); neighbours || !p.Src.Addr().IsValid() || a.IsMulticast() || a.IsLinkLocalUnicast() {
 		return Tuple{}
 	}
 	return Tuple{p.Protocol, p.Src, p.Dst}
