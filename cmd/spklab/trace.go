@@ -160,6 +160,7 @@ func (f *traceFlags) follow(ctx context.Context, l *lab.Lab, pattern flow.Flow, 
 	if err != nil {
 		return nil, err
 	}
+	doc.Gaps = watch.Gaps()
 	for _, l := range trace.Losses {
 		doc.Gaps = append(doc.Gaps, l.String())
 	}

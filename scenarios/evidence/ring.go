@@ -198,3 +198,15 @@ func (r *Ring) Close() error {
 	r.taps = nil
 	return errors.Join(errs...)
 }
+
+// Link is the name of an interface that has or had a ring, empty for another one.
+func (r *Ring) Link(netns string, index int) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range slices.Backward(r.taps) {
+		if t.point.Netns == netns && t.index == index {
+			return t.point.Interface
+		}
+	}
+	return ""
+}

@@ -64,6 +64,9 @@ func (s *Source) End(ctx context.Context, sc *report.Scenario) error {
 	for _, l := range trace.Losses {
 		sc.Gaps = append(sc.Gaps, report.Gap{Collector: s.Name(), Why: l.String()})
 	}
+	for _, why := range s.look.Gaps() {
+		sc.Gaps = append(sc.Gaps, report.Gap{Collector: s.Name(), Why: why})
+	}
 	paths := telling(Follow(newest(trace, maxFollow), Flow{}, known))
 	annotate(trace, sc, paths)
 	sc.Paths = append(sc.Paths, paths...)
@@ -89,7 +92,7 @@ func (s *Source) Close(context.Context, *report.Run) error {
 	if s.look == nil {
 		return nil
 	}
-	return s.look.ring.Close()
+	return s.look.close()
 }
 
 // newest is the trace with its last n packets.

@@ -1,0 +1,74 @@
+package drops
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spklab/spklab/ctl"
+)
+
+// run calls ip(8); a test that needs root skips without it, and fails under CI.
+func run(t *testing.T, line string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root")
+	}
+	args := strings.Fields(line)
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", line, err, out)
+	}
+}
+
+// TestWatchNamesReasons has the kernel drop packets for two reasons, in a namespace that is watched
+// from the start, one that comes later, and one that is none of the watch's.
+func TestWatchNamesReasons(t *testing.T) {
+	prefix := fmt.Sprintf("drops-%d-", os.Getpid())
+	ns := func(name string) string {
+		run(t, "ip netns add "+name)
+		t.Cleanup(func() { run(t, "ip netns del "+name) })
+		run(t, "ip -n "+name+" link set lo up")
+		return name
+	}
+	first, other := ns(prefix+"first"), ns("other-"+prefix)
+	w, err := Open(prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	from := ctl.Now()
+	later := ns(prefix + "later")
+	// A datagram to a port that nobody listens on; one with a TTL that ends is no way to be had in one namespace.
+	send := func(netns, to string) {
+		_ = exec.Command("ip", "netns", "exec", netns, "bash", "-c", "echo x >/dev/udp/"+to).Run() // the answer is no success
+	}
+	for _, want := range []struct{ netns, to, reason string }{{first, "127.0.0.1/9", "NO_SOCKET"}, {later, "127.0.0.1/9", "NO_SOCKET"}} {
+		deadline := time.Now().Add(10 * time.Second)
+		for found := false; !found; {
+			send(want.netns, want.to)
+			send(other, want.to)
+			for _, d := range w.Since(from) {
+				if d.Netns != first && d.Netns != later {
+					t.Fatalf("a drop of %q", d.Netns)
+				}
+				found = found || d.Netns == want.netns && d.Reason == want.reason && d.Frame[14]>>4 == 4 && d.Frame[14+9] == 17
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("no drop in %s for %s: %+v", want.netns, want.reason, w.Since(from))
+			}
+		}
+	}
+	if n := len(w.Since(ctl.Now())); n > 0 {
+		t.Errorf("%d drops of the future", n)
+	}
+}
