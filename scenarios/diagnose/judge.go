@@ -37,8 +37,11 @@ func expectation(s report.Scenario) (expected, got string) {
 	for _, c := range slices.Backward(s.Checks) {
 		if !c.Passed {
 			words := slices.DeleteFunc([]string{c.Name, c.Expected}, func(s string) bool { return s == "" })
-			expected = strings.Join(slices.Compact(words), ": ")
-			return line(expected), line(cmp.Or(c.Got, s.Message))
+			expected, got = line(strings.Join(slices.Compact(words), ": ")), line(cmp.Or(c.Got, s.Message))
+			if expected == got { // the check has one text for both
+				expected = line(s.Name)
+			}
+			return expected, got
 		}
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(s.Message), "\n")

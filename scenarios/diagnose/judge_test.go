@@ -241,6 +241,11 @@ func TestExpectation(t *testing.T) {
 		t.Errorf("expected %q, got %q", expected, got)
 	}
 	s.Checks[1].Got = "one\n  two " + strings.Repeat("x", 200)
+	text := "want one TMM, they were at: []"
+	alike := report.Scenario{Name: "hop by hop", Checks: []report.Check{{Name: text, Got: text}}}
+	if expected, got := expectation(alike); expected != "hop by hop" || got != text {
+		t.Errorf("of a check with one text: expected %q, got %q", expected, got)
+	}
 	if _, got := expectation(s); !strings.HasPrefix(got, "one two x") || len([]rune(got)) != 160 {
 		t.Errorf("got %q", got)
 	}
