@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,6 +112,9 @@ func (s *server) transactLocked(c *conn, db *database, ops []any, waited time.Du
 		return nil, blocked
 	}
 	s.publishLocked(db, changes)
+	if len(changes) > 0 {
+		s.log.Add(EventTransaction, db.schema.name, summary(changes))
+	}
 	if len(changes) > 0 && !s.northd {
 		s.followLocked(db, changes)
 	}
@@ -118,6 +122,37 @@ func (s *server) transactLocked(c *conn, db *database, ops []any, waited time.Du
 		s.log.Add("database-not-compacted", db.schema.name, err.Error())
 	}
 	return results, nil
+}
+
+// EventTransaction is the kind of event of a transaction that changed something: Object is the database,
+// Detail how many rows of which tables came (+), changed (~) and went (-).
+const EventTransaction = "nb-transaction"
+
+// summary counts changes, which are in the order of their tables: "+1 ~1 Logical_Router, -2 BFD".
+func summary(changes []change) string {
+	var parts []string
+	for len(changes) > 0 {
+		table := changes[0].table
+		n := map[byte]int{}
+		for ; len(changes) > 0 && changes[0].table == table; changes = changes[1:] {
+			switch c := &changes[0]; {
+			case c.old == nil:
+				n['+']++
+			case c.new == nil:
+				n['-']++
+			default:
+				n['~']++
+			}
+		}
+		part := ""
+		for _, sign := range []byte("+~-") {
+			if n[sign] > 0 {
+				part += fmt.Sprintf("%c%d ", sign, n[sign])
+			}
+		}
+		parts = append(parts, part+table.name)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // operationResults are the answer to transact.
