@@ -34,6 +34,8 @@ type Options struct {
 	Record *record.Writer
 	// Progress is told when a scenario starts (State empty) and ends; may be nil.
 	Progress func(report.Scenario)
+	// Selected is told, before the first one, how many scenarios will run; may be nil.
+	Selected func(int)
 }
 
 // ErrOptions says that the options make no sense.
@@ -82,6 +84,11 @@ func Run(ctx context.Context, env Env, opt Options) (report.Run, error) {
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	gomega.Default = witness{Gomega: gomega.Default, rec: env.rec}
 	define(env)
+	ginkgo.ReportBeforeSuite(func(r types.Report) {
+		if opt.Selected != nil {
+			opt.Selected(r.PreRunStats.SpecsThatWillRun)
+		}
+	})
 	ginkgo.ReportBeforeEach(func(r ginkgo.SpecReport) {
 		if opt.Progress != nil && r.State != types.SpecStateSkipped {
 			opt.Progress(report.Scenario{Group: group(r), Name: r.LeafNodeText})

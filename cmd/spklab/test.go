@@ -89,7 +89,8 @@ func (f *testFlags) run(c *cobra.Command, args []string) error {
 		return err
 	}
 	f.options.Version = version
-	f.options.Progress = newTestProgress(c.ErrOrStderr()).show
+	told := newTestProgress(c.ErrOrStderr())
+	f.options.Progress, f.options.Selected = told.show, told.selected
 	run, err := f.record(c, env)
 	if err != nil {
 		return fail(err)
@@ -261,11 +262,17 @@ func took(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
 type testProgress struct {
 	w        io.Writer
 	terminal bool
+	began    time.Time
+	total    int // scenarios that will run
+	ended    int
 }
 
 func newTestProgress(w io.Writer) *testProgress {
-	return &testProgress{w: w, terminal: isTerminal(w)}
+	return &testProgress{w: w, terminal: isTerminal(w), began: time.Now()}
 }
+
+// selected is scenarios.Options.Selected.
+func (p *testProgress) selected(n int) { p.total = n }
 
 // show is scenarios.Options.Progress: a changing line on a terminal for the scenario that runs,
 // and everywhere a line for each that has ended.
@@ -273,9 +280,10 @@ func (p *testProgress) show(s report.Scenario) {
 	name := s.Group + ": " + s.Name
 	switch {
 	case s.State == "" && p.terminal:
-		fmt.Fprintf(p.w, "\r\x1b[K… %s", text.Trim(name, 100))
+		fmt.Fprintf(p.w, "\r\x1b[K… %d/%d %s %s", min(p.ended+1, p.total), p.total, time.Since(p.began).Round(time.Second), text.Trim(name, 90))
 	case s.State == "":
 	default:
+		p.ended++
 		if p.terminal {
 			fmt.Fprint(p.w, "\r\x1b[K")
 		}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/spklab/spklab/scenarios/report"
 )
@@ -28,5 +30,30 @@ func TestRunResult(t *testing.T) {
 				t.Errorf("exit code %d, want %d", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestProgressLine shows on a terminal which scenario of how many runs, and on anything else only what
+// has ended.
+func TestProgressLine(t *testing.T) {
+	play := func(terminal bool) string {
+		var out strings.Builder
+		p := newTestProgress(&out)
+		p.terminal = terminal
+		p.selected(2)
+		for _, name := range []string{"one", "two"} {
+			p.show(report.Scenario{Group: "Ingress", Name: name})
+			p.show(report.Scenario{Group: "Ingress", Name: name, State: report.Passed, Duration: time.Second})
+		}
+		return out.String()
+	}
+	if got, want := play(false), "✓ passed Ingress: one (1.00 s)\n✓ passed Ingress: two (1.00 s)\n"; got != want {
+		t.Errorf("in a log %q, want %q", got, want)
+	}
+	terminal := play(true)
+	for _, want := range []string{"… 1/2 0s Ingress: one", "… 2/2 0s Ingress: two"} {
+		if !strings.Contains(terminal, want) {
+			t.Errorf("on a terminal %q, want %q in it", terminal, want)
+		}
 	}
 }
