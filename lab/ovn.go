@@ -31,6 +31,8 @@ type OVN struct {
 	Sessions  []OVNSession  `json:"bfd"`
 	Groups    []OVNGroup    `json:"groups"`
 	Conntrack []OVNConns    `json:"conntrack"`
+	// Profile is what the simulated forwarding does; nil where OVN's own daemons do it.
+	Profile *forward.Profile `json:"profile,omitempty"`
 	// Release of OVN that runs in the lab, and the private root of its programs; empty where the lab is
 	// simulated, and where the programs are installed.
 	Release string `json:"release,omitempty"`
@@ -248,6 +250,9 @@ func (o *OVN) node(ctx context.Context, l *Lab, in *Inspection, node string, nam
 	st, _, err := datapath(in, node)
 	if err != nil {
 		return err
+	}
+	if st.Properties.Name != "" {
+		o.Profile = &st.Properties
 	}
 	for _, p := range st.Pods {
 		for _, g := range p.Gateways {

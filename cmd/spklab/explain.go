@@ -151,6 +151,9 @@ func readOVN(ctx context.Context, l *lab.Lab) (any, error) { return l.OVN(ctx) }
 // showOVN prints a table for each thing that there is.
 func showOVN(w io.Writer, doc any, wide bool) {
 	o := doc.(*lab.OVN)
+	if p := o.Profile; p != nil {
+		fmt.Fprintf(w, "%s\n%s\n\n", bold(w, "simulated OVN, profile "+p.Name), indent(p.Text))
+	}
 	var routes, policies, reroutes, sessions, groups, conns, daemons [][]string
 	for _, d := range o.Daemons {
 		daemons = append(daemons, []string{d.Process, d.Program, d.Version, fmt.Sprint(d.PID), dash(d.Says)})

@@ -54,7 +54,7 @@ func printObjects(w io.Writer, out format, objs []api.Object) error {
 	if out == formatYAML {
 		var docs []string
 		for _, o := range objs {
-			docs = append(docs, strings.TrimRight(string(o.Raw), "\n")+"\n")
+			docs = append(docs, strings.Trim(string(o.Raw), "\n")+"\n")
 		}
 		_, err := io.WriteString(w, strings.Join(docs, "---\n"))
 		return err
