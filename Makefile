@@ -38,7 +38,7 @@ demo: deps build ## bring up the spk topology, run its scenarios, write the repo
 
 e2e: deps build deps-ovn25 browser ## all tests, unprivileged and privileged; leaves nothing behind
 	@.ci/debs $(DEBS_TEST) $(DEBS_BENCH)
-	@.ci/unchanged go test -count=1 -timeout 30m ./...
+	@.ci/unchanged go test -count=1 -timeout 60m ./...
 
 e2e-ovn25: deps build deps-ovn25 ## what runs on real OVN, on OVN 25.03: the whole list of scenarios, conformance, kills
 	@.ci/debs $(DEBS_TEST)
