@@ -174,8 +174,8 @@ func birdRIB(ctx context.Context, dir string, _ []bgp.Peer) (bgp.RIB, error) {
 	return rib, nil
 }
 
-// birdPaths reads routes, each a line with the prefix (left out where it is the one above) and a line
-// with its BGP.next_hop.
+// birdPaths reads routes, each a line with the prefix (left out where it is the one above), a "*" where it
+// is the best one, and a line for each attribute, "BGP.as_path: 65001".
 func birdPaths(lines []string, peer netip.Addr) []bgp.Path {
 	out := []bgp.Path{}
 	var prefix netip.Prefix
@@ -187,11 +187,41 @@ func birdPaths(lines []string, peer netip.Addr) []bgp.Path {
 		if p, err := netip.ParsePrefix(words[0]); err == nil {
 			prefix = p
 		}
-		if words[0] == "BGP.next_hop:" && len(words) > 1 {
-			out = append(out, bgp.Path{Peer: peer, Prefix: prefix, NextHop: parseAddr(words[1])})
+		if slices.Contains(words, "unicast") {
+			out = append(out, bgp.Path{Peer: peer, Prefix: prefix, Best: !peer.IsValid() && slices.Contains(words, "*")})
+		}
+		if len(out) > 0 && len(words) > 1 {
+			birdAttribute(&out[len(out)-1], words[0], words[1:])
 		}
 	}
 	return out
+}
+
+func birdAttribute(p *bgp.Path, name string, words []string) {
+	number := func() *uint32 {
+		n, err := strconv.ParseUint(words[0], 10, 32)
+		if err != nil {
+			return nil
+		}
+		v := uint32(n)
+		return &v
+	}
+	switch name {
+	case "BGP.next_hop:":
+		p.NextHop = parseAddr(words[0])
+	case "BGP.as_path:":
+		p.ASPath = asPath(words)
+	case "BGP.origin:":
+		p.Origin = originWord(words[0])
+	case "BGP.med:":
+		p.MED = number()
+	case "BGP.local_pref:":
+		p.LocalPref = number()
+	case "BGP.community:": // (65001,100) (65001,200)
+		for _, w := range words {
+			p.Communities = append(p.Communities, strings.ReplaceAll(strings.Trim(w, "()"), ",", ":"))
+		}
+	}
 }
 
 // birdLines are the lines of the protocols' states and routes.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spklab/spklab/dataplane/bgp"
@@ -94,6 +95,25 @@ func family(p netip.Prefix) string {
 
 // words are the families as both makers' configurations name them.
 func words() []string { return []string{"ipv4", "ipv6"} }
+
+// asPath are the AS numbers among words; what is none, such as the braces of a set, is left out.
+func asPath(words []string) []uint32 {
+	var out []uint32
+	for _, w := range words {
+		if n, err := strconv.ParseUint(w, 10, 32); err == nil {
+			out = append(out, uint32(n))
+		}
+	}
+	return out
+}
+
+// originWord is an origin as bgp.Attributes has it.
+func originWord(s string) string {
+	if strings.EqualFold(s, "incomplete") {
+		return "incomplete"
+	}
+	return strings.ToUpper(s)
+}
 
 // parseAddr is the zero address for what is none.
 func parseAddr(s string) netip.Addr {

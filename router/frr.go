@@ -154,12 +154,31 @@ type frrTable struct {
 	Received map[string]struct {
 		NextHop string `json:"nextHop"`
 		Global  string `json:"nextHopGlobal"`
+		frrAttributes
 	} `json:"receivedRoutes"`
 }
 
+// frrAttributes are a path's attributes in FRR's words.
+type frrAttributes struct {
+	Path      string  `json:"path"` // the AS numbers
+	Origin    string  `json:"origin"`
+	Code      string  `json:"bgpOriginCode"` // in place of Origin where routes are received
+	Metric    *uint32 `json:"metric"`
+	LocalPref *uint32 `json:"locPrf"`
+}
+
+func (a frrAttributes) attributes() bgp.Attributes {
+	origin := a.Origin
+	if origin == "" {
+		origin = map[string]string{"i": "IGP", "e": "EGP", "?": "incomplete"}[a.Code]
+	}
+	return bgp.Attributes{ASPath: asPath(strings.Fields(a.Path)), Origin: originWord(origin), MED: a.Metric, LocalPref: a.LocalPref}
+}
+
 type frrPath struct {
-	Valid    bool   `json:"valid"`
-	PeerID   string `json:"peerId"`
+	Valid bool `json:"valid"`
+	Best  bool `json:"bestpath"`
+	frrAttributes
 	Nexthops []struct {
 		IP    string `json:"ip"`
 		Scope string `json:"scope"`
@@ -221,7 +240,7 @@ func (t frrTable) loc() []bgp.Path {
 					hop = n.IP
 				}
 			}
-			out = append(out, bgp.Path{Prefix: prefix, NextHop: parseAddr(hop)})
+			out = append(out, bgp.Path{Prefix: prefix, NextHop: parseAddr(hop), Attributes: p.attributes(), Best: p.Best})
 		}
 	}
 	return out
@@ -238,7 +257,7 @@ func (t frrTable) received(peer netip.Addr) []bgp.Path {
 		if r.Global != "" {
 			hop = r.Global
 		}
-		out = append(out, bgp.Path{Peer: peer, Prefix: prefix, NextHop: parseAddr(hop)})
+		out = append(out, bgp.Path{Peer: peer, Prefix: prefix, NextHop: parseAddr(hop), Attributes: r.attributes()})
 	}
 	return out
 }

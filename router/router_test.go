@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +100,17 @@ func TestPeers(t *testing.T) {
 	}
 }
 
+// with gives paths the attributes that the recorded labs' have; of a Loc-RIB the first TMM's are the best.
+func with(a bgp.Attributes, paths []bgp.Path) []bgp.Path {
+	out := slices.Clone(paths)
+	for i := range out {
+		out[i].Attributes = a
+		first := out[i].NextHop == netip.MustParseAddr("198.51.100.16") || out[i].NextHop == netip.MustParseAddr("2001:db8:51::16")
+		out[i].Best = first && !out[i].Peer.IsValid()
+	}
+	return out
+}
+
 func TestPaths(t *testing.T) {
 	var table, received frrTable
 	for name, into := range map[string]*frrTable{"frr-ipv6-unicast.json": &table, "frr-received.json": &received} {
@@ -120,13 +132,17 @@ func TestPaths(t *testing.T) {
 			loc4 = append(loc4, path("", "192.0.2."+host+"/32", hop))
 		}
 	}
+	hundred := uint32(100)
+	plain := bgp.Attributes{ASPath: []uint32{65001}, Origin: "IGP"}
+	preferred := plain
+	preferred.LocalPref = &hundred
 	for _, tc := range []struct {
 		name      string
 		want, got []bgp.Path
 	}{
-		{"frr loc-rib", loc6, table.loc()},
-		{"frr adj-rib-in", in4, received.received(netip.MustParseAddr("198.51.100.16"))},
-		{"bird loc-rib", append(loc4, loc6...), birdPaths(strings.Split(recorded(t, "bird-routes.txt"), "\n"), netip.Addr{})},
+		{"frr loc-rib", with(plain, loc6), table.loc()},
+		{"frr adj-rib-in", with(plain, in4), received.received(netip.MustParseAddr("198.51.100.16"))},
+		{"bird loc-rib", with(preferred, append(loc4, loc6...)), birdPaths(strings.Split(recorded(t, "bird-routes.txt"), "\n"), netip.Addr{})},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, tc.got, addresses()); diff != "" {
@@ -246,6 +262,22 @@ func FuzzBird(f *testing.F) {
 		}
 		birdPaths(lines, netip.Addr{})
 	})
+}
+
+func TestBirdAttributes(t *testing.T) {
+	lines := []string{
+		"192.0.2.10/32        unicast [range0_1 14:02:12.987] * (100) [AS65001?]", "\tBGP.origin: Incomplete", "\tBGP.as_path: 65010 {65001 65002}",
+		"\tBGP.next_hop: 198.51.100.16", "\tBGP.med: 7", "\tBGP.local_pref: 200", "\tBGP.community: (65001,100) (65535,65281)",
+	}
+	med, pref := uint32(7), uint32(200)
+	want := path("", "192.0.2.10/32", "198.51.100.16")
+	want.Best = true
+	want.Attributes = bgp.Attributes{
+		ASPath: []uint32{65010}, Origin: "incomplete", MED: &med, LocalPref: &pref, Communities: []string{"65001:100", "65535:65281"},
+	}
+	if diff := cmp.Diff([]bgp.Path{want}, birdPaths(lines, netip.Addr{}), addresses()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 func TestUnknownKind(t *testing.T) {

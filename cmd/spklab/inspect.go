@@ -31,6 +31,7 @@ func views() []view {
 		{"members", "pool members of each TMM: state, monitors, connections, packets", readInspection, func(w io.Writer, doc any, _ bool) { showMembers(w, doc.(*lab.Inspection)) }},
 		{"maps", "eBPF maps of the TMMs, how full they are, and counters", readMaps, func(w io.Writer, doc any, _ bool) { showMaps(w, doc.(*mapsDoc)) }},
 		{"bgp", "sessions, announcements and learned routes", readInspection, func(w io.Writer, doc any, _ bool) { showBGP(w, doc.(*lab.Inspection)) }},
+		{"rib", "BGP paths of TMMs and routers: Adj-RIB-In, Loc-RIB, Adj-RIB-Out, and what the kernel forwards by", func(ctx context.Context, l *lab.Lab) (any, error) { return l.RIBs(ctx) }, showRIBs},
 		{"ovn", "external gateways: northbound routes and who asks for them, policies, BFD, the nodes' forwarding and conntrack", readOVN, showOVN},
 		{"links", "interfaces", func(_ context.Context, l *lab.Lab) (any, error) { return l.Links() }, showLinks},
 		{"routes", "kernel routes", func(_ context.Context, l *lab.Lab) (any, error) { return l.Routes() }, showRoutes},

@@ -254,6 +254,7 @@ func ribs(t *testing.T, router, speaker *host) {
 		if peer != "" {
 			p.Peer = netip.MustParseAddr(peer)
 		}
+		p.Attributes = bgp.Attributes{ASPath: []uint32{65001}, Origin: "IGP"}
 		return p
 	}
 	var got bgp.RIB
@@ -271,6 +272,16 @@ func ribs(t *testing.T, router, speaker *host) {
 		},
 	}
 	same := cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})}
+	best := map[netip.Prefix]int{} // which one of two alike is the older one's
+	for i, p := range got.Loc {
+		if p.Best {
+			best[p.Prefix]++
+		}
+		got.Loc[i].Best = false
+	}
+	if len(best) != 2 || best[want.Loc[0].Prefix] != 1 || best[want.Loc[2].Prefix] != 1 {
+		t.Errorf("best paths by prefix %v, want one of each of two", best)
+	}
 	got.Out = nil // what a router tells its peers is not this test's
 	if diff := cmp.Diff(want, got, same); diff != "" {
 		t.Errorf("the router's tables (-want +got):\n%s", diff)

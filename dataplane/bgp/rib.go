@@ -29,6 +29,18 @@ type Path struct {
 	Peer    netip.Addr   `json:"peer,omitzero"` // absent in the Loc-RIB
 	Prefix  netip.Prefix `json:"prefix"`
 	NextHop netip.Addr   `json:"next_hop"`
+	Attributes
+	// Best is the one of the Loc-RIB's paths that would be announced on; forwarding may use others as well.
+	Best bool `json:"best,omitempty"`
+}
+
+// Attributes of a path (RFC 4271, section 5; RFC 1997).
+type Attributes struct {
+	ASPath      []uint32 `json:"as_path,omitempty"`
+	Origin      string   `json:"origin,omitempty"` // IGP, EGP or incomplete
+	MED         *uint32  `json:"med,omitempty"`
+	LocalPref   *uint32  `json:"local_pref,omitempty"`
+	Communities []string `json:"communities,omitempty"` // 65001:100
 }
 
 func (p Path) compare(o Path) int {
@@ -105,13 +117,19 @@ func (in *instance) list(ctx context.Context, table api.TableType, peer string) 
 				bad = errors.Join(bad, fmt.Errorf("prefix of a path: %w", err))
 				return
 			}
-			for _, p := range d.GetPaths() {
+			for i, p := range d.GetPaths() {
 				hop, err := nextHop(p)
 				if err != nil {
 					bad = errors.Join(bad, fmt.Errorf("path to %s: %w", prefix, err))
 					continue
 				}
-				out = append(out, Path{Peer: owner, Prefix: prefix, NextHop: hop})
+				attrs, err := attributes(p)
+				if err != nil {
+					bad = errors.Join(bad, fmt.Errorf("path to %s: %w", prefix, err))
+					continue
+				}
+				best := table == api.TableType_GLOBAL && i == 0 // gobgp keeps the best one first
+				out = append(out, Path{Peer: owner, Prefix: prefix, NextHop: hop, Attributes: attrs, Best: best})
 			}
 		})
 		if err := errors.Join(err, bad); err != nil {
@@ -119,5 +137,41 @@ func (in *instance) list(ctx context.Context, table api.TableType, peer string) 
 		}
 	}
 	slices.SortFunc(out, Path.compare)
+	return out, nil
+}
+
+// originWord is the word for a code of RFC 4271, section 4.3.
+func originWord(code uint32) string {
+	words := [...]string{"IGP", "EGP", "incomplete"}
+	if int(code) < len(words) {
+		return words[code]
+	}
+	return fmt.Sprint(code)
+}
+
+func attributes(p *api.Path) (Attributes, error) {
+	var out Attributes
+	for _, a := range p.GetPattrs() {
+		msg, err := a.UnmarshalNew()
+		if err != nil {
+			return out, fmt.Errorf("decode attribute: %w", err)
+		}
+		switch attr := msg.(type) {
+		case *api.OriginAttribute:
+			out.Origin = originWord(attr.GetOrigin())
+		case *api.AsPathAttribute:
+			for _, s := range attr.GetSegments() {
+				out.ASPath = append(out.ASPath, s.GetNumbers()...)
+			}
+		case *api.MultiExitDiscAttribute:
+			out.MED = &attr.Med
+		case *api.LocalPrefAttribute:
+			out.LocalPref = &attr.LocalPref
+		case *api.CommunitiesAttribute:
+			for _, c := range attr.GetCommunities() {
+				out.Communities = append(out.Communities, fmt.Sprintf("%d:%d", c>>16, c&0xffff))
+			}
+		}
+	}
 	return out, nil
 }
