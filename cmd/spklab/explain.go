@@ -15,7 +15,7 @@ import (
 
 func newExplain() *cobra.Command {
 	c := &cobra.Command{Use: "explain", Short: "Why something in a running lab is as it is"}
-	c.AddCommand(newExplainPod())
+	c.AddCommand(newExplainPod(), newExplainVIP())
 	return c
 }
 

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spklab/spklab/lab"
+)
+
+func newExplainVIP() *cobra.Command {
+	var name *string
+	var out *format
+	c := &cobra.Command{
+		Use: "vip ADDRESS", Short: "Why routers do or do not lead to a virtual address",
+		Long: `Why the lab's routers do or do not lead to a virtual address: for each resource that asks for it the Service
+and its endpoints, and for each TMM and BGP neighbor the chain from the maps over announcement, session, the
+router's Adj-RIB-In and Loc-RIB to the routes of its kernel; it ends where one fails.`,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: completeVIPs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := needRoot("explain"); err != nil {
+				return err
+			}
+			addr, err := netip.ParseAddr(args[0])
+			if err != nil {
+				return exitWith(codeInput, fmt.Errorf("%q: want an address, such as 192.0.2.10", args[0]))
+			}
+			l, _, err := openLab(c, *name)
+			if err != nil {
+				return err
+			}
+			e, err := l.ExplainVIP(c.Context(), addr)
+			if err != nil {
+				return fail(err)
+			}
+			return out.print(c.OutOrStdout(), e, func(w io.Writer, _ bool) { showVIP(w, e) })
+		},
+	}
+	name = addLab(c)
+	out = addOutput(c)
+	return c
+}
+
+func completeVIPs(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	name, _ := c.Flags().GetString("lab")
+	l, err := lab.Open(name, lab.Options{})
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	res, err := l.Resources()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var words []string
+	for _, ing := range res.Ingresses() {
+		for _, p := range ing.Spec.Destinations() {
+			words = append(words, p.Addr().String())
+		}
+	}
+	slices.Sort(words)
+	return slices.Compact(words), cobra.ShellCompDirectiveNoFileComp
+}
+
+// showVIP prints a table for each resource and one for each way.
+func showVIP(w io.Writer, e *lab.VIPExplanation) {
+	leads, ways := 0, 0
+	for i := range e.Resources {
+		r := &e.Resources[i]
+		fmt.Fprintf(w, "%s %s\n", mark(w, r.OK()), bold(w, r.Object))
+		printTable(w, "", conditionHeader(), conditionRows(w, r.Conditions))
+		for j := range r.Ways {
+			way := &r.Ways[j]
+			ways++
+			if way.OK() {
+				leads++
+			}
+			to := way.Neighbor.String()
+			if way.Router != "" {
+				to = way.Router + ", " + to
+			}
+			if !way.Neighbor.IsValid() {
+				to = "its neighbors"
+			}
+			fmt.Fprintf(w, "\n%s %s\n", mark(w, way.OK()), bold(w, way.TMM+" to "+to))
+			printTable(w, "", conditionHeader(), conditionRows(w, way.Conditions))
+		}
+		fmt.Fprintln(w)
+	}
+	if len(e.Resources) == 0 {
+		fmt.Fprintf(w, "%s no resource has a destination that holds %s: `spklab inspect vs` lists those that there are\n", mark(w, false), e.Address)
+		return
+	}
+	fmt.Fprintf(w, "%s %d of %d ways lead to %s\n", mark(w, leads > 0), leads, ways, e.Address)
+}
