@@ -21,6 +21,10 @@ import (
 // askTimeout bounds how long a process may take to answer.
 const askTimeout = 3 * time.Second
 
+// eventsTimeout is the same for events: on a busy machine a missing answer would be taken for a thing that
+// never happened.
+const eventsTimeout = 10 * time.Second
+
 // Inspection is a running lab as its processes tell it.
 type Inspection struct {
 	Lab     string                     `json:"lab"`
@@ -140,7 +144,7 @@ func (l *Lab) EventsSince(ctx context.Context, at int64) ([]ctl.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, eventsTimeout)
 	defer cancel()
 	var mu sync.Mutex
 	var g errgroup.Group
