@@ -104,18 +104,18 @@ func (d *Dataplane) removeOthersLocked() error {
 	for _, dir := range others {
 		lost, err := lostConnections(dir)
 		d.log.Add("pins-replaced", dir, fmt.Sprintf("layout %d is another one: %d connections of the former version are lost", bpf.Layout, lost))
-		errs = append(errs, err, d.removeFilters(dir), os.RemoveAll(dir))
+		errs = append(errs, err, d.removeAttachments(dir), os.RemoveAll(dir))
 	}
 	return errors.Join(errs...)
 }
 
-// removeFilters removes the filters whose notes stand in a directory of pins, but for those that
-// this dataplane has taken over. Other attachments go with their pins.
-func (d *Dataplane) removeFilters(dir string) error {
+// removeAttachments removes those whose pins and notes stand in a directory, but for filters that this
+// dataplane has taken over.
+func (d *Dataplane) removeAttachments(dir string) error {
 	noted, err := attachmentsIn(dir)
 	errs := []error{err}
 	for s, pin := range noted {
-		if p := d.ports[s.index]; s.at != FrontendClsact || p != nil && p.on[s] != nil {
+		if p := d.ports[s.index]; s.at == FrontendClsact && p != nil && p.on[s] != nil {
 			continue
 		}
 		a, _, err := adopt(s, pin)

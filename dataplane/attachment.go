@@ -36,6 +36,7 @@ func (s spot) String() string { return fmt.Sprintf("%s %s of interface %d", s.at
 type attachment struct {
 	spot
 	link link.Link // nil at clsact, where a filter holds the program
+	shut bool      // the link is closed, and lives by its pin
 	made bool      // the queueing discipline is ours
 	pin  string    // "" when not pinned
 }
@@ -135,6 +136,7 @@ func (a *attachment) update(h *netlink.Handle, prog *ebpf.Program) error {
 func (a *attachment) close(h *netlink.Handle) error {
 	switch {
 	case a.link != nil:
+		a.shut = true
 		return a.link.Close()
 	case a.pin == "":
 		return a.detach(h)
@@ -142,18 +144,42 @@ func (a *attachment) close(h *netlink.Handle) error {
 	return nil
 }
 
-// detach takes the program off the interface. After close it removes what close left.
+// detach takes the program off the interface, where it no longer runs when detach returns. After close
+// it removes what close left.
 func (a *attachment) detach(h *netlink.Handle) error {
+	if a.link != nil {
+		return a.detachLink()
+	}
 	if err := a.unpin(); err != nil {
 		return err
-	}
-	if a.link != nil {
-		return a.link.Close()
 	}
 	if err := removeFilter(h, a.index, a.role); err != nil || !a.made {
 		return err
 	}
 	return removeClsact(h, a.index)
+}
+
+// detachLink asks for it: without its pin and its last descriptor a link would go as well, but at a time
+// of the kernel's choosing.
+func (a *attachment) detachLink() error {
+	l := a.link
+	if a.shut {
+		if a.pin == "" {
+			return nil // close has ended it
+		}
+		var err error
+		if l, err = link.LoadPinnedLink(a.pin, nil); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("open %s: %w", a.pin, err)
+		}
+	}
+	err := l.Detach()
+	if errors.Is(err, ebpf.ErrNotSupported) { // then it goes with its pin
+		err = nil
+	}
+	a.shut = true
+	return errors.Join(err, a.unpin(), l.Close())
 }
 
 func (a *attachment) unpin() error {

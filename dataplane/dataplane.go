@@ -121,7 +121,7 @@ func (d *Dataplane) load(c Config) error {
 	err := d.loadOnce(c)
 	if errors.Is(err, ebpf.ErrMapIncompatible) {
 		d.log.Add("pins-replaced", d.pins.dir, err.Error())
-		if err := errors.Join(d.removeFilters(d.pins.layout()), d.pins.clear()); err != nil {
+		if err := errors.Join(d.removeAttachments(d.pins.layout()), d.pins.clear()); err != nil {
 			return err
 		}
 		err = d.loadOnce(c)
