@@ -46,14 +46,8 @@ func TestRoundRobinSwitchedOff(t *testing.T) {
 	b.servers()
 	b.gateways(1, 2)
 	got, err := b.split("tcp", net.JoinHostPort(outV4, "7"), 200)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got["g1"] == 100 {
-		got, err = b.split("tcp", net.JoinHostPort(outV4, "7"), 200) // by chance 1 in 18; twice 1 in 300
-	}
-	if err != nil || got["g1"] == 100 {
-		t.Errorf("split %v, %v: the check for round robin cannot fail", got, err)
+	if err != nil || len(got) != 1 {
+		t.Errorf("split %v, %v: want all by one gateway, or the check for round robin may pass", got, err)
 	}
 }
 

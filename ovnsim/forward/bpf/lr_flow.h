@@ -134,7 +134,7 @@ static __always_inline __u32 next_hop(const struct lr_group *g, const struct lr_
 	if (!hops)
 		return 0;
 	if (lr_disabled & LR_NO_ROUND_ROBIN)
-		return bpf_get_prandom_u32() % hops;
+		return 0;
 	if (choice != LR_ROUND_ROBIN)
 		return symmetric_hash(p, choice == LR_HASH_PORTS) % hops;
 	n = bpf_map_lookup_elem(&lr_cursor, &cursor);

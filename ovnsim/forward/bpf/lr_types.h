@@ -161,5 +161,5 @@ enum lr_counter {
 enum lr_disable {
 	LR_NO_SYMMETRY = 1,
 	LR_NO_PINNING = 2,
-	LR_NO_ROUND_ROBIN = 4, /* the choice is by chance, whatever the profile says */
+	LR_NO_ROUND_ROBIN = 4, /* the first one is chosen always, whatever the profile says */
 };
