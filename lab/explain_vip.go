@@ -17,6 +17,9 @@ import (
 	"github.com/spklab/spklab/topo"
 )
 
+// conditionFamily names the condition that a neighbor takes routes of a family.
+const conditionFamily = "family"
+
 // VIPExplanation says why routers do or do not lead to a virtual address.
 type VIPExplanation struct {
 	Address   netip.Addr    `json:"address"`
@@ -43,6 +46,11 @@ type VIPWay struct {
 
 // OK says whether the whole chain holds.
 func (w *VIPWay) OK() bool { return allHold(w.Conditions) }
+
+// Takes says whether the neighbor takes the address's family at all.
+func (w *VIPWay) Takes() bool {
+	return !slices.ContainsFunc(w.Conditions, func(c exgw.Condition) bool { return c.Name == conditionFamily && !c.OK })
+}
 
 // OK says whether the object's own chain holds.
 func (r *VIPResource) OK() bool { return allHold(r.Conditions) }
@@ -213,7 +221,7 @@ func (v vip) askSpeaker(c *chain, st *control.Status, want control.Desired, n bg
 	if prefix.Addr().Is6() {
 		accepts, field = n.AcceptV6, "acceptsIPv6"
 	}
-	c.ask(accepts, "family", neighbor, field, fmt.Sprint(accepts))
+	c.ask(accepts, conditionFamily, neighbor, field, fmt.Sprint(accepts))
 	i := slices.IndexFunc(want.Announce, func(a bgp.Announcement) bool { return a.Prefix == prefix })
 	if i < 0 {
 		why := "nothing to announce"

@@ -73,9 +73,11 @@ func showVIP(w io.Writer, e *lab.VIPExplanation) {
 		printTable(w, "", conditionHeader(), conditionRows(w, r.Conditions))
 		for j := range r.Ways {
 			way := &r.Ways[j]
-			ways++
 			if way.OK() {
 				leads++
+			}
+			if way.Takes() {
+				ways++
 			}
 			to := way.Neighbor.String()
 			if way.Router != "" {
@@ -93,5 +95,5 @@ func showVIP(w io.Writer, e *lab.VIPExplanation) {
 		fmt.Fprintf(w, "%s no resource has a destination that holds %s: `spklab inspect vs` lists those that there are\n", mark(w, false), e.Address)
 		return
 	}
-	fmt.Fprintf(w, "%s %d of %d ways lead to %s\n", mark(w, leads > 0), leads, ways, e.Address)
+	fmt.Fprintf(w, "%s %d of %d ways lead to %s (not counted: neighbors that do not take its family)\n", mark(w, leads > 0), leads, ways, e.Address)
 }

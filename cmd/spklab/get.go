@@ -54,7 +54,7 @@ func printObjects(w io.Writer, out format, objs []api.Object) error {
 	if out == formatYAML {
 		var docs []string
 		for _, o := range objs {
-			docs = append(docs, strings.Trim(string(o.Raw), "\n")+"\n")
+			docs = append(docs, withoutBlank(string(o.Raw)))
 		}
 		_, err := io.WriteString(w, strings.Join(docs, "---\n"))
 		return err
@@ -82,6 +82,17 @@ func printObjects(w io.Writer, out format, objs []api.Object) error {
 		}
 		printTable(w, "", header, rows)
 	})
+}
+
+// withoutBlank is a document without blank lines around it.
+func withoutBlank(doc string) string {
+	for {
+		line, rest, more := strings.Cut(doc, "\n")
+		if !more || strings.TrimSpace(line) != "" {
+			return strings.TrimRight(doc, " \n") + "\n"
+		}
+		doc = rest
+	}
 }
 
 func fields(s string) []string {

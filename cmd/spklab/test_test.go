@@ -57,3 +57,13 @@ func TestProgressLine(t *testing.T) {
 		}
 	}
 }
+
+func TestWithoutBlank(t *testing.T) {
+	for in, want := range map[string]string{
+		"a: 1\n": "a: 1\n", "\n   \n  a: 1\n  b: 2\n\n": "  a: 1\n  b: 2\n", "": "\n", "a: 1": "a: 1\n",
+	} {
+		if got := withoutBlank(in); got != want {
+			t.Errorf("withoutBlank(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
