@@ -151,7 +151,9 @@ func (c *Conn) greet() error {
 
 // Echo sends payload and waits until all of it has come back. A payload for UDP must fit into
 // one datagram; an answer from another pod than before is an error, because the application
-// answers a flow from one place.
+// answers a flow from one place. Over TCP the answer is acknowledged when Echo returns, so that nothing of
+// the exchange is still to come: a delayed acknowledgement (40 ms) would bring entries of conntrack back
+// that somebody has deleted meanwhile.
 func (c *Conn) Echo(payload []byte) error {
 	if err := c.SetDeadline(time.Now().Add(c.timeout)); err != nil {
 		return fmt.Errorf("echo to %s: %w", c.RemoteAddr(), err)
@@ -180,7 +182,25 @@ func (c *Conn) stream(payload []byte) error {
 	if err != nil {
 		return fmt.Errorf("echo to %s: %d of %d bytes came back: %w", c.RemoteAddr(), n, len(payload), err)
 	}
-	return c.same(payload, got)
+	return errors.Join(c.same(payload, got), c.acknowledge())
+}
+
+// acknowledge sends the acknowledgement that the kernel holds back (tcp(7), TCP_QUICKACK).
+func (c *Conn) acknowledge() error {
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("acknowledge the echo of %s: %w", c.RemoteAddr(), err)
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) })
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("acknowledge the echo of %s: %w", c.RemoteAddr(), err)
+	}
+	return nil
 }
 
 // answer reads datagrams until the one that carries payload. Those that carry what was sent before and
