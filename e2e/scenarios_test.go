@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/spklab/spklab/ovnsim/forward"
@@ -43,21 +42,17 @@ func TestScenarios(t *testing.T) {
 		labels         string
 		gateways       scenarios.GatewayRun // what it has to prove of external gateways
 		least          int                  // scenarios that the lab is known to have
-		beside         bool                 // may run beside another one: most of its time is spent waiting
 	}{
 		{name: "spk", topology: "spk", gateways: lists[0], least: 160},
 		{name: "flannel", topology: "flannel", least: 3},
 		{name: "2303", topology: "spk", profile: forward.ProfileOVN2303, labels: lists[1].LabelFilter(), gateways: lists[1], least: 40},
 		{name: "2503", topology: "spk", profile: forward.ProfileOVN2503, labels: lists[2].LabelFilter(), gateways: lists[2], least: 40},
-		{name: "frr", topology: "spk", router: topo.RouterFRR, labels: "bgp && !exgw", least: 4, beside: true},
-		{name: "bird", topology: "spk", router: topo.RouterBIRD, labels: "bgp && !exgw", least: 4, beside: true},
-		{name: "reallist", topology: "spk", backend: topo.BackendReal, labels: lists[3].LabelFilter(), gateways: lists[3], least: 130, beside: true},
-		{name: "real2503", topology: "spk", backend: topo.BackendReal, release: "25.03", labels: "exgw && policy-static && (ecmp || symmetry || mac)", least: 12, beside: true},
+		{name: "frr", topology: "spk", router: topo.RouterFRR, labels: "bgp && !exgw", least: 4},
+		{name: "bird", topology: "spk", router: topo.RouterBIRD, labels: "bgp && !exgw", least: 4},
+		{name: "reallist", topology: "spk", backend: topo.BackendReal, labels: lists[3].LabelFilter(), gateways: lists[3], least: 130},
+		{name: "real2503", topology: "spk", backend: topo.BackendReal, release: "25.03", labels: "exgw && policy-static && (ecmp || symmetry || mac)", least: 12},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if tc.beside {
-				t.Parallel()
-			}
 			name, topology := "e2e-"+tc.name, tc.topology
 			if tc.profile != "" {
 				topology = withProfile(t, tc.profile)
@@ -99,14 +94,9 @@ func TestScenarios(t *testing.T) {
 }
 
 // runs are what came of the labs, a line each and a line a failure.
-type runs struct {
-	mu               sync.Mutex
-	counts, failures []string
-}
+type runs struct{ counts, failures []string }
 
 func (r *runs) add(lab string, run report.Run) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.counts = append(r.counts, fmt.Sprintf("%s: %s", lab, run.Counts()))
 	for _, s := range run.Scenarios {
 		if bad(s) {
