@@ -153,9 +153,10 @@ func (st *stream) stop() (sent int, lost []string) {
 }
 
 // newMAC: a gateway's hardware address changes while a connection goes by it, which goes on. Where
-// conntrack keeps the gateway's MAC, what the gateway sends next tells the new one: over TCP it sends
-// something again, over UDP it has no reason to, and the controller flushes no connection that a pod has
-// opened. So datagrams stay lost there.
+// conntrack keeps the gateway's MAC, what the gateway sends next tells the new one, and the controller
+// flushes no connection that a pod has opened. So datagrams stay lost there. A TCP connection goes on when
+// the gateway has something to send again, that is when an acknowledgement was on its way as the MAC changed:
+// how many exchanges were lost is a figure and no more.
 func (s *scene) newMAC(from origin, t transport) {
 	p := s.begin()
 	g := p.gateways[0]
@@ -163,16 +164,25 @@ func (s *scene) newMAC(from origin, t transport) {
 	p.warm(g, t.f)
 	d := s.dialer(projectPod)
 	d.Timeout = patience
-	if t.proto == "udp" {
+	fw := s.forwarding()
+	keeps := fw.OnRemove == forward.UntilFlush
+	if t.proto == "udp" || keeps {
 		d.Timeout = goneAfter // a datagram is lost where a segment is sent again
 	}
 	conn, err := open(s, d, t.proto, netip.AddrPort{}, netip.AddrPortFrom(beyond(t.f)[0], gatewayPort))
 	check(err, "egress before the change")
 	defer conn.Close()
 	check(p.setLink(g, true, "02:00:5e:00:53:f0"), "change the MAC of "+g.name)
-	if fw := s.forwarding(); t.proto == "udp" && fw.OnRemove == forward.UntilFlush {
+	switch {
+	case keeps && t.proto == "udp":
 		s.staysWithOldMAC(fw, conn)
-	} else {
+	case keeps:
+		lost := 0
+		for lost < oldMACTries && conn.Echo(s.marker()) != nil {
+			lost++
+		}
+		s.figure(report.Figure{Name: "exchanges lost", Value: float64(lost), Note: fmt.Sprintf("of %d, until the gateway sends something", oldMACTries)})
+	default:
 		began := time.Now()
 		s.eventually("the connection goes on", func() error { return conn.Echo(s.marker()) })
 		s.figure(report.Figure{Name: "until the connection went on", Value: time.Since(began).Seconds() * 1000, Unit: "ms"})
@@ -181,13 +191,15 @@ func (s *scene) newMAC(from origin, t transport) {
 	gomega.Expect(by).To(gomega.Equal(map[string]int{g.id(): behind}), "who answers new connections")
 }
 
+// oldMACTries is how many exchanges are tried on a connection whose gateway has another MAC.
+const oldMACTries = 3
+
 // staysWithOldMAC: a few exchanges on the connection are lost.
 func (s *scene) staysWithOldMAC(fw forwarding, conn *traffic.Conn) {
-	const tries = 3
-	for range tries {
+	for range oldMACTries {
 		gomega.Expect(conn.Echo(s.marker())).NotTo(gomega.Succeed(), "%s keeps the gateway's old MAC", fw.name)
 	}
-	s.figure(report.Figure{Name: "exchanges lost", Value: tries, Note: fw.name + " keeps the MAC of a gateway that says nothing"})
+	s.figure(report.Figure{Name: "exchanges lost", Value: oldMACTries, Note: fw.name + " keeps the MAC of a gateway that says nothing"})
 }
 
 // restartWithNewMAC: a gateway's pod comes back with another hardware address.
