@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spklab/spklab/ovnsim/bfd"
+	"github.com/spklab/spklab/bfd"
 )
 
 // sharedZone is the conntrack zone in which br-ex remembers whose a connection of the node's address

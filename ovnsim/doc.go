@@ -7,6 +7,6 @@
 //   - nbdb are the Go types of that schema.
 //   - exgw writes what OVN-Kubernetes' controllers write: the logical topology and the
 //     external-gateway routes.
-//   - forward is a node's datapath: a BPF program that obeys those routes and no kernel route.
-//   - bfd is the protocol by which a node's datapath knows whether a gateway is alive.
+//   - forward is a node's datapath: a BPF program that obeys those routes and no kernel route, and
+//     speaks BFD with the gateways.
 package ovnsim

@@ -10,7 +10,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 
-	"github.com/spklab/spklab/ovnsim/bfd"
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/ovnsim/nbdb"
 	"github.com/spklab/spklab/scenarios/report"
 )

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/spklab/spklab/ovnsim/bfd"
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/ovnsim/nbdb"
 	"github.com/spklab/spklab/ovnsim/northbound"
 )

@@ -1,7 +1,6 @@
 // Package bfd is Bidirectional Forwarding Detection of single hops, asynchronous mode without
-// authentication (RFC 5880, RFC 5881), as ovn-controller speaks it with the gateways of a logical
-// router: Session is the state machine, which knows no clock and no socket, and a Speaker runs the
-// sessions of one local address.
+// authentication (RFC 5880, RFC 5881): Session is the state machine, which knows no clock and no
+// socket, and a Speaker runs the sessions of one local address.
 package bfd
 
 import (

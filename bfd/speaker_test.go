@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spklab/spklab/ovnsim/bfd"
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/topo"
 )
 
