@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -237,7 +238,12 @@ func (v vip) askSpeaker(c *chain, st *control.Status, want control.Desired, n bg
 	withheld := slices.Contains(a.Withhold, n.Addr)
 	c.ask(!withheld, "route map", neighbor, "routeMap", map[bool]string{true: "keeps it back", false: "permits it"}[withheld])
 	announced := slices.Contains(st.BGP.Announced, prefix)
-	c.ask(announced, "originated", st.Pod, "bgp.announced", map[bool]string{true: "next hop " + a.NextHop.String(), false: "not announced (yet)"}[announced])
+	field, text := "bgp.announced", map[bool]string{true: "next hop " + a.NextHop.String(), false: "not announced (yet)"}[announced]
+	if i := slices.IndexFunc(st.BGP.Damped, func(d control.DampedPrefix) bool { return d.Prefix == prefix }); !announced && i >= 0 {
+		d := st.BGP.Damped[i]
+		field, text = "bgp.damped", fmt.Sprintf("withdrawn %.1f times in short order, waits until %s", d.Withdrawals, d.Until.Format(time.RFC3339Nano))
+	}
+	c.ask(announced, "originated", st.Pod, field, text)
 	askPeer(c, st, neighbor, n)
 	return a.NextHop
 }

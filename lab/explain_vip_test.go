@@ -69,6 +69,10 @@ func TestExplainVIP(t *testing.T) {
 			}
 		}, "family", "BGP neighbor 198.51.100.1", false},
 		{"not announced", func(w *world) { w.in.TMMs[0].BGP.Announced = nil }, "originated", "default/f5-tmm-1", false},
+		{"damped", func(w *world) {
+			w.in.TMMs[0].BGP.Announced = nil
+			w.in.TMMs[0].BGP.Damped = []control.DampedPrefix{{Prefix: web, Withdrawals: 5}}
+		}, "originated", "default/f5-tmm-1", false},
 		{"session down", func(w *world) { w.in.TMMs[0].BGP.Peers[0].State = "ACTIVE" }, "session", "BGP neighbor 198.51.100.1", false},
 		{"session not begun", func(w *world) { w.in.TMMs[0].BGP.Peers = nil }, "session", "BGP neighbor 198.51.100.1", false},
 		{"router silent", func(w *world) { w.ribs[0].Silent = "no answer" }, "router", "upstream", false},

@@ -14,7 +14,8 @@ import (
 )
 
 // missingProxies is what the TMMs and the routers around them lack, measured by what follows
-// from the objects. A TMM that must not attract traffic lacks nothing: it says why itself.
+// from the objects. A TMM that must not attract traffic lacks nothing: it says why itself, as it does
+// of what it announces later because of flaps.
 func missingProxies(spec *topo.Lab, res api.Resources, in *Inspection) []string {
 	var out []string
 	told := map[route]bool{} // what routers may know
@@ -24,7 +25,7 @@ func missingProxies(spec *topo.Lab, res api.Resources, in *Inspection) []string 
 		lacks := slices.Concat(missingServers(want, st), missingSessions(want, st))
 		for _, r := range routesOf(spec, want) {
 			told[r] = true
-			if !hasRoute(in.Routers, r) && len(lacks) == 0 {
+			if !hasRoute(in.Routers, r) && !st.BGP.Damps(r.prefix) && len(lacks) == 0 {
 				lacks = append(lacks, fmt.Sprintf("route to %s by %s (%s) in router %s", r.prefix, st.Pod, r.hop, r.router))
 			}
 		}
@@ -59,7 +60,7 @@ func missingServers(want control.Desired, st *control.Status) []string {
 		}
 	}
 	for _, a := range want.Announce {
-		if !slices.Contains(st.BGP.Announced, a.Prefix) && len(out) == 0 {
+		if !slices.Contains(st.BGP.Announced, a.Prefix) && !st.BGP.Damps(a.Prefix) && len(out) == 0 {
 			out = append(out, fmt.Sprintf("announcement of %s by %s", a.Prefix, st.Pod))
 		}
 	}

@@ -30,6 +30,7 @@ func (s *scene) converges() {
 	w := s.world()
 	c := w.client()
 	namespace := s.openGate(w, "gate-1")
+	s.damping(map[string]any{"max": "0s"}) // it flaps on purpose
 	s.eventually("a first client is served", func() error { return s.servedAgain(c.name) })
 	var t times
 	s.yardstick(&t)

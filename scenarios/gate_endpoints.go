@@ -172,6 +172,12 @@ func (s *scene) drainFor(d time.Duration) {
 	s.edit(api.KindValues, "", "", func(doc map[string]any) { at(doc, "tmm")["drain"] = d.String() })
 }
 
+// damping sets what the Helm values say of it, until the scenario ends.
+func (s *scene) damping(said map[string]any) {
+	ginkgo.GinkgoHelper()
+	s.edit(api.KindValues, "", "", func(doc map[string]any) { at(doc, "tmm")["damping"] = said })
+}
+
 // routesRemoved says whether a router has taken the gate's addresses out of its kernel since a
 // moment.
 func (s *scene) routesRemoved(router string, since int64) error {

@@ -161,10 +161,25 @@ func checkSnatpool(f *fitter, n *node, v *F5SPKSnatpool) {
 	}
 }
 
+func checkDamping(f *fitter, n *node, d *DampingValues) {
+	if d == nil {
+		return
+	}
+	if d.Free != nil && *d.Free < 0 {
+		f.fail(n.at("tmm", "damping", "free"), "no number of withdrawals; write 0 or more")
+	}
+	for _, t := range []struct{ name, text string }{{"hold", d.Hold}, {"max", d.Max}, {"halfLife", d.HalfLife}} {
+		if _, err := ParseTime(t.text); t.text != "" && err != nil {
+			f.fail(n.at("tmm", "damping", t.name), `no time; write one like "500ms" or "30s"`)
+		}
+	}
+}
+
 func checkValues(f *fitter, n *node, v *Values) {
 	if v.TMM.Drain != "" && v.DrainTime() == nil {
 		f.fail(n.at("tmm", "drain"), `no time to serve on; write one like "300ms" or "2s", or "0s" for not at all`)
 	}
+	checkDamping(f, n, v.TMM.Damping)
 	at := n.get("tmm").get("frontends")
 	if at == nil {
 		return

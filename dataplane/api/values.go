@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -37,6 +38,18 @@ type TMMValues struct {
 	// Drain is an extension: how long a withdrawn virtual server goes on serving, as Go writes
 	// durations ("2s", "0s"); empty: as spkproxy was started.
 	Drain string `json:"drain,omitempty"`
+	// Damping is an extension: how long what is withdrawn again and again waits before it is
+	// announced again; nil: as by default.
+	Damping *DampingValues `json:"damping,omitempty"`
+}
+
+// DampingValues say how announcements are damped; what they leave out is as by default. The times
+// are as Go writes durations.
+type DampingValues struct {
+	Free     *int   `json:"free,omitempty"`     // withdrawals that cost nothing
+	Hold     string `json:"hold,omitempty"`     // the wait after the first one beyond; it doubles
+	Max      string `json:"max,omitempty"`      // the longest wait, "0s" for none at all
+	HalfLife string `json:"halfLife,omitempty"` // in which half of them are forgotten
 }
 
 // Frontends are the words for where a program sits.
@@ -60,11 +73,20 @@ func (v *Values) DrainTime() *time.Duration {
 	if v == nil || v.TMM.Drain == "" {
 		return nil
 	}
-	d, err := time.ParseDuration(v.TMM.Drain)
-	if err != nil || d < 0 {
+	d, err := ParseTime(v.TMM.Drain)
+	if err != nil {
 		return nil
 	}
 	return &d
+}
+
+// ParseTime reads a time as Go writes durations ("2s"), not below 0.
+func ParseTime(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err == nil && d < 0 {
+		err = fmt.Errorf("%s is below 0", text)
+	}
+	return d, err
 }
 
 // Replicas is tmm.replicaCount, 1 when absent.

@@ -59,6 +59,8 @@ type Desired struct {
 	Monitored []Monitored `json:"monitored,omitempty"`
 	// Drain is how long what is withdrawn goes on serving, nil as Config says.
 	Drain *time.Duration `json:"drain,omitempty"`
+	// Damping is of announcements, nil as by default.
+	Damping *Damping `json:"damping,omitempty"`
 	// DNS46 is the DNS proxy to run, nil for none.
 	DNS46 *DNS46 `json:"dns46,omitempty"`
 	// Blocked says that this TMM must not attract traffic at all; a condition says why.
@@ -154,7 +156,7 @@ type planner struct {
 // Compute computes what should hold for a TMM from all resources. It is pure.
 func Compute(res api.Resources, self Self) Desired {
 	p := &planner{res: &res, self: self, lacks: map[bool]bool{}, ready: map[netip.Prefix]bool{}, pools: map[string]poolFamilies{}}
-	p.out.Drain = res.Values.DrainTime()
+	p.out.Drain, p.out.Damping = res.Values.DrainTime(), dampingOf(res.Values)
 	p.index()
 	p.interfaces()
 	p.placeVLANs()

@@ -94,6 +94,10 @@ type reconciler struct {
 	claimed map[Claim]bool
 	// last are the announcements that the speaker was given.
 	last map[netip.Prefix]bgp.Announcement
+	// damping holds now, flaps are the withdrawals that it looks at, damped is what waits for it.
+	damping Damping
+	flaps   flaps
+	damped  []DampedPrefix
 
 	mu         sync.Mutex
 	speaker    speaker
@@ -103,7 +107,8 @@ type reconciler struct {
 	sources    map[netip.Prefix]bool                 // of the SNAT pools, as read back
 	pools      map[string]dataplane.SNATAddresses    // as read back
 	announced  map[netip.Prefix]bool
-	trouble    []Condition // what the effects refused
+	trouble    []Condition    // what the effects refused
+	waiting    []DampedPrefix // damped
 }
 
 func newReconciler(e effects, log *ctl.Log, drain time.Duration) *reconciler {
@@ -111,7 +116,7 @@ func newReconciler(e effects, log *ctl.Log, drain time.Duration) *reconciler {
 		effects: e, log: log, ownDrain: drain, drain: drain,
 		leaving: map[serverKey]leaving{}, claimed: map[Claim]bool{}, last: map[netip.Prefix]bgp.Announcement{},
 		programmed: map[serverKey]dataplane.VirtualServer{}, egresses: map[string]bool{},
-		sources: map[netip.Prefix]bool{}, announced: map[netip.Prefix]bool{},
+		sources: map[netip.Prefix]bool{}, announced: map[netip.Prefix]bool{}, flaps: flaps{},
 	}
 }
 
@@ -124,10 +129,15 @@ func (r *reconciler) reconcile(ctx context.Context, d Desired) time.Time {
 	if d.Drain != nil {
 		r.drain = *d.Drain
 	}
+	r.damping = DefaultDamping()
+	if d.Damping != nil {
+		r.damping = *d.Damping
+	}
 	r.mu.Lock()
 	r.desired = d
 	r.mu.Unlock()
 	trouble = append(trouble, r.stopSpeaker(ctx, d.Speaker))
+	before := r.last
 	trouble = append(trouble, r.withdraw(ctx, d.Announce))
 	r.retire(d)
 	trouble = append(trouble, r.network(d.Network))
@@ -136,6 +146,8 @@ func (r *reconciler) reconcile(ctx context.Context, d Desired) time.Time {
 	trouble = append(trouble, r.claimNew(d.Claims))
 	trouble = append(trouble, r.startSpeaker(ctx, d.Speaker))
 	trouble = append(trouble, r.announce(ctx, d))
+	r.damp(before)
+	r.flaps.forget(d)
 	return r.finish(errors.Join(trouble...))
 }
 
@@ -336,6 +348,8 @@ func (r *reconciler) compare(want, held dataplane.State) {
 // announce announces what is wanted and serves: at least one of the network's virtual servers
 // is in the maps with a member that is ready, or the address is one of a SNAT pool there.
 func (r *reconciler) announce(ctx context.Context, d Desired) error {
+	r.damped = nil
+	defer r.setDamped()
 	if r.speaker == nil {
 		return nil
 	}
@@ -347,7 +361,7 @@ func (r *reconciler) announce(ctx context.Context, d Desired) error {
 	}
 	next := map[netip.Prefix]bgp.Announcement{}
 	for _, a := range d.Announce {
-		if serves[a.Prefix] {
+		if serves[a.Prefix] && !r.held(a.Prefix) {
 			next[a.Prefix] = a
 		}
 	}
@@ -359,12 +373,26 @@ func (r *reconciler) announce(ctx context.Context, d Desired) error {
 	}
 	before := r.last
 	r.setAnnounced(next)
+	r.tellLost(d, before)
 	r.tell(EventAnnounced, func(p netip.Prefix) bool {
 		_, was := before[p]
 		_, is := next[p]
 		return is && !was
 	})
 	return nil
+}
+
+// tellLost tells of virtual servers that are wanted and were withdrawn because the maps do not hold
+// them any more.
+func (r *reconciler) tellLost(d Desired, before map[netip.Prefix]bgp.Announcement) {
+	for i := range d.State.VirtualServers {
+		vs := &d.State.VirtualServers[i]
+		k := keyOf(vs)
+		_, was := before[k.prefix()]
+		if _, is := r.last[k.prefix()]; was && !is {
+			r.event(EventWithdrawn, k, vs.Name)
+		}
+	}
 }
 
 // finish keeps what went wrong for the status and says when to come again.
@@ -389,6 +417,11 @@ func (r *reconciler) finish(err error) time.Time {
 			next = until
 		}
 	}
+	for _, p := range r.damped {
+		if next.IsZero() || p.Until.Before(next) {
+			next = p.Until
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.trouble = trouble
@@ -399,8 +432,7 @@ func (r *reconciler) finish(err error) time.Time {
 func refOf(f *dataplane.Refusal) string {
 	switch f.Kind {
 	case dataplane.KindVirtualServer:
-		kinds := map[dataplane.Protocol]string{dataplane.TCP: api.KindIngressTCP, dataplane.UDP: api.KindIngressUDP, dataplane.SCTP: api.KindIngressNGAP}
-		return kinds[f.Protocol] + " " + f.Name
+		return refOfServer(f.Protocol, f.Name)
 	case dataplane.KindEgress:
 		return api.KindEgress + " " + f.Name
 	case dataplane.KindSNATPool:

@@ -359,12 +359,35 @@ func TestNotProgrammedIsNotAnnounced(t *testing.T) {
 	if next.IsZero() || !r.troubled() {
 		t.Error("a refused state is not tried again")
 	}
+	snap := r.snapshot()
+	if st := snap.servers(nil); len(st) != 1 || st[0].Announced || st[0].Programmed || st[0].State != StateDown || st[0].Reason != "not in the maps: no room" {
+		t.Errorf("state %+v", st)
+	}
 	w.failing = nil
 	r.reconcile(t.Context(), want("192.0.2.10:80+"))
 	equal(t, "network; network; program [192.0.2.10:80+]; announce [192.0.2.10/32]", w.take())
 	if r.troubled() {
 		t.Error("still in trouble")
 	}
+}
+
+// TestLostIsWithdrawn: what stood in the maps and cannot be programmed as it is wanted now is announced
+// no longer, with events and the reason, until it can.
+func TestLostIsWithdrawn(t *testing.T) {
+	w, r, log := newWorld(t)
+	r.reconcile(t.Context(), want("192.0.2.10:80+"))
+	w.take()
+	w.failing = errors.New("update map members: operation not permitted")
+	r.reconcile(t.Context(), want("192.0.2.10:80++"))
+	equal(t, "network; announce []", w.take())
+	conditions := []Condition{{Severity: "error", Reason: ReasonKernel, Object: "Pod", Message: w.failing.Error()}}
+	if diff := cmp.Diff(conditions, r.conditions()); diff != "" {
+		t.Errorf("conditions (-want +got):\n%s", diff)
+	}
+	w.failing = nil
+	r.reconcile(t.Context(), want("192.0.2.10:80++"))
+	equal(t, "network; program [192.0.2.10:80++]; announce [192.0.2.10/32]", w.take())
+	equal(t, "programmed 192.0.2.10/32; announced 192.0.2.10/32; unprogrammed 192.0.2.10/32; withdrawn 192.0.2.10/32; programmed 192.0.2.10/32; announced 192.0.2.10/32", kinds(log))
 }
 
 // TestRefusedIsLeftOut: what the maps refuse is not announced and has a condition, and the rest is

@@ -19,18 +19,24 @@ type snapshot struct {
 	programmed map[serverKey]dataplane.VirtualServer
 	egresses   map[string]bool
 	announced  map[netip.Prefix]bool
+	damped     []DampedPrefix
+	trouble    []Condition
 }
 
 func (r *reconciler) snapshot() snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return snapshot{r.desired, nil, r.speaker, r.programmed, r.egresses, r.announced}
+	return snapshot{r.desired, nil, r.speaker, r.programmed, r.egresses, r.announced, r.waiting, r.trouble}
 }
 
 func (r *reconciler) conditions() []Condition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Concat(r.desired.Conditions, r.trouble)
+	out := slices.Concat(r.desired.Conditions, r.trouble)
+	for _, p := range r.waiting {
+		out = append(out, p.condition())
+	}
+	return out
 }
 
 // troubled reports whether something could not be set. What was refused by itself is no such thing: the
@@ -100,7 +106,7 @@ func (s *snapshot) bgp() (BGPStatus, error) {
 	if s.speaker == nil || s.desired.Speaker == nil {
 		return st, nil
 	}
-	st.ASN = s.desired.Speaker.ASN
+	st.ASN, st.Damped = s.desired.Speaker.ASN, s.damped
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	peers, err := s.speaker.Peers(ctx)

@@ -51,7 +51,22 @@ func (s *snapshot) server(vs *dataplane.VirtualServer, stats []dataplane.Virtual
 	}
 	st.Out = s.out(vs, held.Members)
 	st.State, st.Reason = stateOf(programmed, ready, &st)
+	if ready && !programmed {
+		st.Reason += s.whyNot(vs)
+	}
 	return st
+}
+
+// whyNot is what the maps or the kernel answered when a virtual server was to be programmed.
+func (s *snapshot) whyNot(vs *dataplane.VirtualServer) string {
+	for _, reason := range []string{ReasonRefused, ReasonKernel} {
+		for _, c := range s.trouble {
+			if c.Reason == reason && (reason == ReasonKernel || c.Object == refOfServer(vs.Protocol, vs.Name)) {
+				return ": " + c.Message
+			}
+		}
+	}
+	return ""
 }
 
 // stateOf says whether a virtual server takes new connections, and why not.

@@ -128,6 +128,8 @@ type BGPStatus struct {
 	ASN       uint32         `json:"asn"` // 0 = dynamic routing is off
 	Peers     []bgp.Peer     `json:"peers"`
 	Announced []netip.Prefix `json:"announced"`
+	// Damped serve and wait to be announced again, see Damping.
+	Damped []DampedPrefix `json:"damped,omitempty"`
 }
 
 // Condition is something the operator should know, e.g. reason ReasonNoEndpoints.
@@ -152,13 +154,14 @@ const (
 	ReasonNotSupported      = "NotSupported"
 	ReasonConflict          = "Conflict"
 	ReasonFiltered          = "Filtered" // a route map hides a virtual server
+	ReasonDamped            = "Damped"   // withdrawn too often in short order: announced later
 	ReasonInput             = "Input"
 	ReasonRefused           = "Refused" // what the dataplane cannot hold, or has no room for; the rest is programmed
 	ReasonKernel            = "Kernel"  // a link, address, route or map could not be set; it is tried again
 )
 
 // Kinds of events of spkproxy, beside the speaker's session-up and session-down. The Object of
-// the four vs- events is the virtual server's address as a prefix ("192.0.2.10/32"), the Detail
+// the vs- events is the virtual server's address as a prefix ("192.0.2.10/32"), the Detail
 // its name, protocol and destination ("spk-apps/web tcp 192.0.2.10:80").
 const (
 	EventResourcesChanged = "resources-changed"
@@ -166,6 +169,7 @@ const (
 	EventAnnounced        = "vs-announced"
 	EventWithdrawn        = "vs-withdrawn"
 	EventUnprogrammed     = "vs-unprogrammed"
+	EventDamped           = "vs-damped"      // it serves and waits to be announced; Detail says why and how long
 	EventCondition        = "condition"      // a condition has come; Detail is "Reason: message"
 	EventConditionGone    = "condition-gone" // and gone
 )
