@@ -219,6 +219,7 @@ func TestMistakes(t *testing.T) {
 		{"drain of no unit", "tmm:\n  drain: 300\n", `f.yaml:2:10: "300": a number where a string belongs; write it in quotes: "300"`},
 		{"drain of no time", "tmm:\n  drain: soon\n", `f.yaml:2:10: "soon": no time to serve on; write one like "300ms" or "2s", or "0s" for not at all`},
 		{"drain before now", "tmm:\n  drain: -1s\n", `f.yaml:2:10: "-1s": no time to serve on; write one like "300ms" or "2s", or "0s" for not at all`},
+		{"drain of a stop of no time", "tmm:\n  stopDrain: -1s\n", `f.yaml:2:14: "-1s": no time to serve on; write one like "10s", or "0s" for the drain time alone`},
 		{"damping of no number", "tmm:\n  damping: {free: -1}\n", `f.yaml:2:19: "-1": no number of withdrawals; write 0 or more`},
 		{"damping of no time", "tmm:\n  damping: {hold: 1s, max: soon, halfLife: -1s}\n",
 			`f.yaml:2:28: "soon": no time; write one like "500ms" or "30s"` + "\n" + `f.yaml:2:44: "-1s": no time; write one like "500ms" or "30s"`},

@@ -179,6 +179,9 @@ func checkValues(f *fitter, n *node, v *Values) {
 	if v.TMM.Drain != "" && v.DrainTime() == nil {
 		f.fail(n.at("tmm", "drain"), `no time to serve on; write one like "300ms" or "2s", or "0s" for not at all`)
 	}
+	if v.TMM.StopDrain != "" && v.StopDrainTime() == nil {
+		f.fail(n.at("tmm", "stopDrain"), `no time to serve on; write one like "10s", or "0s" for the drain time alone`)
+	}
 	checkDamping(f, n, v.TMM.Damping)
 	at := n.get("tmm").get("frontends")
 	if at == nil {

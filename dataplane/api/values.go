@@ -38,6 +38,9 @@ type TMMValues struct {
 	// Drain is an extension: how long a withdrawn virtual server goes on serving, as Go writes
 	// durations ("2s", "0s"); empty: as spkproxy was started.
 	Drain string `json:"drain,omitempty"`
+	// StopDrain is an extension: how long flows that go on hold up a TMM that stops, at most;
+	// empty: 10 seconds.
+	StopDrain string `json:"stopDrain,omitempty"`
 	// Damping is an extension: how long what is withdrawn again and again waits before it is
 	// announced again; nil: as by default.
 	Damping *DampingValues `json:"damping,omitempty"`
@@ -70,10 +73,22 @@ func (v *Values) AnswersARP() bool {
 
 // DrainTime is tmm.drain, nil where the values leave it open or do not fit.
 func (v *Values) DrainTime() *time.Duration {
-	if v == nil || v.TMM.Drain == "" {
+	if v == nil {
 		return nil
 	}
-	d, err := ParseTime(v.TMM.Drain)
+	return timeOf(v.TMM.Drain)
+}
+
+// StopDrainTime is tmm.stopDrain, nil where the values leave it open or do not fit.
+func (v *Values) StopDrainTime() *time.Duration {
+	if v == nil {
+		return nil
+	}
+	return timeOf(v.TMM.StopDrain)
+}
+
+func timeOf(text string) *time.Duration {
+	d, err := ParseTime(text)
 	if err != nil {
 		return nil
 	}

@@ -59,6 +59,8 @@ type Desired struct {
 	Monitored []Monitored `json:"monitored,omitempty"`
 	// Drain is how long what is withdrawn goes on serving, nil as Config says.
 	Drain *time.Duration `json:"drain,omitempty"`
+	// StopDrain bounds how long flows hold up a stop, nil as by default.
+	StopDrain *time.Duration `json:"stop_drain,omitempty"`
 	// Damping is of announcements, nil as by default.
 	Damping *Damping `json:"damping,omitempty"`
 	// DNS46 is the DNS proxy to run, nil for none.
@@ -156,7 +158,7 @@ type planner struct {
 // Compute computes what should hold for a TMM from all resources. It is pure.
 func Compute(res api.Resources, self Self) Desired {
 	p := &planner{res: &res, self: self, lacks: map[bool]bool{}, ready: map[netip.Prefix]bool{}, pools: map[string]poolFamilies{}}
-	p.out.Drain, p.out.Damping = res.Values.DrainTime(), dampingOf(res.Values)
+	p.out.Drain, p.out.StopDrain, p.out.Damping = res.Values.DrainTime(), res.Values.StopDrainTime(), dampingOf(res.Values)
 	p.index()
 	p.interfaces()
 	p.placeVLANs()

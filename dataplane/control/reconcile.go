@@ -42,6 +42,8 @@ type effects struct {
 	claim   func(Claim) error
 	speak   func(context.Context, bgp.SpeakerConfig) (speaker, error)
 	now     func() time.Time
+	carries func() (carried, error)
+	wait    func(context.Context, time.Duration) bool // says whether it was not cut short
 }
 
 // retryAfter is when a reconciliation that met an error is tried again.
@@ -86,6 +88,8 @@ type reconciler struct {
 	log      *ctl.Log
 	ownDrain time.Duration // where the resources leave it open
 	drain    time.Duration // now; holds for what drains already, too
+	// stopDrain bounds how long flows hold up a stop.
+	stopDrain time.Duration
 
 	interfaces []dataplane.Interface
 	leaving    map[serverKey]leaving
@@ -128,6 +132,10 @@ func (r *reconciler) reconcile(ctx context.Context, d Desired) time.Time {
 	r.drain = r.ownDrain
 	if d.Drain != nil {
 		r.drain = *d.Drain
+	}
+	r.stopDrain = DefaultStopDrain
+	if d.StopDrain != nil {
+		r.stopDrain = *d.StopDrain
 	}
 	r.damping = DefaultDamping()
 	if d.Damping != nil {
@@ -439,23 +447,4 @@ func refOf(f *dataplane.Refusal) string {
 		return api.KindSnatpool + " " + f.Name
 	}
 	return api.KindVLAN + " " + f.Name
-}
-
-// shutdown withdraws everything, lets it drain, and takes it out of the maps.
-func (r *reconciler) shutdown(ctx context.Context) error {
-	errs := []error{r.withdraw(ctx, nil)}
-	if len(r.leaving) > 0 {
-		timer := time.NewTimer(r.drain)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-	}
-	clear(r.leaving)
-	errs = append(errs, r.program(dataplane.State{}.Canonical()))
-	if r.speaker != nil {
-		errs = append(errs, r.speaker.Close())
-	}
-	return errors.Join(errs...)
 }

@@ -47,8 +47,8 @@ type Observed struct {
 const awaitInterfaces = 250 * time.Millisecond
 
 // Run runs one TMM in the process's network namespace until ctx ends. Then it withdraws
-// everything, waits for the drain time, takes its programs off the interfaces and removes its
-// pins. A process that is killed instead leaves its programs at work; the next one takes over.
+// everything, waits for the drain time and until no flow goes on (tmm.stopDrain at most), takes its
+// programs off the interfaces and removes its pins. A process that is killed instead leaves its programs at work; the next one takes over.
 func Run(ctx context.Context, c Config) error {
 	p := &proxy{cfg: c, updates: make(chan content, 1), wake: make(chan struct{}, 1)}
 	p.prober = newProber(p.setProbed)
@@ -60,7 +60,8 @@ func Run(ctx context.Context, c Config) error {
 	p.plane = plane
 	p.dns = &resolver{plane: plane, log: c.Log, failed: p.nudge}
 	p.rec = newReconciler(effects{
-		plane: plane, network: syncNetwork, join: new(groups).sync, claim: claim, now: time.Now,
+		plane: plane, network: syncNetwork, join: new(groups).sync, claim: claim, now: time.Now, wait: pause,
+		carries: func() (carried, error) { return carriedBy(plane) },
 		speak: func(ctx context.Context, cfg bgp.SpeakerConfig) (speaker, error) {
 			cfg.Log = c.Log
 			return bgp.NewSpeaker(ctx, cfg)
@@ -126,7 +127,7 @@ func (p *proxy) control(ctx, serving context.Context) error {
 	g.Go(func() error { return watchLinks(watching, p.wake) })
 	g.Go(func() error { return p.loop(watching) })
 	err := errors.Join(g.Wait(), p.health.Close(), p.dns.stop())
-	end, done := context.WithTimeout(context.WithoutCancel(ctx), p.rec.drain+5*time.Second)
+	end, done := context.WithTimeout(context.WithoutCancel(ctx), 2*p.rec.drain+p.rec.stopDrain+closing)
 	defer done()
 	return errors.Join(err, p.rec.shutdown(end))
 }

@@ -170,6 +170,8 @@ const (
 	EventWithdrawn        = "vs-withdrawn"
 	EventUnprogrammed     = "vs-unprogrammed"
 	EventDamped           = "vs-damped"      // it serves and waits to be announced; Detail says why and how long
+	EventDraining         = "draining"       // the TMM stops: everything is withdrawn, flows may end
+	EventDrained          = "drained"        // they have, or had their time; Detail says what is left
 	EventCondition        = "condition"      // a condition has come; Detail is "Reason: message"
 	EventConditionGone    = "condition-gone" // and gone
 )
