@@ -74,6 +74,7 @@ var mayImport = map[string][]string{
 	"kubesim":            {"dataplane/api"},
 	"traffic":            {"topo"},
 	"lab":                {"topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
+	"lab/churn":          {"lab", "traffic", "topo", "dataplane"},
 	"lab/live":           {"lab", "topo/picture", "dataplane"},
 	"scenarios/evidence": {"topo"},
 	"scenarios/drops":    {},
