@@ -67,8 +67,8 @@ lint: ## gofmt, vet, staticcheck
 	go tool staticcheck ./...
 
 .PHONY: regression
-regression: deps build ## compare 21 pairs of runs of this tree, and runs of a lab made slower; wants a quiet machine
-	SPKLAB_REGRESSION=1 go test -count=1 -v -timeout 20m -run '^TestRegression$$' ./e2e
+regression: deps build ## compare 21 pairs of runs of this tree, and 15 with a lab whose proxies are made slower; 6 minutes
+	SPKLAB_REGRESSION=1 go test -count=1 -v -timeout 15m -run '^TestRegression$$' ./e2e
 
 generate: ## regenerate the committed eBPF objects and OVSDB models
 	@.ci/debs $(DEBS_BPF)

@@ -146,15 +146,22 @@ func killCollector(t *testing.T, lab string) {
 	}
 }
 
-// announceFirst has one TMM's proxy announce before it programs: the check of the order fails, and
-// says so.
-func announceFirst(t *testing.T, lab string) {
+// faultyProxy builds the proxy with a mistake, which is a build tag of package control.
+func faultyProxy(t *testing.T, tag string) string {
+	t.Helper()
 	faulty := filepath.Join(t.TempDir(), "spkproxy")
-	build := exec.Command("go", "build", "-tags", "spkfault", "-o", faulty, "../cmd/spkproxy")
+	build := exec.Command("go", "build", "-tags", tag, "-o", faulty, "../cmd/spkproxy")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the faulty proxy: %v\n%s", err, out)
 	}
+	return faulty
+}
+
+// announceFirst has one TMM's proxy announce before it programs: the check of the order fails, and
+// says so.
+func announceFirst(t *testing.T, lab string) {
+	faulty := faultyProxy(t, "spkfault")
 	p := find(t, filepath.Join(built.state, lab, "f5-tmm-1"))
 	p.replace(t, append([]string{faulty}, p.argv[1:]...))
 	code, run := test(t, lab, "--focus", "the last endpoint goes")
@@ -166,6 +173,9 @@ func announceFirst(t *testing.T, lab string) {
 	if i < 0 || s.Checks[i].Name != "programmed before announced" || !strings.Contains(s.Checks[i].Got, "f5-tmm-1 announced") {
 		t.Errorf("%s\nchecks %+v", s.Message, s.Checks)
 		return
+	}
+	if v := s.Verdict; v == nil || v.Layer != report.LayerControl || v.Hop != "f5-tmm-1" {
+		t.Errorf("verdict %v, want layer %s at f5-tmm-1", v, report.LayerControl)
 	}
 	t.Log(s.Checks[i].Got)
 }

@@ -187,7 +187,7 @@ func (s *scene) servedAgain(from string) error {
 // had taken the route out by then.
 func (s *scene) closedInOrder(w *world, events []ctl.Event) {
 	ginkgo.GinkgoHelper()
-	s.inOrder("withdrawn before unprogrammed", "no TMM's maps lose a virtual server that it announces", timeline.WithdrawnBeforeUnprogrammed(told(events)))
+	s.inOrder(report.CheckWithdrawnFirst, "no TMM's maps lose a virtual server that it announces", timeline.WithdrawnBeforeUnprogrammed(told(events)))
 	router := w.client().router
 	for _, vip := range gateVIPs() {
 		prefix := hostPrefix(vip.Addr()).String()
@@ -255,7 +255,7 @@ func (s *scene) withdrawalTimes(w *world, events []ctl.Event, removed int64) {
 // only then.
 func (s *scene) openedInOrder(w *world, events []ctl.Event) {
 	ginkgo.GinkgoHelper()
-	s.inOrder("programmed before announced", "a TMM's maps hold a virtual server before it is announced", timeline.ProgrammedBeforeAnnounced(told(events)))
+	s.inOrder(report.CheckProgrammedFirst, "a TMM's maps hold a virtual server before it is announced", timeline.ProgrammedBeforeAnnounced(told(events)))
 	router := w.client().router
 	for _, vip := range gateVIPs() {
 		prefix := hostPrefix(vip.Addr()).String()

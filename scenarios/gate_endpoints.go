@@ -233,6 +233,7 @@ func (s *scene) freeze(what string, pids []int) (resume func()) {
 	resume = sync.OnceFunc(func() {
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGCONT) // one that has ended cannot go on
+			s.env.rec.happened(report.EventResumed, report.ProcessObject(pid), what)
 		}
 	})
 	s.cleanup("let "+what+" go on", func(context.Context) error {
@@ -240,6 +241,7 @@ func (s *scene) freeze(what string, pids []int) (resume func()) {
 		return nil
 	})
 	for _, pid := range pids {
+		s.env.rec.happened(report.EventStopped, report.ProcessObject(pid), what)
 		check(syscall.Kill(pid, syscall.SIGSTOP), "pause "+what)
 	}
 	return resume

@@ -136,6 +136,11 @@ func (r *recorder) checked(c report.Check) {
 	r.add(record.Record{Kind: record.Checked, Check: &c})
 }
 
+// happened writes down what the scenario does to the lab.
+func (r *recorder) happened(kind, object, detail string) {
+	r.add(record.Record{Kind: record.Happened, Event: &report.Event{At: ctl.Now(), Source: report.EventsOwn, Kind: kind, Object: object, Detail: detail}})
+}
+
 // observed writes down what a check that waits has seen.
 func (r *recorder) observed(name, what string) {
 	now := report.Observation{At: ctl.Now(), Value: what}

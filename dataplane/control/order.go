@@ -1,9 +1,9 @@
-//go:build !spkfault
+//go:build !spkfault && !spkslow
 
 package control
 
 import "context"
 
-// beforeProgram is where a proxy that is built with the tag spkfault announces too early; this one
-// does nothing.
+// beforeProgram is where a proxy that is built with the tag spkfault announces too early, and one with
+// the tag spkslow waits; this one does nothing.
 func (*reconciler) beforeProgram(context.Context, Desired) error { return nil }

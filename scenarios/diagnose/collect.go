@@ -58,15 +58,28 @@ func (c *collector) processes(context.Context) error {
 			leaving[p.Name] = true
 		}
 	}
+	meant := stopped(c.out.Scenario.Events)
 	for _, n := range c.in.Nodes {
 		c.out.Kinds[n.Name] = n.Kind
 		for _, p := range n.Processes {
 			if !leaving[n.Name] {
-				c.out.Processes = append(c.out.Processes, Process{Node: n.Name, Name: p.Name, Alive: len(p.PIDs) > 0, Silence: c.in.Silent[p.Name]})
+				c.out.Processes = append(c.out.Processes, Process{Node: n.Name, Name: p.Name, Alive: len(p.PIDs) > 0, Silence: c.in.Silent[p.Name],
+					Meant: slices.ContainsFunc(p.PIDs, func(pid int) bool { return meant[report.ProcessObject(pid)] })})
 			}
 		}
 	}
 	return nil
+}
+
+// stopped are the objects of the processes that the scenario has stopped, and whether they still are.
+func stopped(events []report.Event) map[string]bool {
+	out := map[string]bool{}
+	for _, e := range events {
+		if e.Source == report.EventsOwn && (e.Kind == report.EventStopped || e.Kind == report.EventResumed) {
+			out[e.Object] = e.Kind == report.EventStopped
+		}
+	}
+	return out
 }
 
 // network files links, neighbours, self-IPs and announcements.

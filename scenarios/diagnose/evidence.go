@@ -31,6 +31,7 @@ type Process struct {
 	Node, Name string
 	Alive      bool
 	Silence    string // why it gave no answer; empty: it did
+	Meant      bool   // the scenario itself has stopped it, and not let it go on
 }
 
 // Link is a network interface that the lab has made.

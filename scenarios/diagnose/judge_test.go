@@ -95,6 +95,9 @@ func cases(t *testing.T) []struct {
 		{"swapped interfaces", "wrong network", func(e *Evidence) { e.Legs[0].SelfIP = netip.MustParseAddr("198.51.100.16") }, report.LayerLink, "f5-tmm-1/net1", "swapped in tmm.cniNetworks?"},
 		{"dead TMM", "process", func(e *Evidence) { e.Processes[0].Alive = false }, report.LayerProcess, "f5-tmm-1", "has ended"},
 		{"TMM that hangs", "process", func(e *Evidence) { e.Processes[0].Silence = "deadline exceeded" }, report.LayerProcess, "f5-tmm-1", "deadline exceeded"},
+		{"announced before programmed", "order", func(e *Evidence) {
+			e.Scenario.Checks = []report.Check{{Name: report.CheckProgrammedFirst, Got: "f5-tmm-1 announced 192.0.2.50/32 (a) 2 ms before its maps had it\nanother"}}
+		}, report.LayerControl, "f5-tmm-1", "before its maps had it"},
 		{"MTU too small", "link", func(e *Evidence) { e.Links[1].MTU = 1300 }, report.LayerLink, "upstream/eth0", "1300"},
 		{"link down", "link", func(e *Evidence) { e.Links[0].Down = true }, report.LayerLink, "f5-tmm-1/net1", "is down"},
 		{"link gone", "link", func(e *Evidence) { e.Links[0].Gone = true }, report.LayerLink, "f5-tmm-1/net1", "is gone"},
@@ -201,6 +204,18 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestStopped: what a scenario has let go on owes an answer again.
+func TestStopped(t *testing.T) {
+	one, two := report.ProcessObject(1), report.ProcessObject(2)
+	got := stopped([]report.Event{
+		{Source: report.EventsOwn, Kind: report.EventStopped, Object: one}, {Source: report.EventsOwn, Kind: report.EventStopped, Object: two},
+		{Source: report.EventsOwn, Kind: report.EventResumed, Object: one}, {Source: "f5-tmm-1", Kind: report.EventStopped, Object: "process 3"},
+	})
+	if got[one] || !got[two] || got["process 3"] {
+		t.Errorf("%v", got)
+	}
+}
+
 // TestNoFault: what a TMM does on purpose is no fault.
 func TestNoFault(t *testing.T) {
 	for name, change := range map[string]func(*Evidence){
@@ -214,6 +229,8 @@ func TestNoFault(t *testing.T) {
 		"a connection of OVN by no TMM":          func(e *Evidence) { e.Conns[0].GoesBy = "" },
 		"multicast listener reports":             func(e *Evidence) { e.Counts = []Count{{"f5-tmm-1", "drop_ttl_expired", 2}} },
 		"the end of a connection":                func(e *Evidence) { e.Counts = []Count{{"f5-tmm-1", "drop_no_flow", 1}} },
+		"a TMM that the scenario has stopped":    func(e *Evidence) { e.Processes[0].Silence, e.Processes[0].Meant = "deadline exceeded", true },
+		"an application that it has killed":      func(e *Evidence) { e.Processes[1].Alive, e.Processes[1].Meant = false, true },
 		"jumbo frames":                           func(e *Evidence) { e.Links[0].MTU = 9000 },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,10 +23,11 @@ type rule struct {
 	find func(*Evidence) []finding
 }
 
-// rules are in the order of what explains most: a process that is gone explains a missing route, a
+// rules are in the order of what explains most: a wrong order is its own cause, a process that is gone explains a missing route, a
 // missing route explains that nothing arrived, and so on.
 func rules() []rule {
 	return []rule{
+		{"order", wrongOrder},
 		{"process", deadProcesses},
 		{"link", brokenLinks},
 		{"wrong network", wrongNetworks},
@@ -46,6 +47,23 @@ func rules() []rule {
 	}
 }
 
+// wrongOrder is what a check of the order of events tells by itself: control code did things in another one.
+func wrongOrder(e *Evidence) []finding {
+	var out []finding
+	for _, c := range e.Scenario.Checks {
+		if c.Passed || !slices.Contains(report.OrderChecks(), c.Name) {
+			continue
+		}
+		first, _, _ := strings.Cut(c.Got, "\n")
+		f := finding{layer: report.LayerControl, reason: first}
+		if by, _, _ := strings.Cut(first, " "); e.Kinds[by] != "" {
+			f.hop = by
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
 func deadProcesses(e *Evidence) []finding {
 	var out []finding
 	for _, p := range e.Processes {
@@ -54,6 +72,7 @@ func deadProcesses(e *Evidence) []finding {
 			layer, what = report.LayerApp, "application"
 		}
 		switch {
+		case p.Meant:
 		case !p.Alive:
 			out = append(out, finding{layer, p.Node, fmt.Sprintf("the %s %s has ended and nobody stopped it", what, p.Name)})
 		case p.Silence != "":

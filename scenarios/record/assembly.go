@@ -76,6 +76,8 @@ func (a *Assembly) grow(s *report.Scenario, r Record) {
 	case r.Kind == Showed && r.Evidence != nil:
 		s.Evidence = slices.DeleteFunc(s.Evidence, func(e report.Evidence) bool { return e.Title == r.Evidence.Title })
 		s.Evidence = append(s.Evidence, *r.Evidence)
+	case r.Kind == Happened && r.Event != nil:
+		s.Events = append(s.Events, *r.Event)
 	case r.Kind == Kept && !slices.Contains(s.Artifacts, r.Artifact):
 		s.Artifacts = append(s.Artifacts, r.Artifact)
 	case r.Kind == Ends && r.Scenario != nil:

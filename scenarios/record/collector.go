@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/scenarios/report"
@@ -14,7 +15,7 @@ import (
 // Collector turns the stream of a test into reports. Its zero Deadlines are the default ones.
 type Collector struct {
 	Dir       string   // of artefacts; it exists
-	Sources   []Source // asked in this order
+	Sources   []Source // told of a beginning all at once, and asked at the end in this order
 	Deadlines Deadlines
 
 	assembly Assembly
@@ -140,15 +141,21 @@ func (c *Collector) take(r Record) {
 // answer tells the test; one that is gone cannot hear.
 func (c *Collector) answer(k Kind) { _, _ = fmt.Fprintf(c.answers, "%s\n", k) }
 
-// begin tells the sources that a scenario starts.
+// begin tells the sources that a scenario starts, all at once: the scenario waits for the slowest of them.
 func (c *Collector) begin() {
 	s, ok := c.assembly.Current()
 	if !ok {
 		return
 	}
+	errs := make([]error, len(c.workers))
+	var begun sync.WaitGroup
+	for i, w := range c.workers {
+		begun.Go(func() { errs[i] = w.begin(c.Deadlines, s) })
+	}
+	begun.Wait()
 	var gaps []report.Gap
-	for _, w := range c.workers {
-		if err := w.begin(c.Deadlines, s); err != nil {
+	for i, w := range c.workers {
+		if err := errs[i]; err != nil {
 			gaps = append(gaps, report.Gap{Collector: w.source.Name(), Why: "before the scenario: " + err.Error()})
 		}
 	}

@@ -51,6 +51,33 @@ func do(ctx context.Context, f func(context.Context) error) error {
 	return f(ctx)
 }
 
+// TestBeginsSideBySide has two sources that begin only together, as often as scenarios begin.
+func TestBeginsSideBySide(t *testing.T) {
+	meet := make(chan struct{})
+	left := &fake{name: "left", begin: func(ctx context.Context) error {
+		select {
+		case meet <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return errors.New("met nobody")
+		}
+	}}
+	right := &fake{name: "right", begin: func(ctx context.Context) error {
+		select {
+		case <-meet:
+			return nil
+		case <-ctx.Done():
+			return errors.New("met nobody")
+		}
+	}}
+	run, _ := collect(t, &record.Collector{Sources: []record.Source{left, right}}, encode(t, stream()))
+	for _, s := range run.Scenarios {
+		if len(s.Gaps) > 0 {
+			t.Errorf("%s: %v", s.Name, s.Gaps)
+		}
+	}
+}
+
 // stream is what a test of two scenarios says: the first passes, the second fails.
 func stream() []record.Record {
 	first, second := report.Scenario{Group: "G", Name: "one", Began: 10}, report.Scenario{Group: "G", Name: "two", Began: 20}

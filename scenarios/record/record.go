@@ -17,6 +17,7 @@ const (
 	Checked     Kind = "check"       // Check
 	Measured    Kind = "figure"      // Figure
 	Showed      Kind = "evidence"    // Evidence
+	Happened    Kind = "event"       // Event: what the scenario itself does to the lab
 	Kept        Kind = "artifact"    // Artifact
 	Ends        Kind = "end"         // Scenario: State, Ended, Message, Location; what it changed is not put back yet
 	Collected   Kind = "collected"   // Scenario: what the sources added; written by the collector
@@ -35,6 +36,7 @@ type Record struct {
 	Check    *report.Check    `json:"check,omitempty"`
 	Figure   *report.Figure   `json:"figure,omitempty"`
 	Evidence *report.Evidence `json:"evidence,omitempty"`
+	Event    *report.Event    `json:"event,omitempty"`
 	Artifact string           `json:"artifact,omitempty"`
 	Message  string           `json:"message,omitempty"`
 }

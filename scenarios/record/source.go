@@ -11,7 +11,7 @@ import (
 
 // Source is something that is collected about a running lab while scenarios run. Each call has a
 // deadline (its ctx); what it does not deliver in time or fails at becomes a report.Gap of that
-// name. Calls come from one goroutine.
+// name. Calls of one source come one after the other.
 type Source interface {
 	Name() string
 	// Begin is called when a scenario starts, and again for each further attempt at it: Group, Name

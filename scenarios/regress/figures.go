@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/perf/benchmath"
 
@@ -27,7 +28,9 @@ import (
 //     that was busy all the time. So each round of a scenario has a yardstick before and after it, the
 //     same fixed work every time; a round counts when both took at most calm times the best of either
 //     run. What decides is the yardstick, never the sample, so nothing is chosen by its outcome. A run
-//     with too few calm rounds is not comparable. What is left of such bursts does not touch the best
+//     with too few calm rounds is not comparable. Runs that went side by side (two labs at the same time on
+//     one machine) shared whatever the machine did, so all their rounds count, and what is compared is
+//     told apart also where nothing is calm. What is left of such bursts does not touch the best
 //     rounds of a run, while a lab that has become slower is slower in its best rounds, too; so the
 //     lower quartile must have grown by minEffect as well.
 //
@@ -61,7 +64,11 @@ func figures(pairs []both, strangers []string) []report.FigureChange {
 			if i < 0 || len(now.Samples) == 0 || len(p.base.Figures[i].Samples) == 0 {
 				continue
 			}
-			t := newTested(*p.run, now, rounds{p.base, best}.of(p.base.Figures[i]), rounds{p.run, best}.of(now))
+			calm := best
+			if p.sideBySide() {
+				calm = math.Inf(1)
+			}
+			t := newTested(*p.run, now, rounds{p.base, calm}.of(p.base.Figures[i]), rounds{p.run, calm}.of(now))
 			t.Samples = [2]int{len(t.base), len(t.run)}
 			if n := len(p.base.Figures[i].Samples) + len(now.Samples) - len(t.base) - len(t.run); n > 0 {
 				t.Why = fmt.Sprintf("%d rounds do not count: the machine was busy", n)
@@ -117,6 +124,22 @@ func yard(s *report.Scenario) []float64 {
 		}
 	}
 	return nil
+}
+
+// sideBySide says whether both runs' scenarios ran at the same time on the same machine: at least 4/5 of the
+// shorter one within the other. CLOCK_MONOTONIC begins anew with each boot, so that its distance
+// from the wall clock tells machines apart.
+func (p both) sideBySide() bool {
+	a, b := p.base, p.run
+	if a.Began == 0 || b.Began == 0 {
+		return false
+	}
+	boot := func(s *report.Scenario) time.Time { return s.Started.Add(-time.Duration(s.Began)) }
+	if boot(a).Sub(boot(b)).Abs() > time.Second {
+		return false
+	}
+	both := min(a.Ended, b.Ended) - max(a.Began, b.Began)
+	return both > 0 && 5*both >= 4*min(a.Ended-a.Began, b.Ended-b.Began)
 }
 
 // rounds are those of a scenario, beside the best yardstick of both runs.

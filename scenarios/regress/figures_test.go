@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/spklab/spklab/scenarios/regress"
 	"github.com/spklab/spklab/scenarios/report"
@@ -95,6 +96,42 @@ func TestFigures(t *testing.T) {
 			}
 			if want := tc.want == report.TrendWorse; got.Regressed != want {
 				t.Errorf("regressed %v, want %v: %s", got.Regressed, want, got)
+			}
+		})
+	}
+}
+
+// at puts a scenario on the clock, in seconds since a boot at that moment.
+func at(s report.Scenario, boot time.Time, began, ended int64) report.Scenario {
+	s.Began, s.Ended = began*1e9, ended*1e9
+	s.Started = boot.Add(time.Duration(s.Began))
+	return s
+}
+
+// TestSideBySide has a machine that is busy all the time: what counts is whether both runs had it.
+func TestSideBySide(t *testing.T) {
+	boot := time.Date(2026, 11, 21, 1, 0, 0, 0, time.UTC)
+	samples := []float64{10, 11, 12, 10.5, 11.5, 10.2, 11.8, 12.2, 10.9, 11.1}
+	for _, tc := range []struct {
+		name         string
+		boot         time.Time
+		began, ended int64
+		want         report.Trend
+	}{
+		{"at the same time", boot, 100, 120, report.TrendWorse},
+		{"twice as long", boot, 101, 140, report.TrendWorse},
+		{"mostly at the same time", boot, 104, 124, report.TrendWorse},
+		{"one after the other", boot, 121, 141, report.TrendIncomparable},
+		{"half of the time", boot, 110, 130, report.TrendIncomparable},
+		{"on another machine", boot.Add(time.Hour), 100, 120, report.TrendIncomparable},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			base := at(figured(ms("f", samples...), yard(0)), boot, 100, 120)
+			now := at(figured(ms("f", times(2, samples)...), yard(11)), tc.boot, tc.began, tc.ended)
+			for _, f := range regress.Compare(run(base), run(now)).Figures {
+				if f.Figure == "f" && f.Trend != tc.want {
+					t.Errorf("%s, want %s: %+v", f.Trend, tc.want, f)
+				}
 			}
 		})
 	}

@@ -25,6 +25,15 @@ type Check struct {
 	Seen []Observation `json:"seen,omitempty"`
 }
 
+// Names of checks of the order of events; a failure is control code's alone.
+const (
+	CheckProgrammedFirst = "programmed before announced"
+	CheckWithdrawnFirst  = "withdrawn before unprogrammed"
+)
+
+// OrderChecks are their names.
+func OrderChecks() []string { return []string{CheckProgrammedFirst, CheckWithdrawnFirst} }
+
 // Observation is a value from its first sight on.
 type Observation struct {
 	At    int64  `json:"at_ns"`
@@ -40,6 +49,17 @@ type Event struct {
 	Object string `json:"object,omitempty"`
 	Detail string `json:"detail,omitempty"`
 }
+
+// Kinds of events that a scenario tells of what it does to the lab itself; their source is EventsOwn, their
+// object "process PID". What a scenario has stopped is no fault of the lab's.
+const (
+	EventsOwn    = "scenario"
+	EventStopped = "process-stopped"
+	EventResumed = "process-resumed"
+)
+
+// ProcessObject is the object of such an event.
+func ProcessObject(pid int) string { return fmt.Sprintf("process %d", pid) }
 
 // Layer is where a failure lies, as far as the evidence tells.
 type Layer string

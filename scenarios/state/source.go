@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/scenarios/report"
@@ -18,6 +19,10 @@ import (
 
 // File is the state in which a good run found the lab, in the directory of its artefacts.
 const File = "state.json.gz"
+
+// patience is how long a scenario waits for the state before it; what takes longer is read beside the scenario's
+// first steps.
+const patience = 20 * time.Millisecond
 
 // maxLog is how much of a process' log a report shows, in octets.
 const maxLog = 4 << 10
@@ -31,7 +36,8 @@ type Source struct {
 	good *Snapshot // nil: there was no good run, or it kept no state
 	gap  error     // why good is not there although it was asked for
 
-	first, before *Snapshot // at the beginning of the run, and of the scenario
+	first, before *Snapshot      // at the beginning of the run, and of the scenario
+	coming        chan *Snapshot // holds before as soon as it is taken; nil: it has been
 	marks         map[string]int64
 }
 
@@ -52,18 +58,38 @@ func NewSource(l *lab.Lab, dir, good string) *Source {
 // Name is "state".
 func (s *Source) Name() string { return "state" }
 
-// Begin takes the state before a scenario.
+// Begin takes the state before a scenario. The first scenario of a run waits for it, since runs are compared
+// by it; the others do for a moment.
 func (s *Source) Begin(ctx context.Context, _ report.Scenario) error {
+	s.arrived() // of a scenario whose end nobody told
 	s.marks = logMarks(s.logDir())
-	s.before = s.col.Take(ctx)
+	coming := make(chan *Snapshot, 1)
+	s.coming = coming
+	go func() { coming <- s.col.Take(context.WithoutCancel(ctx)) }() // bounds itself
 	if s.first == nil {
-		s.first = s.before
+		s.first = s.arrived()
+		return nil
+	}
+	select {
+	case s.before = <-coming:
+		s.coming = nil
+	case <-time.After(patience):
+	case <-ctx.Done():
 	}
 	return nil
 }
 
+// arrived waits for the state before the scenario, and returns it; nil where none was asked for.
+func (s *Source) arrived() *Snapshot {
+	if s.coming != nil {
+		s.before, s.coming = <-s.coming, nil
+	}
+	return s.before
+}
+
 // End adds to a scenario that failed what is different now.
 func (s *Source) End(ctx context.Context, sc *report.Scenario) error {
+	s.arrived()
 	if sc.State != report.Failed && sc.State != report.Interrupted {
 		return nil
 	}
@@ -91,6 +117,7 @@ func (s *Source) End(ctx context.Context, sc *report.Scenario) error {
 
 // Close keeps the state of a run in which nothing failed.
 func (s *Source) Close(_ context.Context, run *report.Run) error {
+	s.arrived()
 	if s.first == nil || s.dir == "" || run.Counts().Failed > 0 || run.Counts().Ran() == 0 {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,11 +56,13 @@ func (s *Source) End(ctx context.Context, sc *report.Scenario) error {
 	told, err := s.processes(ctx, sc.Began)
 	events = append(events, told...)
 	events = slices.DeleteFunc(events, func(e report.Event) bool { return e.At < sc.Began })
-	slices.SortStableFunc(events, func(a, b report.Event) int { return int(a.At - b.At) })
+	byTime := func(a, b report.Event) int { return cmp.Compare(a.At, b.At) }
+	slices.SortStableFunc(events, byTime)
 	if over := len(events) - maxEvents; over > 0 {
 		events, lost = events[over:], lost+over
 	}
-	sc.Events = append(sc.Events, events...)
+	sc.Events = append(sc.Events, events...) // there may be some already
+	slices.SortStableFunc(sc.Events, byTime)
 	if lost > 0 {
 		err = errors.Join(err, fmt.Errorf("%d events more than the newest %d", lost, maxEvents))
 	}
