@@ -15,7 +15,7 @@ import (
 )
 
 // run calls ip(8) and friends; a test that needs root skips without it, and fails under CI.
-func run(t *testing.T, line string) {
+func run(t testing.TB, line string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") != "" {
@@ -30,7 +30,7 @@ func run(t *testing.T, line string) {
 }
 
 // routed builds client eth0 -- a router b -- server eth0, in namespaces of this process's own.
-func routed(t *testing.T) (client, router, server string) {
+func routed(t testing.TB) (client, router, server string) {
 	t.Helper()
 	ns := func(node string) string {
 		name := fmt.Sprintf("evidence-%d-%s", os.Getpid(), node)

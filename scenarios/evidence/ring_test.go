@@ -17,7 +17,7 @@ import (
 )
 
 // ringOf opens a ring over the namespaces that routed makes.
-func ringOf(t *testing.T, bytes int, netns ...string) *Ring {
+func ringOf(t testing.TB, bytes int, netns ...string) *Ring {
 	t.Helper()
 	mark := fmt.Sprint("evidence ", os.Getpid())
 	for _, ns := range netns {

@@ -116,21 +116,23 @@ func TestPaths(t *testing.T) {
 	straight := path("tcp 203.0.113.10:40000 to 192.0.2.10:80", -1, "client/eth0", "f5-tmm-1/net1", "worker-1/ens192", "app-1/eth0")
 	for _, tc := range []struct {
 		name      string
+		base      report.State
 		run       report.Path
 		changes   int
 		at        int
 		regressed bool
 	}{
-		{"the same", straight, 0, 0, false},
-		{"another port, TMM, worker and pod", path("tcp 203.0.113.10:51234 to 192.0.2.10:80", -1, "client/eth0", "f5-tmm-2/net1", "worker-2/ens192", "app-3/eth0"), 0, 0, false},
-		{"another title", path("tcp 203.0.113.10:40000 to 192.0.2.10:81", -1, "client/eth0"), 0, 0, false},
-		{"another interface", path(straight.Title, -1, "client/eth0", "f5-tmm-1/net2", "worker-1/ens192", "app-1/eth0"), 1, 1, false},
-		{"off the expected path", path(straight.Title, 1, "client/eth0", "f5-tmm-1/net2", "worker-1/ens192", "app-1/eth0"), 1, 1, true},
-		{"lost", path(straight.Title, -1, "client/eth0", "!f5-tmm-1/net1"), 1, 1, true},
-		{"shorter", path(straight.Title, -1, "client/eth0", "f5-tmm-1/net1"), 1, 2, false},
+		{"the same", report.Passed, straight, 0, 0, false},
+		{"another port, TMM, worker and pod", report.Passed, path("tcp 203.0.113.10:51234 to 192.0.2.10:80", -1, "client/eth0", "f5-tmm-2/net1", "worker-2/ens192", "app-3/eth0"), 0, 0, false},
+		{"another title", report.Passed, path("tcp 203.0.113.10:40000 to 192.0.2.10:81", -1, "client/eth0"), 0, 0, false},
+		{"another interface", report.Passed, path(straight.Title, -1, "client/eth0", "f5-tmm-1/net2", "worker-1/ens192", "app-1/eth0"), 1, 1, false},
+		{"off the expected path", report.Passed, path(straight.Title, 1, "client/eth0", "f5-tmm-1/net2", "worker-1/ens192", "app-1/eth0"), 1, 1, true},
+		{"lost", report.Passed, path(straight.Title, -1, "client/eth0", "!f5-tmm-1/net1"), 1, 1, true},
+		{"lost, of a failure that is known", report.Failed, path(straight.Title, -1, "client/eth0", "!f5-tmm-1/net1"), 1, 1, false},
+		{"shorter", report.Passed, path(straight.Title, -1, "client/eth0", "f5-tmm-1/net1"), 1, 2, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			base, now := scenario("a", report.Passed), scenario("a", report.Passed)
+			base, now := scenario("a", tc.base), scenario("a", tc.base)
 			base.Paths, now.Paths = []report.Path{straight}, []report.Path{tc.run}
 			got := regress.Compare(run(base), run(now))
 			if len(got.Paths) != tc.changes || got.Regressed != tc.regressed {

@@ -25,7 +25,8 @@ type titled struct {
 }
 
 // paths are the ways that the baseline does not have under the same title. One is a regression when
-// it leaves the expected path, or loses the packet, and none of the baseline did.
+// it leaves the expected path, or loses the packet, and none of the baseline did. Of a scenario that failed
+// in the baseline it is none: which of a failure's packets are shown is chance.
 func (p both) paths() []report.PathChange {
 	before, _ := ways(p.base.Paths)
 	after, order := ways(p.run.Paths)
@@ -42,7 +43,7 @@ func (p both) paths() []report.PathChange {
 			out = append(out, report.PathChange{
 				Group: p.run.Group, Name: p.run.Name, Title: t.title, Reply: t.reply,
 				Before: old[0].hops, After: w.hops, Differs: firstDifference(old[0].hops, w.hops),
-				Regressed: w.diverges && !slices.ContainsFunc(old, func(v way) bool { return v.diverges }),
+				Regressed: held(p.base) && w.diverges && !slices.ContainsFunc(old, func(v way) bool { return v.diverges }),
 			})
 		}
 	}
