@@ -183,7 +183,9 @@ func grace(p *corev1.Pod) int {
 func routerSteps(spec *topo.Lab, r topo.Router, env Env) ([]topo.Step, error) {
 	cfg := bgp.RouterConfig{Name: r.Name, ASN: r.ASN, RouterID: routerID(r), Refuse: r.Refuse}
 	for _, n := range r.Neighbors {
-		cfg.Ranges = append(cfg.Ranges, bgp.PeerRange{Prefix: n.Range, ASN: n.ASN})
+		cfg.Ranges = append(cfg.Ranges, bgp.PeerRange{
+			Prefix: n.Range, ASN: n.ASN, Password: n.Password, Timers: bgp.Timers{HoldTime: uint16(n.HoldTime), Keepalive: uint16(n.Keepalive)},
+		})
 	}
 	data, err := json.MarshalIndent(cfg, "", "  ")
 	if err != nil {

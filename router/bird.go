@@ -48,8 +48,15 @@ func birdFiles(c bgp.RouterConfig) []file {
 		line("\tdebug { states, routes };")
 		line("\tlocal as %d;", c.ASN)
 		line("\tneighbor range %s as %d;", r.Prefix, r.ASN)
-		line("\thold time %d;", holdTime)
-		line("\tkeepalive time %d;", keepalive)
+		if r.ASN == c.ASN {
+			line("\tdirect;") // otherwise the next hops of an internal session are looked up in the routing table
+		}
+		t := r.Timers.Effective()
+		line("\thold time %d;", t.HoldTime)
+		line("\tkeepalive time %d;", t.Keepalive)
+		if r.Password != "" {
+			line("\tpassword %q;", r.Password)
+		}
 		for _, f := range words() {
 			line("\t%s { import %s; import table yes; export none; };", f, birdFilter(f, c.Refuse))
 		}
@@ -119,6 +126,10 @@ func birdParseSessions(lines []string, now time.Time) []session {
 		case key == "Neighbor AS":
 			n, _ := strconv.ParseUint(value, 10, 32) // 0 where it is none
 			s.ASN = uint32(n)
+		case key == "Hold timer": // what is left of it / all of it
+			_, all, _ := strings.Cut(value, "/")
+			n, _ := strconv.ParseUint(all, 10, 16) // 0 where it is none
+			s.HoldTime = uint16(n)
 		case key == "Last error":
 			s.Error = value
 		case key == "State" && value == "UP": // of a channel, under its name

@@ -16,12 +16,6 @@ import (
 	"github.com/spklab/spklab/dataplane/bgp"
 )
 
-// Session timers in seconds, those of the embedded router.
-const (
-	keepalive = 3
-	holdTime  = 9
-)
-
 // maxPaths is how many equal paths a router uses.
 const maxPaths = 64
 
@@ -65,11 +59,15 @@ func frrBGP(c bgp.RouterConfig) string {
 	line(" no bgp ebgp-requires-policy")
 	line(" no bgp default ipv4-unicast")
 	line(" bgp bestpath as-path multipath-relax")
-	line(" timers bgp %d %d", keepalive, holdTime)
 	line(" bgp listen limit 5000")
 	for i, r := range c.Ranges {
 		line(" neighbor %s peer-group", label(i))
 		line(" neighbor %s remote-as %d", label(i), r.ASN)
+		t := r.Timers.Effective()
+		line(" neighbor %s timers %d %d", label(i), t.Keepalive, t.HoldTime)
+		if r.Password != "" {
+			line(" neighbor %s password %s", label(i), r.Password)
+		}
 		line(" bgp listen range %s peer-group %s", r.Prefix, label(i))
 	}
 	for _, f := range words() {
@@ -110,6 +108,7 @@ type frrNeighbor struct {
 	RemoteAs       uint32 `json:"remoteAs"`
 	BgpState       string `json:"bgpState"`
 	UpMsec         int64  `json:"bgpTimerUpMsec"`
+	HoldMsec       int64  `json:"bgpTimerHoldTimeMsecs"`
 	LastResetDueTo string `json:"lastResetDueTo"`
 }
 
@@ -139,6 +138,7 @@ func frrParsePeers(text string) ([]bgp.Peer, error) {
 		p := bgp.Peer{Addr: addr, ASN: n.RemoteAs, State: strings.ToUpper(n.BgpState)}
 		if p.Established() {
 			p.Uptime = time.Duration(n.UpMsec) * time.Millisecond
+			p.HoldTime = uint16(n.HoldMsec / 1000)
 		} else {
 			p.Error = n.LastResetDueTo
 		}

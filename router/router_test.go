@@ -26,6 +26,7 @@ func upstream() bgp.RouterConfig {
 		Name: "upstream", ASN: 4200000000, RouterID: netip.MustParseAddr("198.51.100.1"),
 		Ranges: []bgp.PeerRange{
 			{Prefix: netip.MustParsePrefix("198.51.100.0/24"), ASN: 65001}, {Prefix: netip.MustParsePrefix("2001:db8:51::/64"), ASN: 65001},
+			{Prefix: netip.MustParsePrefix("203.0.113.0/24"), ASN: 4200000000, Password: "s3same!", Timers: bgp.Timers{HoldTime: 30}},
 		},
 		Refuse: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/32"), netip.MustParsePrefix("192.0.2.64/26"), netip.MustParsePrefix("2001:db8:2::11/128")},
 	}
@@ -59,7 +60,7 @@ func recorded(t *testing.T, name string) string {
 }
 
 func peer(addr string) bgp.Peer {
-	return bgp.Peer{Addr: netip.MustParseAddr(addr), ASN: 65001, State: bgp.StateEstablished}
+	return bgp.Peer{Addr: netip.MustParseAddr(addr), ASN: 65001, State: bgp.StateEstablished, HoldTime: 9}
 }
 
 func path(peer, prefix, hop string) bgp.Path {

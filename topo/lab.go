@@ -76,7 +76,13 @@ type Router struct {
 // PeerRange accepts BGP sessions from any address of Range that speaks for ASN.
 type PeerRange struct {
 	Range netip.Prefix `yaml:"range" json:"range"`
-	ASN   uint32       `yaml:"asn" json:"asn"`
+	ASN   uint32       `yaml:"asn" json:"asn"` // the router's own: internal BGP
+	// HoldTime of the sessions in seconds, 3 to 65535; 0 = 9.
+	HoldTime uint32 `yaml:"holdTime,omitempty" json:"holdTime,omitempty"`
+	// Keepalive is the time between keepalive messages in seconds, less than HoldTime; 0 = a third of it.
+	Keepalive uint32 `yaml:"keepalive,omitempty" json:"keepalive,omitempty"`
+	// Password signs the sessions (TCP MD5, RFC 2385): 1 to 80 letters, digits and signs.
+	Password string `yaml:"password,omitempty" json:"password,omitempty"`
 }
 
 // Route is a static route.

@@ -79,6 +79,8 @@ func narrow(s *jsonschema.Schema) {
 		asn := property(s.Definitions[of], "asn")
 		asn.Minimum, asn.Maximum = "1", "4294967294"
 	}
+	hold := property(s.Definitions["PeerRange"], "holdTime")
+	hold.Minimum, hold.Maximum = "0", "65535"
 	for _, of := range []string{"Worker", "Router", "Client"} {
 		property(s.Definitions[of], "name").Pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 	}

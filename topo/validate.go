@@ -312,8 +312,29 @@ func (v *validator) routers() {
 		v.nics(path, r.NICs)
 		v.routes(path, r.NICs, r.Routes)
 		for j, n := range r.Neighbors {
-			v.asn(fmt.Sprintf("%s.neighbors[%d].asn", path, j), n.ASN)
+			at := fmt.Sprintf("%s.neighbors[%d]", path, j)
+			v.asn(at+".asn", n.ASN)
+			v.session(at, n)
 		}
+	}
+}
+
+// session asks for timers that RFC 4271 allows (section 4.2) and a password that the kernel
+// (tcp(7), TCP_MD5SIG) and the configurations of FRR and BIRD can hold.
+func (v *validator) session(path string, n PeerRange) {
+	if n.HoldTime > 0 && n.HoldTime < 3 || n.HoldTime > 65535 {
+		v.bad(path+".holdTime", fmt.Sprint(n.HoldTime), "no hold time; want 3 to 65535 seconds")
+	}
+	hold := n.HoldTime
+	if hold == 0 {
+		hold = 9
+	}
+	if n.Keepalive >= hold {
+		v.bad(path+".keepalive", fmt.Sprint(n.Keepalive), "sessions would end first; want less than the hold time of %d seconds", hold)
+	}
+	notPlain := func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }
+	if len(n.Password) > 80 || strings.ContainsFunc(n.Password, notPlain) {
+		v.bad(path+".password", "", "no password for BGP; want 1 to 80 letters, digits and signs, no space, quote or backslash")
 	}
 }
 

@@ -224,6 +224,15 @@ func TestMistakes(t *testing.T) {
 		{"damping of no time", "tmm:\n  damping: {hold: 1s, max: soon, halfLife: -1s}\n",
 			`f.yaml:2:28: "soon": no time; write one like "500ms" or "30s"` + "\n" + `f.yaml:2:44: "-1s": no time; write one like "500ms" or "30s"`},
 		{"front end of no interface", "tmm:\n  frontends: {net1: xdp}\n", `f.yaml:2:15: "net1": no interface of TMM; write "1.1" for the first of tmm.cniNetworks, "1.2" for the second`},
+		{"BGP key", routing("bgp: {asns: 65001}"), `f.yaml:5:15: "asns": unknown field; did you mean asn?`},
+		{"BGP neighbor's key", routing("bgp: {neighbors: [{ip: 192.0.2.1, holdtime: 9}]}"), `f.yaml:5:43: "holdtime": unknown field; did you mean holdTime?`},
+		{"BGP key like no other", routing("bgpAsNumber: 1"), `f.yaml:5:9: "bgpAsNumber": unknown field; known here: bgp, prefixList, routeMaps`},
+		{"BGP ASN", routing("bgp: {asn: 23456}"), `f.yaml:5:20: "23456": a reserved AS number; write 1 to 4294967294, not 23456 (private ones begin at 64512)`},
+		{"BGP neighbor's ASN", routing("bgp: {neighbors: [{asn: 4294967295}]}"), `f.yaml:5:33: "4294967295": a reserved AS number; write 1 to 4294967294, not 23456 (private ones begin at 64512)`},
+		{"BGP hops", routing("bgp: {neighbors: [{ebgpMultihop: 256}]}"), `f.yaml:5:42: "256": no number of hops; write 1 to 255, or leave it out for a neighbor on the same network`},
+		{"BGP hold time", routing("bgp: {neighbors: [{holdTime: 2}]}"), `f.yaml:5:38: "2": too short a time; write 3 to 65535 seconds`},
+		{"BGP keepalive", routing("bgp: {neighbors: [{keepalive: 9}]}"), `f.yaml:5:39: "9": the session would end first; write less than the hold time of 9 seconds`},
+		{"BGP password", routing("bgp: {neighbors: [{password: " + strings.Repeat("x", 81) + "}]}"), `f.yaml:5:38: a password of 81 bytes; write at most 80 (TCP MD5)`},
 		{"idle timeout", ingress("{destinationAddress: 192.0.2.1, idleTimeout: 0}"), `f.yaml:5:52: "0": idle timeout outside 1 to 4294967295 seconds`},
 		{"idle timeout too long", ingress("{destinationAddress: 192.0.2.1, idleTimeout: 4294967296}"), `f.yaml:5:52: "4294967296": outside the range of the field; 0 to 4294967295`},
 		{"nad no JSON", nad(`{"type": "macvlan",}`), "f.yaml:5:11: \"{\\\"type\\\": \\\"macvlan\\\",}\": config is no JSON object: invalid character '}' looking for beginning of object key string"},
@@ -258,6 +267,11 @@ func TestMistakes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// routing is Helm values with a routing configuration.
+func routing(config string) string {
+	return "tmm:\n  dynamicRouting:\n    tmmRouting:\n      config:\n        " + config + "\n"
 }
 
 func bomb() string {

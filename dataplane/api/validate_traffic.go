@@ -183,6 +183,7 @@ func checkValues(f *fitter, n *node, v *Values) {
 		f.fail(n.at("tmm", "stopDrain"), `no time to serve on; write one like "10s", or "0s" for the drain time alone`)
 	}
 	checkDamping(f, n, v.TMM.Damping)
+	checkRouting(f, n.get("tmm").get("dynamicRouting").get("tmmRouting").get("config"), &v.TMM.DynamicRouting.TMMRouting.Config)
 	at := n.get("tmm").get("frontends")
 	if at == nil {
 		return

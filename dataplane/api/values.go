@@ -182,6 +182,10 @@ type NeighborValues struct {
 	MaxPathsIBGP int        `json:"maxPathsIbgp,omitempty"`
 	Fallover     bool       `json:"fallover,omitempty"` // BFD
 	RouteMap     string     `json:"routeMap,omitempty"` // filters what is announced
+	// HoldTime and Keepalive are extensions: the session's timers in seconds, 0 = 9 and a third of
+	// the hold time.
+	HoldTime  uint16 `json:"holdTime,omitempty"`
+	Keepalive uint16 `json:"keepalive,omitempty"`
 }
 
 // PrefixListEntry is one line of a prefix list.

@@ -1,3 +1,4 @@
+//go:debug multipathtcp=0
 package bgp_test
 
 import (
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/router"
 )
 
 // The test binary runs itself as the router and as the speakers, each in a network namespace of
@@ -31,6 +34,7 @@ const (
 	configEnv = "BGP_TEST_CONFIG" // JSON
 	// passwordEnv signs the speaker's sessions: passwords are not part of the JSON.
 	passwordEnv = "BGP_TEST_PASSWORD"
+	kindEnv     = "BGP_TEST_KIND" // of the router; empty: embedded
 )
 
 func TestMain(m *testing.M) {
@@ -54,6 +58,10 @@ func play(role string) error {
 		var cfg bgp.RouterConfig
 		if err := json.Unmarshal([]byte(os.Getenv(configEnv)), &cfg); err != nil {
 			return err
+		}
+		if kind := os.Getenv(kindEnv); kind != "" {
+			dir := filepath.Join(filepath.Dir(os.Getenv(socketEnv)), "run")
+			return router.Run(ctx, router.Config{Kind: kind, Dir: dir, Router: cfg}, os.Getenv(socketEnv))
 		}
 		return bgp.RunRouter(ctx, cfg, os.Getenv(socketEnv))
 	}

@@ -39,6 +39,9 @@ func spawnIn(t *testing.T, ns, role string, config any) *host {
 	}
 	h := &host{cmd: exec.Command("/proc/self/exe"), socket: filepath.Join(t.TempDir(), "ctl.sock")}
 	flags := uintptr(unix.CLONE_NEWNET)
+	if role == "router" && os.Getenv(kindEnv) != "" {
+		flags |= unix.CLONE_NEWPID // its daemons change their user, which rids them of Pdeathsig: they end with the namespace
+	}
 	if ns != "" {
 		self, err := os.Executable()
 		if err != nil {

@@ -15,13 +15,8 @@ import (
 	"github.com/spklab/spklab/ctl"
 )
 
-// Session timers, in seconds: short, because a lab's links do not lose packets and a TMM that
-// is gone has to be noticed without BFD, too.
-const (
-	connectRetry = 1
-	holdTime     = 9
-	keepalive    = 3
-)
+// connectRetry is the time between attempts to connect, in seconds.
+const connectRetry = 1
 
 // instance is one gobgp server with its sessions' ups and downs told to a log.
 type instance struct {
@@ -137,6 +132,7 @@ func (in *instance) peers(ctx context.Context) ([]Peer, error) {
 		in.mu.Lock()
 		if since, ok := in.up[addr]; ok && peer.Established() {
 			peer.Uptime = time.Since(since)
+			peer.HoldTime = uint16(p.GetTimers().GetState().GetNegotiatedHoldTime())
 		}
 		in.mu.Unlock()
 		out = append(out, peer)
@@ -164,9 +160,9 @@ func (in *instance) stop(ctx context.Context) error {
 func (in *instance) accept(ctx context.Context, rg PeerRange, afis []*api.AfiSafi, multihop int) error {
 	name := rg.Prefix.String()
 	group := &api.PeerGroup{
-		Conf:      &api.PeerGroupConf{PeerGroupName: name, PeerAsn: rg.ASN},
+		Conf:      &api.PeerGroupConf{PeerGroupName: name, PeerAsn: rg.ASN, AuthPassword: rg.Password},
 		AfiSafis:  afis,
-		Timers:    timers(),
+		Timers:    rg.Timers.api(),
 		Transport: &api.Transport{PassiveMode: true},
 	}
 	if multihop > 1 {
@@ -182,9 +178,10 @@ func (in *instance) accept(ctx context.Context, rg PeerRange, afis []*api.AfiSaf
 	return nil
 }
 
-func timers() *api.Timers {
+func (t Timers) api() *api.Timers {
+	t = t.Effective()
 	return &api.Timers{Config: &api.TimersConfig{
-		ConnectRetry: connectRetry, HoldTime: holdTime, KeepaliveInterval: keepalive, IdleHoldTimeAfterReset: 1,
+		ConnectRetry: connectRetry, HoldTime: uint64(t.HoldTime), KeepaliveInterval: uint64(t.Keepalive), IdleHoldTimeAfterReset: 1,
 	}}
 }
 

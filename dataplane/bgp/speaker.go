@@ -46,6 +46,7 @@ type Neighbor struct {
 	AcceptV6 bool
 	Password string `json:"-"` // TCP MD5 (RFC 2385), empty for none; never logged
 	Multihop uint8  // TTL of an eBGP session over several hops, 0 = directly connected
+	Timers
 
 	ttl int // of the connection, 0 = the kernel's
 }
@@ -139,7 +140,7 @@ func freePort(a netip.Addr) (uint16, error) {
 // open lets the sessions in and starts what brings them.
 func (s *Speaker) open(ctx, kill context.Context, port int) error {
 	for _, t := range s.transports {
-		r := PeerRange{Prefix: netip.PrefixFrom(t.alias, 32), ASN: t.neighbor.ASN}
+		r := PeerRange{Prefix: netip.PrefixFrom(t.alias, 32), ASN: t.neighbor.ASN, Timers: t.neighbor.Timers}
 		if err := s.in.accept(ctx, r, families(t.neighbor.AcceptV4, t.neighbor.AcceptV6), int(t.neighbor.Multihop)); err != nil {
 			return err
 		}

@@ -18,6 +18,8 @@ type Peer struct {
 	State string     `json:"state"` // StateEstablished, or where the state machine of RFC 4271 stands
 	// Uptime is how long the session has been established, 0 when it is not.
 	Uptime time.Duration `json:"uptime_ns"`
+	// HoldTime is what both ends agreed on, in seconds; 0 when there is no session.
+	HoldTime uint16 `json:"hold_time_s,omitempty"`
 	// Error is why the last attempt to connect failed, empty when there is a connection.
 	Error string `json:"error,omitempty"`
 }
@@ -37,10 +39,39 @@ type RouterConfig struct {
 	Refuse []netip.Prefix `json:"refuse,omitempty"`
 }
 
-// PeerRange accepts sessions from any address of Prefix that speaks for ASN.
+// PeerRange accepts sessions from any address of Prefix that speaks for ASN; one with the own ASN
+// is internal.
 type PeerRange struct {
 	Prefix netip.Prefix `json:"prefix"`
 	ASN    uint32       `json:"asn"`
+	Timers
+	// Password signs the connections (TCP MD5, RFC 2385); empty for none. It is never logged.
+	Password string `json:"password,omitempty"`
+}
+
+// Defaults of Timers, in seconds: short, because a lab's links do not lose packets and a TMM that
+// is gone has to be noticed without BFD, too.
+const (
+	DefaultHoldTime  = 9
+	DefaultKeepalive = 3
+)
+
+// Timers of a session in seconds (RFC 4271, section 10). The zero value is the defaults; without a
+// Keepalive, messages come three times a hold time.
+type Timers struct {
+	HoldTime  uint16 `json:"hold_time,omitempty"`
+	Keepalive uint16 `json:"keepalive,omitempty"`
+}
+
+// Effective is the timers with the defaults where nothing is chosen.
+func (t Timers) Effective() Timers {
+	if t.HoldTime == 0 {
+		t.HoldTime = DefaultHoldTime
+	}
+	if t.Keepalive == 0 {
+		t.Keepalive = max(t.HoldTime/3, 1)
+	}
+	return t
 }
 
 // RouterState is the state document of a Router, lists sorted.

@@ -38,6 +38,7 @@ func (p *planner) speaker() {
 
 func (p *planner) neighbor(n *api.NeighborValues) bgp.Neighbor {
 	out := bgp.Neighbor{Addr: n.IP, ASN: n.ASN, AcceptV4: n.AcceptsIPv4, AcceptV6: n.AcceptsIPv6, Password: n.Password}
+	out.Timers = bgp.Timers{HoldTime: n.HoldTime, Keepalive: n.Keepalive}
 	if n.EBGPMultihop > 0 && n.EBGPMultihop < 256 {
 		out.Multihop = uint8(n.EBGPMultihop)
 	}

@@ -1,0 +1,98 @@
+package api
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// asTrans stands for a 32-bit AS number where only 16 bits fit (RFC 6793).
+const asTrans = 23456
+
+// maxPassword is the longest key of TCP MD5 that Linux takes (TCP_MD5SIG_MAXKEYLEN).
+const maxPassword = 80
+
+// DefaultHoldTime is the hold time of a BGP session in seconds where no value is given.
+const DefaultHoldTime = 9
+
+// checkRouting looks at tmm.dynamicRouting.tmmRouting.config. Nothing but these values configures
+// BGP, so a key that is not known there is an error: a filter that is misspelt lets everything out.
+func checkRouting(f *fitter, n *node, c *RoutingConfig) {
+	if n == nil {
+		return
+	}
+	f.strict(n, reflect.TypeFor[RoutingConfig]())
+	bgp := n.get("bgp")
+	if bgp == nil {
+		return
+	}
+	if c.BGP.ASN != 0 {
+		f.asn(bgp.at("asn"), c.BGP.ASN)
+	}
+	for i := range c.BGP.Neighbors {
+		checkNeighbor(f, bgp.at("neighbors").item(i), &c.BGP.Neighbors[i])
+	}
+}
+
+func checkNeighbor(f *fitter, n *node, v *NeighborValues) {
+	if v.ASN != 0 {
+		f.asn(n.at("asn"), v.ASN)
+	}
+	if v.EBGPMultihop < 0 || v.EBGPMultihop > 255 {
+		f.fail(n.at("ebgpMultihop"), "no number of hops; write 1 to 255, or leave it out for a neighbor on the same network")
+	}
+	if v.HoldTime > 0 && v.HoldTime < 3 {
+		f.fail(n.at("holdTime"), "too short a time; write 3 to 65535 seconds")
+	}
+	hold := v.HoldTime
+	if hold == 0 {
+		hold = DefaultHoldTime
+	}
+	if v.Keepalive >= hold {
+		f.fail(n.at("keepalive"), "the session would end first; write less than the hold time of %d seconds", hold)
+	}
+	if len(v.Password) > maxPassword {
+		at := *n.at("password")
+		at.text = "" // it is nobody's business
+		f.fail(&at, "a password of %d bytes; write at most %d (TCP MD5)", len(v.Password), maxPassword)
+	}
+}
+
+// asn asks for a number that may stand in an OPEN: not 0 (RFC 7607), not AS_TRANS (RFC 6793), not
+// the last one (RFC 7300).
+func (f *fitter) asn(n *node, asn uint32) {
+	if asn == 0 || asn == asTrans || asn == math.MaxUint32 {
+		f.fail(n, "a reserved AS number; write 1 to 4294967294, not %d (private ones begin at 64512)", asTrans)
+	}
+}
+
+// strict fails at each field that the type does not have.
+func (f *fitter) strict(n *node, t reflect.Type) {
+	switch {
+	case n.kind == seqNode && t.Kind() == reflect.Slice:
+		for _, item := range n.items {
+			f.strict(item, t.Elem())
+		}
+	case n.kind == mapNode && t.Kind() == reflect.Struct && t != addrType:
+		known := fieldsOf(t)
+		for _, e := range n.fields {
+			k, ok := known[e.name]
+			if !ok {
+				at := &node{line: e.line, col: e.col, text: e.name}
+				f.fail(at, "%s", unknownField(e.name, known))
+				continue
+			}
+			f.strict(e.value, k.typ)
+		}
+	}
+}
+
+func unknownField(name string, known map[string]structField) string {
+	if best := nearest(name, known); best != "" {
+		return fmt.Sprintf("unknown field; did you mean %s?", best)
+	}
+	return "unknown field; known here: " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+}

@@ -1,0 +1,206 @@
+package bgp_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/router"
+)
+
+// The AS numbers of the labs below take 32 bits. The router's own makes a session internal.
+const (
+	asnRouter  = 4200000000
+	asnSpeaker = 4200000001
+)
+
+const embedded = "embedded"
+
+// eachKind runs a test for each kind of router whose programs are there; under CI all are.
+func eachKind(t *testing.T, test func(t *testing.T, kind string)) {
+	needRoot(t)
+	for _, kind := range append([]string{embedded}, router.Kinds()...) {
+		t.Run(kind, func(t *testing.T) {
+			if kind == embedded {
+				kind = ""
+			} else if err := router.Check(kind); err != nil {
+				if os.Getenv("CI") == "true" {
+					t.Fatal(err)
+				}
+				t.Skip(err)
+			}
+			t.Setenv(kindEnv, kind)
+			test(t, kind)
+		})
+	}
+}
+
+// site is a router with an external speaker (.16) and an internal one (.17) on one segment, each with
+// a session of both families.
+type site struct{ router, external, internal *host }
+
+// far is the speaker's own address n in a family; hop has it without a length.
+func far(n int, v4 bool) netip.Addr {
+	if v4 {
+		return netip.AddrFrom4([4]byte{198, 51, 100, byte(n)})
+	}
+	return netip.MustParseAddr(fmt.Sprintf("2001:db8:51::%d", n))
+}
+
+// vip is a virtual server's prefix, number n.
+func vip(n int, v4 bool) netip.Prefix {
+	a := netip.MustParseAddr(fmt.Sprintf("2001:db8:2::%d", n))
+	if v4 {
+		a = netip.AddrFrom4([4]byte{192, 0, 2, byte(n)})
+	}
+	return netip.PrefixFrom(a, a.BitLen())
+}
+
+// newSite wires the two speakers; change alters what router and speakers are told first.
+func newSite(t *testing.T, change func(*bgp.RouterConfig, []*bgp.SpeakerConfig)) site {
+	t.Helper()
+	cfg := bgp.RouterConfig{Name: "upstream", ASN: asnRouter, RouterID: far(1, true)}
+	var speakers []*bgp.SpeakerConfig
+	for i, asn := range []uint32{asnSpeaker, asnRouter} {
+		s := &bgp.SpeakerConfig{ASN: asn, RouterID: far(16+i, true)}
+		for _, v4 := range []bool{true, false} {
+			own := far(16+i, v4)
+			cfg.Ranges = append(cfg.Ranges, bgp.PeerRange{Prefix: netip.PrefixFrom(own, own.BitLen()), ASN: asn})
+			s.Neighbors = append(s.Neighbors, bgp.Neighbor{Addr: far(1, v4), Local: own, ASN: asnRouter, AcceptV4: v4, AcceptV6: !v4})
+		}
+		speakers = append(speakers, s)
+	}
+	change(&cfg, speakers)
+	s := site{router: spawn(t, "router", cfg)}
+	bridge(t, s.router)
+	hosts := []**host{&s.external, &s.internal}
+	for i, h := range hosts {
+		*h = spawn(t, "speaker", speakers[i])
+		cable(t, s.router, *h, i, far(16+i, true).String()+"/24", far(16+i, false).String()+"/64")
+	}
+	for _, h := range []*host{s.router, s.external, s.internal} {
+		if err := h.goOn(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// until polls until got returns what is wanted.
+func until[T any](t *testing.T, what string, want T, got func() (T, error), opts ...cmp.Option) {
+	t.Helper()
+	opts = append(opts, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty())
+	var diff string
+	for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		v, err := got()
+		if err != nil {
+			diff = err.Error()
+		} else if diff = cmp.Diff(want, v, opts...); diff == "" {
+			return
+		}
+	}
+	t.Fatalf("%s (-want +got):\n%s", what, diff)
+}
+
+// loc are the Loc-RIB's paths of a router to some prefixes.
+func loc(t *testing.T, h *host, prefixes ...netip.Prefix) func() ([]bgp.Path, error) {
+	return func() ([]bgp.Path, error) {
+		var rib bgp.RIB
+		err := ctl.Get(t.Context(), h.socket, bgp.PathRIB, &rib)
+		return slices.DeleteFunc(rib.Loc, func(p bgp.Path) bool { return !slices.Contains(prefixes, p.Prefix) }), err
+	}
+}
+
+// holdTimes are those of a host's established sessions by the peer's address.
+func holdTimes(t *testing.T, h *host, peers func(*host) ([]bgp.Peer, error)) func() (map[netip.Addr]uint16, error) {
+	return func() (map[netip.Addr]uint16, error) {
+		out := map[netip.Addr]uint16{}
+		list, err := peers(h)
+		for _, p := range list {
+			if p.Established() {
+				out[p.Addr] = p.HoldTime
+			}
+		}
+		return out, err
+	}
+}
+
+func routerPeers(t *testing.T) func(*host) ([]bgp.Peer, error) {
+	return func(h *host) ([]bgp.Peer, error) {
+		var st bgp.RouterState
+		err := ctl.Get(t.Context(), h.socket, ctl.PathState, &st)
+		return st.Peers, err
+	}
+}
+
+func speakerPeers(t *testing.T) func(*host) ([]bgp.Peer, error) {
+	return func(h *host) ([]bgp.Peer, error) {
+		var peers []bgp.Peer
+		err := ctl.Get(t.Context(), h.socket, ctl.PathState, &peers)
+		return peers, err
+	}
+}
+
+// TestPeers is the table of routers, families, and external or internal sessions: what the router's
+// Loc-RIB holds of a virtual server, over sessions with 32-bit AS numbers, signed with a password, whose
+// hold time is the shorter one of both ends'.
+func TestPeers(t *testing.T) {
+	eachKind(t, func(t *testing.T, _ string) {
+		const password = "s3same!"
+		t.Setenv(passwordEnv, password)
+		s := newSite(t, func(r *bgp.RouterConfig, speakers []*bgp.SpeakerConfig) {
+			for i := range r.Ranges {
+				r.Ranges[i].Password = password
+				r.Ranges[i].HoldTime = 30
+			}
+			for i := range speakers[1].Neighbors {
+				speakers[1].Neighbors[i].HoldTime = 21
+			}
+			for i := range speakers[0].Neighbors {
+				speakers[0].Neighbors[i].HoldTime = 60
+			}
+		})
+		for i, h := range []*host{s.external, s.internal} {
+			var all []string
+			for _, v4 := range []bool{true, false} {
+				all = append(all, fmt.Sprintf("%s@%s", vip(16+i, v4), far(16+i, v4)))
+			}
+			announce(t, h, strings.Join(all, " "))
+		}
+		hundred := uint32(100)
+		for i, session := range []string{"ebgp", "ibgp"} {
+			for _, v4 := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s/v4=%v", session, v4), func(t *testing.T) {
+					want := bgp.Path{Prefix: vip(16+i, v4), NextHop: far(16+i, v4), Best: true, Attributes: bgp.Attributes{Origin: "IGP"}}
+					if session == "ebgp" {
+						want.ASPath = []uint32{asnSpeaker}
+					} else {
+						want.LocalPref = &hundred
+					}
+					localPref := cmp.FilterPath(func(p cmp.Path) bool { return session == "ebgp" && p.Last().String() == ".LocalPref" }, cmp.Ignore())
+					until(t, "the router's paths", []bgp.Path{want}, loc(t, s.router, want.Prefix), localPref)
+				})
+			}
+		}
+		held := func(hold ...uint16) map[netip.Addr]uint16 {
+			out := map[netip.Addr]uint16{}
+			for i, h := range hold {
+				out[far(16+i, true)], out[far(16+i, false)] = h, h
+			}
+			return out
+		}
+		until(t, "hold times at the router", held(30, 21), holdTimes(t, s.router, routerPeers(t)))
+		for h, want := range map[*host]uint16{s.external: 30, s.internal: 21} {
+			until(t, "hold times at a speaker", map[netip.Addr]uint16{far(1, true): want, far(1, false): want}, holdTimes(t, h, speakerPeers(t)))
+		}
+	})
+}
