@@ -71,6 +71,8 @@ var mayImport = map[string][]string{
 	"ovnsim":             {"ovnsim", "bfd", "dataplane/api"},
 	"ovn":                {"ovnsim", "bfd"},
 	"router":             {"dataplane/bgp"},
+	"vm":                 {"ovn/debs", "vm"},
+	"vm/guest":           {},
 	"kubesim":            {"dataplane/api"},
 	"traffic":            {"topo"},
 	"lab":                {"topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
@@ -83,11 +85,11 @@ var mayImport = map[string][]string{
 	"scenarios/record":   {"scenarios/report"},
 	"scenarios/diagnose": {"scenarios/report", "lab", "topo", "kubesim", "dataplane"},
 	"scenarios":          {"scenarios", "bfd", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
-	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
+	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane", "vm"},
 	"scenarios/timeline": {"scenarios/report", "lab", "topo", "dataplane"},
 	"scenarios/regress":  {"scenarios/report", "scenarios/state"},
 	"cmd/spkproxy":       {"dataplane"},
-	"cmd/spklab":         {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane", "e2e"},
+	"cmd/spklab":         {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane", "e2e", "vm"},
 }
 
 func room(path string) (string, []string, bool) {

@@ -92,7 +92,7 @@ func taggedTables() []string {
 
 // TestTaggedTables runs tables between tagged VLANs.
 func TestTaggedTables(t *testing.T) {
-	r := newRigAt(t, tableState(), frontEnd{"tc", FrontendTCX, true})
+	r := newRigAt(t, tableState(), frontEnd{"tc", FrontendAuto, true})
 	r.tableRoutes(t)
 	must(t, r.d.SetNAT46(tableNAT46()))
 	tables := packetTables()

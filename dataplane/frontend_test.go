@@ -20,7 +20,7 @@ type frontEnd struct {
 }
 
 func frontEnds() []frontEnd {
-	return []frontEnd{{"tc", FrontendTCX, false}, {"xdp", FrontendXDP, false}}
+	return []frontEnd{{"tc", FrontendAuto, false}, {"xdp", FrontendXDP, false}}
 }
 
 // verdictWord is what becomes of a packet, whatever the front end's number for it.

@@ -29,7 +29,7 @@ func newNamespace(t testing.TB) *namespace {
 	t.Helper()
 	ns := &namespace{Namespace: nstest.New(t)}
 	var err error
-	ns.links, err = netlink.NewHandleAt(ns.Handle)
+	ns.links, err = netlink.NewHandleAt(ns.Handle, unix.NETLINK_ROUTE)
 	must(t, err)
 	t.Cleanup(ns.links.Close)
 	return ns

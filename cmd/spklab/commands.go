@@ -8,7 +8,7 @@ func commands() []*cobra.Command {
 		newUp(), newDown(), newPlan(), newValidate(), newPrune(), newDoctor(), newFetch(),
 		newInspect(), newGraph(), newExplain(), newConform(), newApply(), newDelete(), newGet(), newScale(), newExec(), newTest(),
 		newBaseline(), newDiff(), newEvents(), newWatch(),
-		newCapture(), newTrace(),
+		newCapture(), newTrace(), newVM(),
 		newBench(), newState(), newSchema(), newVersion(), newRun(),
 	}
 }

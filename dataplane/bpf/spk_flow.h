@@ -96,7 +96,8 @@ static __noinline int take_address(struct spk_flow *f, const struct spk_sources 
 	return 0;
 }
 
-/* What the sums gain when a becomes b. Not inlined: it would spill every word of both. */
+/* What the sums gain when a becomes b. Not inlined: it would spill every word of both. IPv4's addresses
+ * count in the first word, the rest is zero, so the families may differ. */
 static __noinline __u16 addr_delta(const struct spk_tuple *a, const struct spk_tuple *b)
 {
 	return csum_fold(csum_diff_addr(a->saddr, b->saddr) + csum_diff_addr(a->daddr, b->daddr));

@@ -6,14 +6,6 @@
 
 #include "spk_head64.h"
 
-/* What the sums of a transport gain when the addresses of one family become those of the other;
- * IPv4's count in the first word, the rest is zero. */
-static __always_inline __u16 family_delta(const struct spk_flow *f)
-{
-	return csum_fold(csum_diff_addr(f->orig.saddr, f->xlat.saddr) +
-			 csum_diff_addr(f->orig.daddr, f->xlat.daddr));
-}
-
 /* The translated destination, and the tuple's new family. */
 static __always_inline enum spk_counter other_destination(struct spk_flow *f, const __u8 family)
 {
@@ -77,7 +69,7 @@ static __noinline long claim_other(struct spk_flow *f)
 	v.ct.peer_zone = f->orig.zone;
 	v.ct.sport = f->orig.dport;
 	v.ct.dport = f->orig.sport;
-	v.ct.addr_delta = csum_negate(family_delta(f));
+	v.ct.addr_delta = csum_negate(addr_delta(&f->orig, &f->xlat));
 	v.ct.port_delta = csum_negate(port_delta(&f->orig, &f->xlat));
 	if (rev->family == SPK_AF_INET6)
 		set_addrs(&v, f->orig.daddr, f->orig.saddr, SPK_AF_INET6);
@@ -90,7 +82,7 @@ static __noinline long claim_other(struct spk_flow *f)
 	v.ct.peer_zone = rev->zone;
 	v.ct.sport = f->xlat.sport;
 	v.ct.dport = f->xlat.dport;
-	v.ct.addr_delta = family_delta(f);
+	v.ct.addr_delta = addr_delta(&f->orig, &f->xlat);
 	v.ct.port_delta = port_delta(&f->orig, &f->xlat);
 	if (f->orig.family == SPK_AF_INET6)
 		set_addrs(&v, f->xlat.saddr, f->xlat.daddr, SPK_AF_INET6);

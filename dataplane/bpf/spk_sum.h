@@ -14,7 +14,7 @@
 static __noinline __u32 sum_of(spk_ctx *ctx, __u32 off, __u32 len)
 {
 	__be32 chunk[SUM_CHUNK / 4];
-	__u32 sum = 0;
+	__u32 sum = 0, last;
 
 	for (int i = 0; i < SUM_CHUNKS && len >= SUM_CHUNK; i++) {
 		if (ctx_load(ctx, off, chunk, SUM_CHUNK))
@@ -23,10 +23,12 @@ static __noinline __u32 sum_of(spk_ctx *ctx, __u32 off, __u32 len)
 		off += SUM_CHUNK;
 		len -= SUM_CHUNK;
 	}
-	if (!len || len >= SUM_CHUNK)
+	last = len - 1; /* from "len is not 0" the verifier of Linux 6.1 learns no bound */
+	barrier_var(last);
+	if (last >= SUM_CHUNK - 1)
 		return sum;
 	__builtin_memset(chunk, 0, sizeof(chunk));
-	if (ctx_load(ctx, off, chunk, len))
+	if (ctx_load(ctx, off, chunk, last + 1))
 		return 0;
 	return bpf_csum_diff(NULL, 0, chunk, SUM_CHUNK, sum);
 }

@@ -80,6 +80,14 @@ func (a apt) download(ctx context.Context, names []string) error {
 	return a.get(ctx, "packages", append([]string{"download"}, names...)...)
 }
 
+// downloadAll puts the files of packages and of all that they depend on into the directory archives.
+func (a apt) downloadAll(ctx context.Context, names []string) error {
+	if err := a.get(ctx, "lists of packages", "update"); err != nil {
+		return err
+	}
+	return a.get(ctx, "packages", append([]string{"install", "--yes", "--no-install-recommends", "--download-only"}, names...)...)
+}
+
 // get runs apt-get and tells how far it is. It does not outlive this process.
 func (a apt) get(ctx context.Context, what string, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, downloadTimeout)

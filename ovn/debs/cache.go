@@ -84,12 +84,20 @@ const (
 	rootName   = "root"
 )
 
-func (c Cache) fetch(ctx context.Context, release string, tell Progress, build builder) (_ string, err error) {
+func (c Cache) fetch(ctx context.Context, release string, tell Progress, build builder) (string, error) {
+	final := c.Path(release)
+	return c.keep(ctx, final, func() error { _, err := c.Open(release); return err }, tell,
+		func(work string, tell Progress) error { return build(ctx, release, work, final, tell) })
+}
+
+// keep returns the directory final, which open finds whole. Where it does not, build makes it anew, as
+// the directory work/root.
+func (c Cache) keep(ctx context.Context, final string, open func() error, tell Progress, build func(work string, tell Progress) error) (_ string, err error) {
 	if tell == nil {
 		tell = func(string, int, int) {}
 	}
-	if dir, err := c.Open(release); err == nil {
-		return dir, nil
+	if open() == nil {
+		return final, nil
 	}
 	if err := c.make(); err != nil {
 		return "", err
@@ -99,8 +107,8 @@ func (c Cache) fetch(ctx context.Context, release string, tell Progress, build b
 		return "", err
 	}
 	defer unlock()
-	if dir, err := c.Open(release); err == nil { // somebody else was quicker
-		return dir, nil
+	if open() == nil { // somebody else was quicker
+		return final, nil
 	}
 	if err := c.sweep(); err != nil {
 		return "", err
@@ -110,8 +118,7 @@ func (c Cache) fetch(ctx context.Context, release string, tell Progress, build b
 		return "", fmt.Errorf("make directory for a download: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	final := c.Path(release)
-	if err := build(ctx, release, work, final, tell); err != nil {
+	if err := build(work, tell); err != nil {
 		return "", err
 	}
 	if err := os.Rename(final, filepath.Join(work, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -120,7 +127,7 @@ func (c Cache) fetch(ctx context.Context, release string, tell Progress, build b
 	if err := os.Rename(filepath.Join(work, rootName), final); err != nil {
 		return "", fmt.Errorf("put the root in place: %w", err)
 	}
-	return c.Open(release)
+	return final, open()
 }
 
 // make makes the cache, and refuses one that others could write to: its programs run as root.

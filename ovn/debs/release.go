@@ -60,17 +60,23 @@ func supported(release string) (codename string, err error) {
 	if _, ok := platforms()[runtime.GOARCH]; !ok {
 		return "", fmt.Errorf("OVN %s on %s: %w: use amd64, or the release that is installed", release, runtime.GOARCH, ErrUnsupported)
 	}
+	return debian("OVN "+release, "use Debian, or install that release and leave --ovn-release out")
+}
+
+// debian is the codename of the machine's own Debian release. The error, of kind ErrUnsupported, says why
+// what is wanted cannot be had here, and on another system what to do instead.
+func debian(what, instead string) (codename string, err error) {
 	id, codename := system()
 	if id != "debian" {
-		return "", fmt.Errorf("OVN %s on %q: %w: the packages come by Debian's APT; use Debian, or install that release and leave --ovn-release out", release, id, ErrUnsupported)
+		return "", fmt.Errorf("%s on %q: %w: the packages come by Debian's APT; %s", what, id, ErrUnsupported, instead)
 	}
 	for _, name := range []string{"apt-get", "dpkg-deb"} {
 		if _, err := exec.LookPath(name); err != nil {
-			return "", fmt.Errorf("OVN %s: %w: it needs %s: %w", release, ErrUnsupported, name, err)
+			return "", fmt.Errorf("%s: %w: it needs %s: %w", what, ErrUnsupported, name, err)
 		}
 	}
 	if _, err := os.Stat(keyring); err != nil {
-		return "", fmt.Errorf("OVN %s: %w: Debian's keys are missing (%w): apt-get install debian-archive-keyring", release, ErrUnsupported, err)
+		return "", fmt.Errorf("%s: %w: Debian's keys are missing (%w): apt-get install debian-archive-keyring", what, ErrUnsupported, err)
 	}
 	return codename, nil
 }

@@ -131,7 +131,7 @@ func (w *watch) follow(name string, inode uint64) {
 		return // it has gone again
 	}
 	defer ns.Close()
-	h, err := netlink.NewHandleAt(ns)
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	if err != nil {
 		return
 	}
