@@ -16,12 +16,12 @@ import (
 // Kernel is a kernel of a Debian release that guests can run.
 type Kernel struct {
 	Release string // as the command line has it: 6.12
-	Suite   string // of Debian: trixie
+	Suites  string // of Debian: trixie, and before it what its packages depend on
 }
 
 // Kernels are the kernels that there are, the oldest first.
 func Kernels() []Kernel {
-	return []Kernel{{"5.10", "bullseye"}, {"6.1", "bookworm"}, {"6.12", "trixie"}, {"newest", "trixie-backports"}}
+	return []Kernel{{"5.10", "bullseye"}, {"6.1", "bookworm"}, {"6.12", "trixie"}, {"newest", "trixie trixie-backports"}}
 }
 
 // DefaultKernel is the release of the kernel that guests run where nothing is said.
@@ -65,7 +65,7 @@ const (
 func (k Kernel) tree() debs.Tree {
 	sum := sha256.Sum256([]byte(strings.Join(modules(), " ")))
 	return debs.Tree{
-		Name: fmt.Sprintf("kernel-%s-%x", k.Release, sum[:4]), What: "Linux " + k.Release, Suite: k.Suite,
+		Name: fmt.Sprintf("kernel-%s-%x", k.Release, sum[:4]), What: "Linux " + k.Release, Suites: strings.Fields(k.Suites),
 		Debs: []string{"linux-image-amd64"}, Only: []string{"linux-image-", "linux-modules-", "linux-binary-"},
 		Make: makeKernel,
 	}

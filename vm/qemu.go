@@ -18,7 +18,7 @@ func emulator() debs.Tree {
 	const content = "qemu-system-x86 of trixie: program, libraries, firmware"
 	sum := sha256.Sum256([]byte(content))
 	return debs.Tree{
-		Name: fmt.Sprintf("qemu-%x", sum[:4]), What: "QEMU", Suite: "trixie",
+		Name: fmt.Sprintf("qemu-%x", sum[:4]), What: "QEMU", Suites: []string{"trixie"},
 		Debs: []string{"qemu-system-x86"}, Make: makeEmulator,
 	}
 }

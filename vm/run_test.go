@@ -12,7 +12,7 @@ import (
 )
 
 func TestKernelOf(t *testing.T) {
-	if k, err := KernelOf(DefaultKernel); err != nil || k.Suite == "" {
+	if k, err := KernelOf(DefaultKernel); err != nil || k.Suites == "" {
 		t.Errorf("%v, %v", k, err)
 	}
 	if _, err := KernelOf("2.4"); !errors.Is(err, ErrKernel) || !strings.Contains(err.Error(), DefaultKernel) {

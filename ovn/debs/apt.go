@@ -27,7 +27,7 @@ type apt struct {
 	tell Progress
 }
 
-// newAPT prepares APT for one suite of a mirror.
+// newAPT prepares APT for the suites of a mirror, with spaces between them.
 func newAPT(dir, mirror, suite string, tell Progress) (apt, error) {
 	a := apt{dir: dir, tell: tell}
 	for _, d := range []string{"lists/partial", "archives/partial", "sources.list.d", "empty", "debs"} {
@@ -80,12 +80,13 @@ func (a apt) download(ctx context.Context, names []string) error {
 	return a.get(ctx, "packages", append([]string{"download"}, names...)...)
 }
 
-// downloadAll puts the files of packages and of all that they depend on into the directory archives.
-func (a apt) downloadAll(ctx context.Context, names []string) error {
+// downloadAll puts the files of packages and of all that they depend on into the directory archives, those
+// of the suite first where others have them too.
+func (a apt) downloadAll(ctx context.Context, suite string, names []string) error {
 	if err := a.get(ctx, "lists of packages", "update"); err != nil {
 		return err
 	}
-	return a.get(ctx, "packages", append([]string{"install", "--yes", "--no-install-recommends", "--download-only"}, names...)...)
+	return a.get(ctx, "packages", append([]string{"install", "--yes", "--no-install-recommends", "--download-only", "--target-release", suite}, names...)...)
 }
 
 // get runs apt-get and tells how far it is. It does not outlive this process.

@@ -14,10 +14,11 @@ import (
 
 // Tree is a directory of the cache that is made of Debian's packages.
 type Tree struct {
-	Name  string   // its directory, without the architecture; another content has another name
-	What  string   // what it is called where it is spoken of
-	Suite string   // where the packages come from, such as trixie
-	Debs  []string // packages; what they depend on comes with them
+	Name string // its directory, without the architecture; another content has another name
+	What string // what it is called where it is spoken of
+	// Suites are where the packages come from, such as trixie; the last one has its own first.
+	Suites []string
+	Debs   []string // packages; what they depend on comes with them
 	// Only are beginnings of the names of the packages to unpack; without any all are.
 	Only []string
 	// Make makes the content, in the empty directory root, of the unpacked packages.
@@ -53,12 +54,12 @@ func (t Tree) build(ctx context.Context, work string, tell Progress) error {
 	if err != nil {
 		return err
 	}
-	tell(fmt.Sprintf("downloading %s from %s, %s", t.What, mirror, t.Suite), 0, 0)
-	a, err := newAPT(filepath.Join(work, "apt"), mirror, t.Suite, tell)
+	tell(fmt.Sprintf("downloading %s from %s, %s", t.What, mirror, strings.Join(t.Suites, " ")), 0, 0)
+	a, err := newAPT(filepath.Join(work, "apt"), mirror, strings.Join(t.Suites, " "), tell)
 	if err != nil {
 		return err
 	}
-	if err := a.downloadAll(ctx, t.Debs); err != nil {
+	if err := a.downloadAll(ctx, t.Suites[len(t.Suites)-1], t.Debs); err != nil {
 		return fmt.Errorf("download %s: %w\nthe first use of it needs the network", t.What, err)
 	}
 	tell("unpacking "+t.What, 0, 0)
