@@ -37,6 +37,14 @@ func bgpGate() []spec {
 		labels: []string{"bgp", "gate", "readiness", "ipv4", "ipv6"}, needs: needs,
 		body: func(s *scene) { s.gateReadiness() },
 	}, {
+		name:   "several Services on one address, one of them on every port: announced while any has an endpoint",
+		labels: []string{"bgp", "gate", "readiness", "ipv4", "ipv6"}, needs: needs,
+		body: func(s *scene) { s.gateShared() },
+	}, {
+		name:   "the only endpoint flaps: withdrawn each time, announced again later and later",
+		labels: []string{"bgp", "gate", "damping", "ipv4", "ipv6"}, needs: needs,
+		body: func(s *scene) { s.gateFlaps() },
+	}, {
 		name:   "every TMM announces: the router has one equal-cost path to each",
 		labels: []string{"bgp", "ecmp", "ipv4", "ipv6"}, needs: needs,
 		body: func(s *scene) { s.pathsToEachTMM() },

@@ -23,8 +23,7 @@ import (
 )
 
 const (
-	name     = "bench-gate" // of the Service, the virtual server and the pod
-	port     = 5300
+	name     = "bench-gate"     // of the Service, the virtual server and the pod
 	patience = 30 * time.Second // for one change to arrive everywhere
 	poll     = 2 * time.Millisecond
 	// settled is how many requests follow a change before the next one.

@@ -41,17 +41,21 @@ type Loss struct {
 	Name string `json:"name"`
 	Sent int    `json:"sent"`
 	Lost int    `json:"lost"` // no answer within a second
-	// Holes of the lost were sent before another one of the stretch that was answered. The rest is the
+	// Holes of the lost were sent before another one of the stretch that was answered; not counted
+	// where there is no route. The rest is the
 	// tail: it was sent, or came to the router, just when the route went; that it did not go on to a
 	// TMM in vain is what the drops say.
 	Holes int `json:"holes"`
 }
 
-// Stretches of a round. In the third one there is no way, so that nothing can be served.
+// Stretches of a round. In the second one there is no way, so that nothing can be served; an answer
+// there only shows that the kernel's news of its routes are read a little late.
 const (
 	beforeGone = "removal asked for → route gone"
 	noWay      = "no route"
 	afterRoute = "route installed → next removal"
+
+	noWayAt = 1 // index of noWay
 )
 
 func newReport(l *lab.Lab, rounds []round, requests []request, end int64) Report {
@@ -123,7 +127,9 @@ func losses(rounds []round, requests []request, end int64) []Loss {
 				tail[n]++
 				continue
 			}
-			l.Holes += tail[n]
+			if n != noWayAt {
+				l.Holes += tail[n]
+			}
 			tail[n] = 0
 		}
 	}
