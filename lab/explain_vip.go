@@ -18,13 +18,13 @@ import (
 	"github.com/spklab/spklab/topo"
 )
 
-// conditionFamily names the condition that a neighbor takes routes of a family.
-const conditionFamily = "family"
-
 // VIPExplanation says why routers do or do not lead to a virtual address.
 type VIPExplanation struct {
 	Address   netip.Addr    `json:"address"`
 	Resources []VIPResource `json:"resources"` // whose destination holds the address; none: nobody asks for it
+	// Causes are the conditions that fail by themselves and not because an earlier one does, in the order
+	// of the chain; the first one is to be repaired first. Empty where all ways hold.
+	Causes []VIPCause `json:"causes"`
 }
 
 // VIPResource is a virtual server's resource with what it takes from object to endpoint, and then its
@@ -37,7 +37,7 @@ type VIPResource struct {
 }
 
 // VIPWay is the chain from a TMM's maps to a neighbor's kernel. It ends with the first condition that
-// does not hold.
+// does not hold, and with those after it that fail by themselves.
 type VIPWay struct {
 	TMM        string           `json:"tmm"`               // namespace/name
 	Neighbor   netip.Addr       `json:"neighbor,omitzero"` // none: the TMM speaks to nobody
@@ -74,25 +74,46 @@ func (l *Lab) ExplainVIP(ctx context.Context, addr netip.Addr) (*VIPExplanation,
 	if err != nil {
 		return nil, err
 	}
-	return explainVIP(l.Spec, res, in, ribs, addr), nil
+	signs, err := l.signs(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return explainVIP(l.Spec, res, in, ribs, signs, addr), nil
 }
 
-func explainVIP(spec *topo.Lab, res api.Resources, in *Inspection, ribs []NodeRIB, addr netip.Addr) *VIPExplanation {
+func explainVIP(spec *topo.Lab, res api.Resources, in *Inspection, ribs []NodeRIB, signs map[sessionEnd]sessionSigns, addr netip.Addr) *VIPExplanation {
 	e := &VIPExplanation{Address: addr, Resources: []VIPResource{}}
 	for _, ing := range res.Ingresses() {
 		for _, prefix := range ing.Spec.Destinations() {
 			if !prefix.Contains(addr) {
 				continue
 			}
-			v := vip{spec: spec, res: res, ribs: ribs, ing: ing, prefix: prefix}
+			v := vip{spec: spec, res: res, ribs: ribs, signs: signs, ing: ing, prefix: prefix}
 			r := VIPResource{Object: ing.Ref(), Prefix: prefix, Conditions: v.askObjects(), Ways: []VIPWay{}}
 			for i := range in.TMMs {
 				r.Ways = append(r.Ways, v.waysOf(&in.TMMs[i])...)
 			}
+			r.Ways = append(r.Ways, silentWays(in)...)
 			e.Resources = append(e.Resources, r)
 		}
 	}
+	e.Causes = causesOf(e.Resources)
 	return e
+}
+
+// silentWays are those of the TMMs that give no answer: they lead nowhere.
+func silentWays(in *Inspection) []VIPWay {
+	var out []VIPWay
+	for _, n := range in.Nodes {
+		why, silent := in.Silent[n.Name]
+		if n.Kind != KindTMM || !silent {
+			continue
+		}
+		var c chain
+		c.ask(false, "answers", "TMM "+n.Name, "process", why)
+		out = append(out, VIPWay{TMM: n.Name, Conditions: c})
+	}
+	return out
 }
 
 // vip is a destination of a resource, in the lab that is asked.
@@ -100,19 +121,9 @@ type vip struct {
 	spec   *topo.Lab
 	res    api.Resources
 	ribs   []NodeRIB
+	signs  map[sessionEnd]sessionSigns
 	ing    api.Ingress
 	prefix netip.Prefix
-}
-
-// chain grows until a condition does not hold.
-type chain []exgw.Condition
-
-func (c *chain) ask(ok bool, name, object, field, text string) bool {
-	if !allHold(*c) {
-		return false
-	}
-	*c = append(*c, exgw.Condition{Name: name, OK: ok, Object: object, Field: field, Text: text})
-	return ok
 }
 
 // askObjects is what follows from the objects alone: the destination, the Service, its ready endpoints.
@@ -166,16 +177,18 @@ func endpoints(res *api.Resources, svc *corev1.Service, v4 bool) (ready, all int
 func (v vip) waysOf(st *control.Status) []VIPWay {
 	want := Wanted(v.res, st)
 	begin := chain{}
+	askServing(&begin, st, want)
 	v.askServer(&begin, st)
-	begin.ask(want.Speaker != nil, "BGP", "Helm values", "tmm.dynamicRouting.enabled", onOff(want.Speaker != nil))
-	if !allHold(begin) {
+	begin.ask(want.Speaker != nil, conditionBGP, "Helm values", "tmm.dynamicRouting.enabled", onOff(want.Speaker != nil))
+	if want.Speaker == nil {
 		return []VIPWay{{TMM: st.Pod, Conditions: begin}}
 	}
 	var out []VIPWay
 	for _, n := range want.Speaker.Neighbors {
 		c := slices.Clone(begin)
-		hop := v.askSpeaker(&c, st, want, n)
 		router, ours := routerOf(v.spec, n.Addr)
+		hop := v.askSpeaker(&c, st, want, n)
+		v.askSession(&c, st, n, router)
 		if ours {
 			v.askRouter(&c, router, hop)
 		}
@@ -186,16 +199,36 @@ func (v vip) waysOf(st *control.Status) []VIPWay {
 
 func onOff(on bool) string { return map[bool]string{true: "on", false: "off"}[on] }
 
+// askServing asks whether the TMM may attract traffic at all.
+func askServing(c *chain, st *control.Status, want control.Desired) {
+	blocks := func(c control.Condition) bool {
+		reasons := []string{control.ReasonNoInternalVLAN, control.ReasonInterfaceMissing, control.ReasonNoSelfIP, control.ReasonNotSupported, control.ReasonConflict}
+		return c.Severity == api.SeverityError && slices.Contains(reasons, c.Reason) && !strings.HasPrefix(c.Object, "F5SPKIngress")
+	}
+	all := slices.Concat(want.Conditions, st.Conditions)
+	swapped := slices.IndexFunc(all, func(c control.Condition) bool { return c.Reason == control.ReasonInterfacesSwapped })
+	if swapped >= 0 { // other signs follow from it
+		c.ask(false, conditionServing, all[swapped].Object, all[swapped].Reason, all[swapped].Message)
+		return
+	}
+	i := slices.IndexFunc(all, blocks)
+	if want.Blocked && i >= 0 {
+		c.ask(false, conditionServing, all[i].Object, all[i].Reason, all[i].Message)
+		return
+	}
+	c.ask(!want.Blocked, conditionServing, st.Pod, "serving", map[bool]string{true: "it may attract traffic", false: "it must not attract traffic"}[!want.Blocked])
+}
+
 // askServer asks whether the TMM has taken the resource over and has it in its maps.
 func (v vip) askServer(c *chain, st *control.Status) {
 	ing, prefix := v.ing, v.prefix
 	for _, complaint := range st.Conditions {
 		blocks := complaint.Severity == api.SeverityError || complaint.Reason == control.ReasonRefused || complaint.Reason == control.ReasonMembersDown
 		if complaint.Object == ing.Ref() && blocks {
-			c.ask(false, "accepted", st.Pod, complaint.Reason, complaint.Message)
+			c.ask(false, conditionAccepted, st.Pod, complaint.Reason, complaint.Message)
 		}
 	}
-	c.ask(true, "accepted", st.Pod, "conditions", "nothing against it")
+	c.ask(true, conditionAccepted, st.Pod, "conditions", "nothing against it")
 	at := slices.IndexFunc(st.VirtualServers, func(s control.VirtualServerStatus) bool {
 		return strings.EqualFold(s.Protocol, string(ing.Protocol)) && s.Destination.Addr() == prefix.Addr() &&
 			s.Destination.Port() == uint16(ing.Spec.DestinationPort) && s.Destination.Addr().BitLen()-s.HostBits == prefix.Bits()
@@ -225,18 +258,12 @@ func (v vip) askSpeaker(c *chain, st *control.Status, want control.Desired, n bg
 	c.ask(accepts, conditionFamily, neighbor, field, fmt.Sprint(accepts))
 	i := slices.IndexFunc(want.Announce, func(a bgp.Announcement) bool { return a.Prefix == prefix })
 	if i < 0 {
-		why := "nothing to announce"
-		for _, complaint := range want.Conditions {
-			if complaint.Severity == api.SeverityError || complaint.Reason == control.ReasonFiltered {
-				why = complaint.Reason + ": " + complaint.Message
-			}
-		}
-		c.ask(false, "to be announced", st.Pod, "conditions", why)
+		v.blame(c, st, want)
 		return netip.Addr{}
 	}
 	a := want.Announce[i]
 	withheld := slices.Contains(a.Withhold, n.Addr)
-	c.ask(!withheld, "route map", neighbor, "routeMap", map[bool]string{true: "keeps it back", false: "permits it"}[withheld])
+	c.ask(!withheld, conditionRouteMap, neighbor, "routeMap", map[bool]string{true: "keeps it back", false: "permits it"}[withheld])
 	announced := slices.Contains(st.BGP.Announced, prefix)
 	field, text := "bgp.announced", map[bool]string{true: "next hop " + a.NextHop.String(), false: "not announced (yet)"}[announced]
 	if i := slices.IndexFunc(st.BGP.Damped, func(d control.DampedPrefix) bool { return d.Prefix == prefix }); !announced && i >= 0 {
@@ -244,53 +271,25 @@ func (v vip) askSpeaker(c *chain, st *control.Status, want control.Desired, n bg
 		field, text = "bgp.damped", fmt.Sprintf("withdrawn %.1f times in short order, waits until %s", d.Withdrawals, d.Until.Format(time.RFC3339Nano))
 	}
 	c.ask(announced, "originated", st.Pod, field, text)
-	askPeer(c, st, neighbor, n)
 	return a.NextHop
 }
 
-func askPeer(c *chain, st *control.Status, neighbor string, n bgp.Neighbor) {
-	i := slices.IndexFunc(st.BGP.Peers, func(p bgp.Peer) bool { return p.Addr == n.Addr })
-	if i < 0 {
-		c.ask(false, "session", neighbor, "state", "not begun")
-		return
-	}
-	p := st.BGP.Peers[i]
-	text := p.State
-	if p.Error != "" {
-		text += ": " + p.Error
-	}
-	c.ask(p.Established(), "session", neighbor, "state", text)
-}
-
-// askRouter follows a path through a router's tables to its kernel.
-func (v vip) askRouter(c *chain, router topo.Router, hop netip.Addr) {
-	ribs, prefix := v.ribs, v.prefix
-	if !allHold(*c) {
-		return
-	}
-	i := slices.IndexFunc(ribs, func(r NodeRIB) bool { return r.Node == router.Name })
-	if i < 0 || ribs[i].Silent != "" {
-		why := "no such router"
-		if i >= 0 {
-			why = ribs[i].Silent
+// blame asks for the reason why nothing is to be announced: a route map that hides the prefix from
+// everybody, else a mistake in what the TMM's network follows from.
+func (v vip) blame(c *chain, st *control.Status, want control.Desired) {
+	for _, complaint := range want.Conditions {
+		if complaint.Reason == control.ReasonFiltered && slices.Contains(strings.Fields(complaint.Message), v.prefix.String()) {
+			c.ask(false, conditionRouteMap, "Helm values", "routeMap", complaint.Message)
+			return
 		}
-		c.ask(false, "router", router.Name, "state", why)
-		return
 	}
-	rib := ribs[i]
-	at := func(paths []bgp.Path) int {
-		return slices.IndexFunc(paths, func(p bgp.Path) bool { return p.Prefix == prefix && p.NextHop == hop })
+	object, field, why := st.Pod, "conditions", "nothing to announce"
+	for _, complaint := range want.Conditions {
+		ofNetwork := !strings.HasPrefix(complaint.Object, "F5SPKIngress") || complaint.Object == v.ing.Ref()
+		if complaint.Severity == api.SeverityError && ofNetwork {
+			object, field, why = complaint.Object, complaint.Reason, complaint.Message
+			break
+		}
 	}
-	received := at(rib.In) >= 0
-	c.ask(received, "received", router.Name, "Adj-RIB-In", map[bool]string{true: "next hop " + hop.String(), false: "nobody has told of it"}[received])
-	loc := at(rib.Loc)
-	text := "refused by the import filter"
-	if loc >= 0 {
-		text = map[bool]string{true: "best", false: "as good as the best"}[rib.Loc[loc].Best]
-	}
-	if !c.ask(loc >= 0, "accepted there", router.Name, "Loc-RIB", text) {
-		return
-	}
-	forwards := rib.Forwards(rib.Loc[loc])
-	c.ask(forwards, "forwarded", router.Name, "kernel routes", map[bool]string{true: "by " + hop.String(), false: "the kernel has no route by " + hop.String()}[forwards])
+	c.ask(false, conditionWanted, object, field, why)
 }

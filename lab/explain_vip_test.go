@@ -3,8 +3,10 @@ package lab
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/spklab/spklab/dataplane/api"
@@ -34,10 +36,11 @@ func TestExplainVIP(t *testing.T) {
 		return slices.DeleteFunc(slices.Clone(paths), func(p bgp.Path) bool { return p.Prefix == web })
 	}
 	type world struct {
-		spec *topo.Lab
-		res  api.Resources
-		in   *Inspection
-		ribs []NodeRIB
+		spec  *topo.Lab
+		res   api.Resources
+		in    *Inspection
+		ribs  []NodeRIB
+		signs map[sessionEnd]sessionSigns
 	}
 	for _, tc := range []struct {
 		name       string
@@ -56,6 +59,19 @@ func TestExplainVIP(t *testing.T) {
 				}
 			}
 		}, "endpoints", "EndpointSlices of spk-apps/web", true},
+		{"TMM gives no answer", func(w *world) {
+			w.in.TMMs = nil
+			w.in.Nodes = append(w.in.Nodes, Node{Name: "f5-tmm-1", Kind: KindTMM})
+			w.in.Silent = map[string]string{"f5-tmm-1": "no such process"}
+		}, "answers", "TMM f5-tmm-1", false},
+		{"interfaces swapped", func(w *world) {
+			w.in.TMMs[0].Conditions = []control.Condition{{Reason: control.ReasonInterfacesSwapped, Severity: api.SeverityError, Object: "F5SPKVlan default/external"}}
+		}, "serving", "F5SPKVlan default/external", false},
+		{"no internal VLAN", func(w *world) {
+			for i := range w.res.VLANs {
+				w.res.VLANs[i].Spec.Internal = false
+			}
+		}, "serving", "F5SPKVlan", false},
 		{"refused by the dataplane", func(w *world) {
 			w.in.TMMs[0].Conditions = []control.Condition{{Reason: control.ReasonRefused, Object: "F5SPKIngressTCP spk-apps/web", Message: "no room"}}
 		}, "accepted", "default/f5-tmm-1", false},
@@ -83,9 +99,9 @@ func TestExplainVIP(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			src, res := shipped(t)
 			in := perfect(t, src, res)
-			w := &world{src.Spec, res, in, learned(in)}
+			w := &world{src.Spec, res, in, learned(in), nil}
 			tc.change(w)
-			e := explainVIP(w.spec, w.res, w.in, w.ribs, web.Addr())
+			e := explainVIP(w.spec, w.res, w.in, w.ribs, w.signs, web.Addr())
 			if len(e.Resources) != 1 {
 				t.Fatalf("%d resources, want web's alone: %+v", len(e.Resources), e.Resources)
 			}
@@ -99,19 +115,106 @@ func TestExplainVIP(t *testing.T) {
 			}
 			last := conditions[len(conditions)-1]
 			switch {
-			case tc.condition == "" && !r.Ways[0].OK():
+			case tc.condition == "" && (!r.Ways[0].OK() || len(e.Causes) > 0):
 				t.Errorf("the way does not hold: %+v", conditions)
 			case tc.condition == "":
-			case last.OK || last.Name != tc.condition || last.Object != tc.object || last.Text == "" && tc.condition != "up":
+			case last.OK || last.Name != tc.condition || last.Object != tc.object || last.Text == "" && tc.condition != "up" && tc.condition != "serving":
 				t.Errorf("the chain ends with %+v, want %s of %s to fail", last, tc.condition, tc.object)
+			case len(e.Causes) == 0 || e.Causes[0].Condition != last:
+				t.Errorf("causes: %+v, want the end of the chain first: %+v", e.Causes, last)
 			}
 		})
 	}
 	t.Run("nobody asks for it", func(t *testing.T) {
 		src, res := shipped(t)
 		in := perfect(t, src, res)
-		if e := explainVIP(src.Spec, res, in, learned(in), netip.MustParseAddr("192.0.2.200")); len(e.Resources) != 0 {
+		if e := explainVIP(src.Spec, res, in, learned(in), nil, netip.MustParseAddr("192.0.2.200")); len(e.Resources) != 0 {
 			t.Errorf("resources of an address that nobody has: %+v", e.Resources)
 		}
 	})
+}
+
+// TestCauses breaks two or three links at once: those that fail by themselves are named in the order of
+// the chain, and nothing that only follows.
+func TestCauses(t *testing.T) {
+	down := func(in *Inspection) {
+		for i := range in.TMMs {
+			for j := range in.TMMs[i].BGP.Peers {
+				in.TMMs[i].BGP.Peers[j].State = "ACTIVE"
+			}
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		change func(spec *topo.Lab, res *api.Resources, in *Inspection)
+		want   []string // names of conditions
+	}{
+		{"no endpoints and no session", func(_ *topo.Lab, res *api.Resources, in *Inspection) { res.EndpointSlices = nil; down(in) }, []string{"endpoints", "session"}},
+		{"not programmed, no session, refused", func(spec *topo.Lab, _ *api.Resources, in *Inspection) {
+			for i := range in.TMMs {
+				in.TMMs[i].VirtualServers[0].Programmed = false
+			}
+			down(in)
+			spec.Routers[0].Refuse = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		}, []string{"programmed", "session", "permitted there"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			src, res := shipped(t)
+			in := perfect(t, src, res)
+			ribs := learned(in)
+			tc.change(src.Spec, &res, in)
+			e := explainVIP(src.Spec, res, in, ribs, nil, netip.MustParseAddr("192.0.2.10"))
+			var got []string
+			for _, c := range e.Causes {
+				if !slices.Contains(got, c.Name) { // it is another one in each TMM
+					got = append(got, c.Name)
+				}
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("%v, want %v: %+v", got, tc.want, e.Causes)
+			}
+		})
+	}
+}
+
+// TestSessionCause tells apart what keeps a session down by its signs.
+func TestSessionCause(t *testing.T) {
+	const timeout = "connect to neighbor 198.51.100.1: i/o timeout"
+	n := bgp.Neighbor{Addr: netip.MustParseAddr("198.51.100.1"), ASN: 64999}
+	upstream := topo.Router{Name: "upstream", ASN: 65000}
+	for _, tc := range []struct {
+		name                string
+		signs               sessionSigns
+		object, field, says string
+	}{
+		{"wrong asn of the neighbor", sessionSigns{peer: bgp.Peer{Notification: "sent " + bgp.NotificationBadPeerAS}}, "BGP neighbor 198.51.100.1", "asn", "asn is 64999 here, and router upstream is AS 65000"},
+		{"wrong own asn", sessionSigns{peer: bgp.Peer{Notification: "received " + bgp.NotificationBadPeerAS}}, "Helm values", "bgp.asn", "than 65001"},
+		{"another notification", sessionSigns{peer: bgp.Peer{Notification: "received 6/5 Cease: Connection Rejected"}}, "BGP neighbor 198.51.100.1", "state", "6/5"},
+		{"nobody listens", sessionSigns{peer: bgp.Peer{Error: "connection refused"}}, "upstream", "TCP port 179", "nothing listens"},
+		{"link down", sessionSigns{peer: bgp.Peer{Error: timeout}, neighbour: neighbourFailed}, "neighbour table of TMM", "198.51.100.1", "nobody answers"},
+		{"other password", sessionSigns{peer: bgp.Peer{Error: timeout}, unsigned: []growth{{"upstream", "TCPMD5Failure", 2}}}, "BGP neighbor 198.51.100.1", "password", "upstream refuses segments signed with another password"},
+		{"password here alone", sessionSigns{peer: bgp.Peer{Error: timeout}, unsigned: []growth{{"upstream", "TCPMD5Unexpected", 2}}}, "BGP neighbor 198.51.100.1", "password", "no password is set"},
+		{"password there alone", sessionSigns{peer: bgp.Peer{Error: timeout}, unsigned: []growth{{"upstream", "TCPMD5NotFound", 2}}}, "BGP neighbor 198.51.100.1", "password", "without a signature"},
+		{"filter", sessionSigns{peer: bgp.Peer{Error: timeout}, filtered: []growth{{"upstream", "table x chain in: TCP port 179", 2}}}, "nftables of upstream", "table x chain in: TCP port 179", "dropped 2 packets"},
+		{"filter of somebody else", sessionSigns{peer: bgp.Peer{Error: timeout}, neighbour: "STALE"}, "upstream", "TCP port 179", "something on the way"},
+		{"no address", sessionSigns{peer: bgp.Peer{State: "CONNECT", Error: "cannot assign requested address"}}, "BGP neighbor 198.51.100.1", "state", "cannot assign"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			object, field, text := tc.signs.cause(n, upstream, 65001)
+			if object != tc.object || field != tc.field || !strings.Contains(text, tc.says) {
+				t.Errorf("%s, %s: %s; want %s, %s: %s", object, field, text, tc.object, tc.field, tc.says)
+			}
+		})
+	}
+}
+
+func TestSignatureCounters(t *testing.T) {
+	const text = "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure\nTcpExt: 1 2 3 4\nIpExt: InNoRoutes\nIpExt: 9\n"
+	want := map[string]uint64{"TCPMD5NotFound": 2, "TCPMD5Unexpected": 3, "TCPMD5Failure": 4}
+	if diff := cmp.Diff(want, signatureCounters(text)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := signatureCounters("TcpExt: TCPMD5NotFound"); len(got) != 0 {
+		t.Errorf("%v of a text without numbers", got)
+	}
 }

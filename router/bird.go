@@ -179,6 +179,10 @@ func birdRIB(ctx context.Context, dir string, _ []bgp.Peer) (bgp.RIB, error) {
 				return rib, err
 			}
 			rib.In = append(rib.In, birdPaths(lines, s.Addr)...)
+			if lines, err = birdc(ctx, socket, fmt.Sprintf("show route export %s.%s all", s.name, f)); err != nil {
+				return rib, err
+			}
+			rib.Out = append(rib.Out, birdPaths(lines, s.Addr)...)
 		}
 	}
 	rib.Sort()

@@ -148,14 +148,19 @@ func frrParsePeers(text string) ([]bgp.Peer, error) {
 	return out, nil
 }
 
-// frrTable is what is read of `show bgp FAMILY unicast json` and of received-routes.
+// frrTable is what is read of `show bgp FAMILY unicast json`, received-routes and advertised-routes.
 type frrTable struct {
 	Routes   map[string][]frrPath `json:"routes"`
-	Received map[string]struct {
-		NextHop string `json:"nextHop"`
-		Global  string `json:"nextHopGlobal"`
-		frrAttributes
-	} `json:"receivedRoutes"`
+	Received map[string]frrTold   `json:"receivedRoutes"`
+	// Advertised are those of advertised-routes.
+	Advertised map[string]frrTold `json:"advertisedRoutes"`
+}
+
+// frrTold is a path as a peer has told it, or is told.
+type frrTold struct {
+	NextHop string `json:"nextHop"`
+	Global  string `json:"nextHopGlobal"`
+	frrAttributes
 }
 
 // frrAttributes are a path's attributes in FRR's words.
@@ -211,11 +216,17 @@ func frrRIB(ctx context.Context, dir string, peers []bgp.Peer) (bgp.RIB, error) 
 			if !p.Established() {
 				continue
 			}
-			t, err := ask(fmt.Sprintf("show bgp %s unicast neighbors %s received-routes json", f, p.Addr))
+			about := fmt.Sprintf("show bgp %s unicast neighbors %s ", f, p.Addr)
+			received, err := ask(about + "received-routes json")
 			if err != nil {
 				return rib, err
 			}
-			rib.In = append(rib.In, t.received(p.Addr)...)
+			sent, err := ask(about + "advertised-routes json")
+			if err != nil {
+				return rib, err
+			}
+			rib.In = append(rib.In, frrTellings(p.Addr, received.Received)...)
+			rib.Out = append(rib.Out, frrTellings(p.Addr, sent.Advertised)...)
 		}
 	}
 	rib.Sort()
@@ -246,9 +257,9 @@ func (t frrTable) loc() []bgp.Path {
 	return out
 }
 
-func (t frrTable) received(peer netip.Addr) []bgp.Path {
+func frrTellings(peer netip.Addr, told map[string]frrTold) []bgp.Path {
 	var out []bgp.Path
-	for text, r := range t.Received {
+	for text, r := range told {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
 			continue

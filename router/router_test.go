@@ -142,7 +142,7 @@ func TestPaths(t *testing.T) {
 		want, got []bgp.Path
 	}{
 		{"frr loc-rib", with(plain, loc6), table.loc()},
-		{"frr adj-rib-in", with(plain, in4), received.received(netip.MustParseAddr("198.51.100.16"))},
+		{"frr adj-rib-in", with(plain, in4), frrTellings(netip.MustParseAddr("198.51.100.16"), received.Received)},
 		{"bird loc-rib", with(preferred, append(loc4, loc6...)), birdPaths(strings.Split(recorded(t, "bird-routes.txt"), "\n"), netip.Addr{})},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -263,6 +263,28 @@ func FuzzBird(f *testing.F) {
 		}
 		birdPaths(lines, netip.Addr{})
 	})
+}
+
+// TestToldByFRR reads advertised-routes of FRR 8.4: a path that it passes on, and one of its own, whose next
+// hop is written when it is sent.
+func TestToldByFRR(t *testing.T) {
+	const answer = `{"bgpTableVersion":16,"advertisedRoutes":{
+		"2001:db8:2::10/128":{"network":"2001:db8:2::10/128","nextHopGlobal":"2001:db8:51::16","weight":0,"path":"65001","bgpOriginCode":"i"},
+		"2001:db8:113::/64":{"network":"2001:db8:113::/64","nextHopGlobal":"::","metric":0,"weight":32768,"path":"","bgpOriginCode":"?"}
+	},"totalPrefixCounter":2,"filteredPrefixCounter":0}`
+	var table frrTable
+	if err := json.Unmarshal([]byte(answer), &table); err != nil {
+		t.Fatal(err)
+	}
+	none := uint32(0)
+	own := path("198.51.100.16", "2001:db8:113::/64", "::")
+	own.Attributes = bgp.Attributes{Origin: "incomplete", MED: &none}
+	passed := path("198.51.100.16", "2001:db8:2::10/128", "2001:db8:51::16")
+	passed.Attributes = bgp.Attributes{ASPath: []uint32{65001}, Origin: "IGP"}
+	got := frrTellings(netip.MustParseAddr("198.51.100.16"), table.Advertised)
+	if diff := cmp.Diff([]bgp.Path{passed, own}, got, addresses()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 func TestBirdAttributes(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -79,14 +80,7 @@ func showVIP(w io.Writer, e *lab.VIPExplanation) {
 			if way.Takes() {
 				ways++
 			}
-			to := way.Neighbor.String()
-			if way.Router != "" {
-				to = way.Router + ", " + to
-			}
-			if !way.Neighbor.IsValid() {
-				to = "its neighbors"
-			}
-			fmt.Fprintf(w, "\n%s %s\n", mark(w, way.OK()), bold(w, way.TMM+" to "+to))
+			fmt.Fprintf(w, "\n%s %s\n", mark(w, way.OK()), bold(w, way.String()))
 			printTable(w, "", conditionHeader(), conditionRows(w, way.Conditions))
 		}
 		fmt.Fprintln(w)
@@ -96,4 +90,19 @@ func showVIP(w io.Writer, e *lab.VIPExplanation) {
 		return
 	}
 	fmt.Fprintf(w, "%s %d of %d ways lead to %s (not counted: neighbors that do not take its family)\n", mark(w, leads > 0), leads, ways, e.Address)
+	for i := range e.Causes {
+		fmt.Fprintf(w, "%s %s\n", mark(w, false), causeText(i, &e.Causes[i]))
+	}
+}
+
+// causeText is the i-th cause in a line: what is to be repaired first, and what besides.
+func causeText(i int, c *lab.VIPCause) string {
+	text := fmt.Sprintf("%s: %s, %s: %s", c.Name, c.Object, c.Field, c.Text)
+	if len(c.Ways) > 0 {
+		text += " (" + strings.Join(c.Ways, "; ") + ")"
+	}
+	if i == 0 {
+		return "first " + text
+	}
+	return "also " + text
 }

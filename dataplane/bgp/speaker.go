@@ -301,8 +301,14 @@ func (s *Speaker) Peers(ctx context.Context) ([]Peer, error) {
 			p = sessions[i]
 		}
 		for _, t := range s.transports {
-			if text := t.failure.Load(); t.neighbor.Addr == n.Addr && text != nil && !p.Established() {
+			if t.neighbor.Addr != n.Addr || p.Established() {
+				continue
+			}
+			if text := t.failure.Load(); text != nil {
 				p.Error = *text
+			}
+			if text := t.notified.Load(); text != nil {
+				p.Notification = *text
 			}
 		}
 		out = append(out, p)

@@ -34,6 +34,8 @@ type transport struct {
 	incoming chan net.Conn  // connections that the neighbor opened
 	busy     atomic.Bool    // carries a connection
 	failure  atomic.Pointer[string]
+	// notified is the newest NOTIFICATION in either direction since connecting last failed.
+	notified atomic.Pointer[string]
 }
 
 // run dials, or takes what the neighbor opened, until ctx ends; a connection that is carried
@@ -60,13 +62,22 @@ func (t *transport) run(ctx, kill context.Context) {
 	}
 }
 
-// note keeps why the last attempt failed.
+// note keeps why the last attempt failed; what was notified before is no reason then.
 func (t *transport) note(err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
+		t.notified.Store(nil)
 	}
 	t.failure.Store(&text)
+}
+
+// heard is r with its NOTIFICATIONs noticed; way is "sent" or "received".
+func (t *transport) heard(r io.Reader, way string) io.Reader {
+	return io.TeeReader(r, &notifications{tell: func(text string) {
+		text = way + " " + text
+		t.notified.Store(&text)
+	}})
 }
 
 // connect returns the first connection there is: dialed or incoming.
@@ -121,11 +132,11 @@ func (t *transport) carry(ctx context.Context, conn net.Conn) {
 	defer t.busy.Store(false)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_, _ = io.Copy(conn, inner)
+		_, _ = io.Copy(conn, t.heard(inner, "sent"))
 		conn.Close()
 	})
 	wg.Go(func() {
-		_, _ = io.Copy(inner, conn)
+		_, _ = io.Copy(inner, t.heard(conn, "received"))
 		inner.Close()
 	})
 	stop := context.AfterFunc(ctx, func() { conn.Close(); inner.Close() })

@@ -22,6 +22,10 @@ type Peer struct {
 	HoldTime uint16 `json:"hold_time_s,omitempty"`
 	// Error is why the last attempt to connect failed, empty when there is a connection.
 	Error string `json:"error,omitempty"`
+	// Notification is the newest one since connecting last failed, empty of an established
+	// session: "sent 2/2 OPEN Message Error: Bad Peer AS", "received 6/5 Cease: Connection Rejected". A
+	// speaker alone tells it.
+	Notification string `json:"notification,omitempty"`
 }
 
 // Established says whether the session exchanges routes.
