@@ -178,7 +178,7 @@ func (v vip) waysOf(st *control.Status) []VIPWay {
 	want := Wanted(v.res, st)
 	begin := chain{}
 	askServing(&begin, st, want)
-	v.askServer(&begin, st)
+	v.askServer(&begin, st, want)
 	begin.ask(want.Speaker != nil, conditionBGP, "Helm values", "tmm.dynamicRouting.enabled", onOff(want.Speaker != nil))
 	if want.Speaker == nil {
 		return []VIPWay{{TMM: st.Pod, Conditions: begin}}
@@ -220,7 +220,7 @@ func askServing(c *chain, st *control.Status, want control.Desired) {
 }
 
 // askServer asks whether the TMM has taken the resource over and has it in its maps.
-func (v vip) askServer(c *chain, st *control.Status) {
+func (v vip) askServer(c *chain, st *control.Status, want control.Desired) {
 	ing, prefix := v.ing, v.prefix
 	for _, complaint := range st.Conditions {
 		blocks := complaint.Severity == api.SeverityError || complaint.Reason == control.ReasonRefused || complaint.Reason == control.ReasonMembersDown
@@ -233,11 +233,18 @@ func (v vip) askServer(c *chain, st *control.Status) {
 		return strings.EqualFold(s.Protocol, string(ing.Protocol)) && s.Destination.Addr() == prefix.Addr() &&
 			s.Destination.Port() == uint16(ing.Spec.DestinationPort) && s.Destination.Addr().BitLen()-s.HostBits == prefix.Bits()
 	})
-	if !c.ask(at >= 0, "virtual server", st.Pod, "virtual_servers", map[bool]string{true: "there", false: "it has none"}[at >= 0]) {
+	object, field, text := st.Pod, "virtual_servers", "there"
+	if at < 0 {
+		text = "it has none"
+		if complaint, ok := v.blamed(want); ok {
+			object, field, text = complaint.Object, complaint.Reason, complaint.Message
+		}
+	}
+	if !c.ask(at >= 0, "virtual server", object, field, text) {
 		return
 	}
 	vs := &st.VirtualServers[at]
-	text := fmt.Sprintf("%d members", len(vs.Members))
+	text = fmt.Sprintf("%d members", len(vs.Members))
 	if !vs.Programmed {
 		text = "not in the eBPF maps"
 	}
@@ -274,6 +281,17 @@ func (v vip) askSpeaker(c *chain, st *control.Status, want control.Desired, n bg
 	return a.NextHop
 }
 
+// blamed is the first mistake in the resource or in what is not a resource of another virtual server.
+func (v vip) blamed(want control.Desired) (control.Condition, bool) {
+	i := slices.IndexFunc(want.Conditions, func(c control.Condition) bool {
+		return c.Severity == api.SeverityError && (!strings.HasPrefix(c.Object, "F5SPKIngress") || c.Object == v.ing.Ref())
+	})
+	if i < 0 {
+		return control.Condition{}, false
+	}
+	return want.Conditions[i], true
+}
+
 // blame asks for the reason why nothing is to be announced: a route map that hides the prefix from
 // everybody, else a mistake in what the TMM's network follows from.
 func (v vip) blame(c *chain, st *control.Status, want control.Desired) {
@@ -284,12 +302,8 @@ func (v vip) blame(c *chain, st *control.Status, want control.Desired) {
 		}
 	}
 	object, field, why := st.Pod, "conditions", "nothing to announce"
-	for _, complaint := range want.Conditions {
-		ofNetwork := !strings.HasPrefix(complaint.Object, "F5SPKIngress") || complaint.Object == v.ing.Ref()
-		if complaint.Severity == api.SeverityError && ofNetwork {
-			object, field, why = complaint.Object, complaint.Reason, complaint.Message
-			break
-		}
+	if complaint, ok := v.blamed(want); ok {
+		object, field, why = complaint.Object, complaint.Reason, complaint.Message
 	}
 	c.ask(false, conditionWanted, object, field, why)
 }
