@@ -201,19 +201,21 @@ func onOff(on bool) string { return map[bool]string{true: "on", false: "off"}[on
 
 // askServing asks whether the TMM may attract traffic at all.
 func askServing(c *chain, st *control.Status, want control.Desired) {
-	blocks := func(c control.Condition) bool {
-		reasons := []string{control.ReasonNoInternalVLAN, control.ReasonInterfaceMissing, control.ReasonNoSelfIP, control.ReasonNotSupported, control.ReasonConflict}
-		return c.Severity == api.SeverityError && slices.Contains(reasons, c.Reason) && !strings.HasPrefix(c.Object, "F5SPKIngress")
+	for _, reason := range []string{ // that there is no internal VLAN may follow from each of the others
+		control.ReasonNotSupported, control.ReasonConflict, control.ReasonInterfaceMissing, control.ReasonNoSelfIP, control.ReasonNoInternalVLAN,
+	} {
+		i := slices.IndexFunc(want.Conditions, func(c control.Condition) bool {
+			ofNetwork := strings.HasPrefix(c.Object, api.KindVLAN) || strings.HasPrefix(c.Object, api.KindPod)
+			return c.Severity == api.SeverityError && c.Reason == reason && ofNetwork
+		})
+		if want.Blocked && i >= 0 {
+			c.ask(false, conditionServing, want.Conditions[i].Object, want.Conditions[i].Reason, want.Conditions[i].Message)
+			return
+		}
 	}
-	all := slices.Concat(want.Conditions, st.Conditions)
-	swapped := slices.IndexFunc(all, func(c control.Condition) bool { return c.Reason == control.ReasonInterfacesSwapped })
-	if swapped >= 0 { // other signs follow from it
-		c.ask(false, conditionServing, all[swapped].Object, all[swapped].Reason, all[swapped].Message)
-		return
-	}
-	i := slices.IndexFunc(all, blocks)
-	if want.Blocked && i >= 0 {
-		c.ask(false, conditionServing, all[i].Object, all[i].Reason, all[i].Message)
+	swapped := func(c control.Condition) bool { return c.Reason == control.ReasonInterfacesSwapped }
+	if i := slices.IndexFunc(st.Conditions, swapped); i >= 0 { // what the packets on the wire tell
+		c.ask(false, conditionServing, st.Conditions[i].Object, st.Conditions[i].Reason, st.Conditions[i].Message)
 		return
 	}
 	c.ask(!want.Blocked, conditionServing, st.Pod, "serving", map[bool]string{true: "it may attract traffic", false: "it must not attract traffic"}[!want.Blocked])

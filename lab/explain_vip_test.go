@@ -72,6 +72,11 @@ func TestExplainVIP(t *testing.T) {
 				w.res.VLANs[i].Spec.Internal = false
 			}
 		}, "serving", "F5SPKVlan", false},
+		{"two untagged VLANs on one interface", func(w *world) {
+			for i := range w.res.VLANs {
+				w.res.VLANs[i].Spec.Interfaces = []string{"1.1"}
+			}
+		}, "serving", "F5SPKVlan default/internal", false},
 		{"refused by the dataplane", func(w *world) {
 			w.in.TMMs[0].Conditions = []control.Condition{{Reason: control.ReasonRefused, Object: "F5SPKIngressTCP spk-apps/web", Message: "no room"}}
 		}, "accepted", "default/f5-tmm-1", false},
