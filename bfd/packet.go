@@ -42,6 +42,21 @@ const (
 	AdministrativelyOff Diagnostic = 7
 )
 
+// String is the diagnostic in the words of RFC 5880.
+func (d Diagnostic) String() string {
+	switch d {
+	case NoDiagnostic:
+		return "no diagnostic"
+	case TimeExpired:
+		return "control detection time expired"
+	case NeighborDown:
+		return "neighbor signaled session down"
+	case AdministrativelyOff:
+		return "administratively down"
+	}
+	return fmt.Sprintf("diagnostic %d", uint8(d))
+}
+
 // Packet is a control packet without authentication (RFC 5880 section 4.1).
 type Packet struct {
 	Diagnostic        Diagnostic

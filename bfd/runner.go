@@ -14,7 +14,7 @@ type runner struct {
 	times         Times
 	peer          netip.Addr
 	discriminator uint32
-	changed       func(netip.Addr, State)
+	changed       func(Change)
 	conn          *net.UDPConn
 	packets       chan Packet
 	stop          chan struct{}
@@ -85,10 +85,12 @@ func (r *runner) wait(now, next time.Time) time.Duration {
 }
 
 func (r *runner) tell() {
-	if state := r.session.State(); state != r.state() {
-		r.last.Store(uint32(state))
-		r.changed(r.peer, state)
+	before, state := r.state(), r.session.State()
+	if state == before {
+		return
 	}
+	r.last.Store(uint32(state))
+	r.changed(Change{Peer: r.peer, From: before, State: state, Diagnostic: r.session.Diagnostic(), PeerOff: r.session.PeerOff()})
 }
 
 // send drops the packet where it cannot be sent, as to a peer that does not exist: the next one is a

@@ -26,6 +26,7 @@ type Session struct {
 	polling    bool // until the peer has seen our times
 
 	remote    uint32 // discriminator
+	peer      State  // what the peer said last that it is
 	minRx     time.Duration
 	demand    bool
 	minTx     time.Duration
@@ -36,16 +37,22 @@ type Session struct {
 
 // NewSession is a session that is down. Until the peer says otherwise it takes a packet a microsecond.
 func NewSession(cfg Config) *Session {
-	return &Session{cfg: cfg, state: Down, minRx: time.Microsecond}
+	return &Session{cfg: cfg, state: Down, peer: Down, minRx: time.Microsecond}
 }
 
 // State is the session's.
 func (s *Session) State() State { return s.state }
 
+// Diagnostic is why the session went down last; NoDiagnostic once it is up again.
+func (s *Session) Diagnostic() Diagnostic { return s.diagnostic }
+
+// PeerOff says whether the peer's last packet said that it has turned the session off.
+func (s *Session) PeerOff() bool { return s.peer == AdminDown }
+
 // Receive takes a packet that is the session's and returns the answer to a poll, or nil.
 func (s *Session) Receive(p Packet, now time.Time) *Packet {
 	s.remote, s.minRx, s.minTx, s.mult, s.demand = p.Mine, p.MinRx, p.MinTx, p.Multiplier, p.Demand
-	s.heard, s.listening = now, true
+	s.heard, s.listening, s.peer = now, true, p.State
 	if p.Final {
 		s.polling = false
 	}
@@ -98,7 +105,7 @@ func (s *Session) Expire(now time.Time) {
 	if !ok || now.Before(at) {
 		return
 	}
-	s.listening, s.remote = false, 0
+	s.listening, s.remote, s.peer = false, 0, Down
 	if s.state == Init || s.state == Up {
 		s.down(TimeExpired)
 	}

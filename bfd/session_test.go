@@ -155,3 +155,29 @@ func TestShut(t *testing.T) {
 		t.Errorf("says %+v", p)
 	}
 }
+
+// TestFailure says which ends of a session tell that the way to the peer is dead (RFC 5882, section 3.2).
+func TestFailure(t *testing.T) {
+	told := func(state State) func(*Session) {
+		return func(s *Session) { s.Receive(from(state), time.Unix(1, 0)) }
+	}
+	for _, tt := range []struct {
+		name string
+		end  func(*Session)
+		want bool
+	}{
+		{"silence", func(s *Session) { s.Expire(time.Unix(3600, 0)) }, true},
+		{"the peer hears nothing", told(Down), true},
+		{"the peer turns it off", told(AdminDown), false},
+		{"turned off here", (*Session).Shut, false},
+		{"nothing", told(Up), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := up(Defaults(1), from(Down))
+			tt.end(s)
+			if c := (Change{From: Up, State: s.State(), PeerOff: s.PeerOff()}); c.Failed() != tt.want {
+				t.Errorf("%+v: failed %v, want %v", c, c.Failed(), tt.want)
+			}
+		})
+	}
+}

@@ -32,7 +32,7 @@ const hopLimit = 255
 type Speaker struct {
 	local   netip.Addr
 	conn    *net.UDPConn
-	changed func(peer netip.Addr, state State)
+	changed func(Change)
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 
@@ -42,13 +42,28 @@ type Speaker struct {
 
 // Times are what sessions ask for; the zero value is OVN's default.
 type Times struct {
-	MinTx, MinRx time.Duration
-	Multiplier   uint8
+	MinTx      time.Duration `json:"min_tx_ns"`
+	MinRx      time.Duration `json:"min_rx_ns"`
+	Multiplier uint8         `json:"multiplier"`
 }
 
-// Listen makes a speaker in the caller's network namespace. changed hears of each change of a session's
+// Change is a session that has another state.
+type Change struct {
+	Peer        netip.Addr
+	From, State State
+	Diagnostic  Diagnostic // why the session went down
+	PeerOff     bool       // the peer has turned the session off, which says nothing of the way to it
+}
+
+// Failed says whether the way to the peer is to be taken for dead: the session was up and no end has
+// turned it off (RFC 5882, section 3.2).
+func (c Change) Failed() bool {
+	return c.From == Up && c.State != Up && c.State != AdminDown && !c.PeerOff
+}
+
+// Listen makes a speaker in the caller's network namespace; the address may come later. changed hears of each change of a session's
 // state, one after the other for one session; it must not call the speaker.
-func Listen(local netip.Addr, changed func(peer netip.Addr, state State)) (*Speaker, error) {
+func Listen(local netip.Addr, changed func(Change)) (*Speaker, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	conn, err := open(ctx, local, Port)
 	if err != nil {
@@ -63,21 +78,9 @@ func Listen(local netip.Addr, changed func(peer netip.Addr, state State)) (*Spea
 
 // open makes a socket that sends with hop limit 255 and tells the hop limit of what comes.
 func open(ctx context.Context, local netip.Addr, port int) (*net.UDPConn, error) {
-	set := func(fd uintptr) error {
-		if local.Is4() {
-			if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TTL, hopLimit); err != nil {
-				return err
-			}
-			return unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
-		}
-		if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, hopLimit); err != nil {
-			return err
-		}
-		return unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
-	}
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var serr error
-		if err := raw.Control(func(fd uintptr) { serr = set(fd) }); err != nil {
+		if err := raw.Control(func(fd uintptr) { serr = setOptions(int(fd), local.Is4()) }); err != nil {
 			return err
 		}
 		return serr
@@ -87,6 +90,19 @@ func open(ctx context.Context, local netip.Addr, port int) (*net.UDPConn, error)
 		return nil, fmt.Errorf("open BFD socket: %w", err)
 	}
 	return c.(*net.UDPConn), nil
+}
+
+func setOptions(fd int, v4 bool) error {
+	level, options := unix.IPPROTO_IPV6, [][2]int{{unix.IPV6_UNICAST_HOPS, hopLimit}, {unix.IPV6_RECVHOPLIMIT, 1}, {unix.IPV6_FREEBIND, 1}}
+	if v4 {
+		level, options = unix.IPPROTO_IP, [][2]int{{unix.IP_TTL, hopLimit}, {unix.IP_RECVTTL, 1}, {unix.IP_FREEBIND, 1}}
+	}
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, level, o[0], o[1]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Set makes the peers those of want: sessions of others end, with a packet that says so, and a session

@@ -68,7 +68,7 @@ func (b *bed) speak(node, local string) *speaker {
 	b.t.Helper()
 	s := &speaker{b: b, node: node, events: make(chan string, 100)}
 	err := topo.Do(b.rt.Netns(node), func() (err error) {
-		s.Speaker, err = bfd.Listen(netip.MustParseAddr(local), func(peer netip.Addr, state bfd.State) { s.events <- fmt.Sprint(peer, " ", state) })
+		s.Speaker, err = bfd.Listen(netip.MustParseAddr(local), func(c bfd.Change) { s.events <- fmt.Sprint(c.Peer, " ", c.State) })
 		return err
 	})
 	if err != nil {

@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/dataplane/bgp"
 	"github.com/spklab/spklab/kubesim"
@@ -184,7 +186,8 @@ func routerSteps(spec *topo.Lab, r topo.Router, env Env) ([]topo.Step, error) {
 	cfg := bgp.RouterConfig{Name: r.Name, ASN: r.ASN, RouterID: routerID(r), Refuse: r.Refuse}
 	for _, n := range r.Neighbors {
 		cfg.Ranges = append(cfg.Ranges, bgp.PeerRange{
-			Prefix: n.Range, ASN: n.ASN, Password: n.Password, Timers: bgp.Timers{HoldTime: uint16(n.HoldTime), Keepalive: uint16(n.Keepalive)},
+			Prefix: n.Range, ASN: n.ASN, Password: n.Password, BFD: bfdTimes(n),
+			Timers: bgp.Timers{HoldTime: uint16(n.HoldTime), Keepalive: uint16(n.Keepalive)},
 		})
 	}
 	data, err := json.MarshalIndent(cfg, "", "  ")
@@ -203,6 +206,22 @@ func routerSteps(spec *topo.Lab, r topo.Router, env Env) ([]topo.Step, error) {
 			Argv: argv,
 		}},
 	}, nil
+}
+
+// bfdTimes are what BFD with a range of neighbors asks for, nil without BFD.
+func bfdTimes(n topo.PeerRange) *bfd.Times {
+	if !n.BFD {
+		return nil
+	}
+	times := bgp.DefaultBFD()
+	if n.BFDInterval > 0 {
+		times.MinTx = time.Duration(n.BFDInterval) * time.Millisecond
+		times.MinRx = times.MinTx
+	}
+	if n.BFDMultiplier > 0 {
+		times.Multiplier = n.BFDMultiplier
+	}
+	return &times
 }
 
 func embedded(r topo.Router) bool { return r.Kind == "" || r.Kind == topo.RouterEmbedded }

@@ -24,7 +24,7 @@ func bird() maker {
 	return maker{
 		debian: "bird2", user: "bird", protocol: unix.RTPROT_BIRD, files: birdFiles,
 		daemons: []daemon{{program: "/usr/sbin/bird", args: []string{"-f", "-c", "bird.conf", "-s", birdSocket, "-P", "bird.pid", "-u", "bird", "-g", "bird"}, socket: birdSocket}},
-		peers:   birdPeers, rib: birdRIB, lines: birdLines(),
+		peers:   birdPeers, bfd: birdBFD, rib: birdRIB, lines: birdLines(),
 	}
 }
 
@@ -42,6 +42,9 @@ func birdFiles(c bgp.RouterConfig) []file {
 		line("\t%s { import none; export where source = RTS_BGP; };", f)
 		line("}")
 	}
+	if watches(c) {
+		line("protocol bfd { debug { events }; }")
+	}
 	for i, r := range c.Ranges {
 		line("protocol bgp %s {", label(i))
 		line("\tdynamic name %q;", label(i)+"_")
@@ -49,13 +52,17 @@ func birdFiles(c bgp.RouterConfig) []file {
 		line("\tlocal as %d;", c.ASN)
 		line("\tneighbor range %s as %d;", r.Prefix, r.ASN)
 		if r.ASN == c.ASN {
-			line("\tdirect;") // otherwise the next hops of an internal session are looked up in the routing table
+			line("\tdirect;") // otherwise an internal session has its next hops looked up, and BFD of several hops
 		}
 		t := r.Timers.Effective()
 		line("\thold time %d;", t.HoldTime)
 		line("\tkeepalive time %d;", t.Keepalive)
 		if r.Password != "" {
 			line("\tpassword %q;", r.Password)
+		}
+		if b := r.BFD; b != nil {
+			line("\terror wait time 1, 5;") // else a session that BFD has ended is not taken up again for a minute
+			line("\tbfd { min tx interval %d ms; min rx interval %d ms; multiplier %d; };", b.MinTx.Milliseconds(), b.MinRx.Milliseconds(), b.Multiplier)
 		}
 		for _, f := range words() {
 			line("\t%s { import %s; import table yes; export none; };", f, birdFilter(f, c.Refuse))
@@ -160,6 +167,29 @@ func birdPeers(ctx context.Context, dir string) ([]bgp.Peer, error) {
 	return out, nil
 }
 
+func birdBFD(ctx context.Context, dir string) (map[netip.Addr]string, error) {
+	lines, err := birdc(ctx, filepath.Join(dir, birdSocket), "show bfd sessions")
+	if err != nil {
+		return nil, err
+	}
+	return birdParseBFD(lines), nil
+}
+
+// birdParseBFD reads what `show bfd sessions` answers: a line for each, with address, interface and state.
+func birdParseBFD(lines []string) map[netip.Addr]string {
+	out := map[netip.Addr]string{}
+	for _, text := range lines {
+		words := strings.Fields(text)
+		if len(words) < 3 {
+			continue
+		}
+		if a := parseAddr(words[0]); a.IsValid() {
+			out[a] = bfdWord(words[2])
+		}
+	}
+	return out
+}
+
 func birdRIB(ctx context.Context, dir string, _ []bgp.Peer) (bgp.RIB, error) {
 	rib := bgp.RIB{In: []bgp.Path{}, Loc: []bgp.Path{}, Out: []bgp.Path{}}
 	socket := filepath.Join(dir, birdSocket)
@@ -244,6 +274,8 @@ func birdLines() []line {
 	return []line{
 		{up, regexp.MustCompile(`<TRACE> (?P<peer>range\d+_\d+): State changed to up`)},
 		{down, regexp.MustCompile(`<TRACE> (?P<peer>range\d+_\d+): State changed to (?P<why>stop)`)},
+		{bfdUp, regexp.MustCompile(`<TRACE> \w+: Session to (?P<addr>\S+) changed state from \w+ to Up`)},
+		{bfdDown, regexp.MustCompile(`<TRACE> \w+: Session to (?P<addr>\S+) changed state from Up to (?P<why>\w+)`)},
 		{learned, regexp.MustCompile(`<TRACE> (?P<peer>range\d+_\d+)\.ipv[46] > (?:added|replaced|updated) (?:\[best\] )?(?P<prefix>\S+) `)},
 		{withdrawn, regexp.MustCompile(`<TRACE> (?P<peer>range\d+_\d+)\.ipv[46] > removed (?:\[\w+\] )?(?P<prefix>\S+) `)},
 	}

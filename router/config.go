@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/dataplane/bgp"
 )
 
@@ -35,6 +36,8 @@ type maker struct {
 	daemons  []daemon
 	// peers and rib ask the daemons whose sockets are in a run directory.
 	peers func(ctx context.Context, dir string) ([]bgp.Peer, error)
+	// bfd are the states of the BFD sessions by peer; it is asked where a range has BFD.
+	bfd   func(ctx context.Context, dir string) (map[netip.Addr]string, error)
 	rib   func(ctx context.Context, dir string, peers []bgp.Peer) (bgp.RIB, error)
 	lines []line
 }
@@ -84,6 +87,19 @@ func Debian(kind string) string { return makers()[kind].debian }
 
 // label is a name for the i-th range of neighbors in a configuration.
 func label(i int) string { return fmt.Sprintf("range%d", i) }
+
+// watches says whether any session has BFD.
+func watches(c bgp.RouterConfig) bool {
+	return slices.ContainsFunc(c.Ranges, func(r bgp.PeerRange) bool { return r.BFD != nil })
+}
+
+// bfdWord is a state of a BFD session as bgp.Peer has it.
+func bfdWord(s string) string {
+	if s = strings.ToLower(s); s == "shutdown" || s == "admindown" {
+		return bfd.AdminDown.String()
+	}
+	return s
+}
 
 // family is the word for a prefix's family.
 func family(p netip.Prefix) string {

@@ -33,7 +33,7 @@ func frr() maker {
 	return maker{
 		debian: "frr", user: "frr", protocol: unix.RTPROT_BGP, files: frrFiles,
 		daemons: []daemon{program("zebra"), program("bfdd", "--bfdctl", "bfdd.sock"), program("bgpd", "-p", fmt.Sprint(bgp.Port))},
-		peers:   frrPeers, rib: frrRIB, lines: frrLines(),
+		peers:   frrPeers, bfd: frrBFDStates, rib: frrRIB, lines: frrLines(),
 	}
 }
 
@@ -41,9 +41,31 @@ func frrFiles(c bgp.RouterConfig) []file {
 	return []file{
 		// Routes with their next hops in them are what every reader of the kernel's table understands.
 		{"zebra.conf", fmt.Sprintf("hostname %s\nno zebra nexthop kernel enable\n", c.Name)},
-		{"bfdd.conf", fmt.Sprintf("hostname %s\nbfd\n", c.Name)},
+		{"bfdd.conf", frrBFD(c)},
 		{"bgpd.conf", frrBGP(c)},
 	}
+}
+
+// frrBFD has a profile for each range with BFD.
+func frrBFD(c bgp.RouterConfig) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("hostname %s", c.Name)
+	if watches(c) {
+		line("debug bfd peer")
+	}
+	line("bfd")
+	for i, r := range c.Ranges {
+		if r.BFD == nil {
+			continue
+		}
+		line(" profile %s", label(i))
+		line("  transmit-interval %d", r.BFD.MinTx.Milliseconds())
+		line("  receive-interval %d", r.BFD.MinRx.Milliseconds())
+		line("  detect-multiplier %d", r.BFD.Multiplier)
+		line(" exit")
+	}
+	return b.String()
 }
 
 // frrBGP accepts sessions from the ranges, announces nothing, and uses all equal paths.
@@ -67,6 +89,9 @@ func frrBGP(c bgp.RouterConfig) string {
 		line(" neighbor %s timers %d %d", label(i), t.Keepalive, t.HoldTime)
 		if r.Password != "" {
 			line(" neighbor %s password %s", label(i), r.Password)
+		}
+		if r.BFD != nil {
+			line(" neighbor %s bfd profile %s", label(i), label(i))
 		}
 		line(" bgp listen range %s peer-group %s", r.Prefix, label(i))
 	}
@@ -145,6 +170,31 @@ func frrParsePeers(text string) ([]bgp.Peer, error) {
 		out = append(out, p)
 	}
 	slices.SortFunc(out, func(a, b bgp.Peer) int { return a.Addr.Compare(b.Addr) })
+	return out, nil
+}
+
+func frrBFDStates(ctx context.Context, dir string) (map[netip.Addr]string, error) {
+	text, err := vty(ctx, filepath.Join(dir, "bfdd.vty"), "show bfd peers json")
+	if err != nil {
+		return nil, err
+	}
+	return frrParseBFD(text)
+}
+
+func frrParseBFD(text string) (map[netip.Addr]string, error) {
+	var sessions []struct {
+		Peer   string `json:"peer"`
+		Status string `json:"status"`
+	}
+	if err := json.Unmarshal([]byte(text), &sessions); err != nil {
+		return nil, fmt.Errorf("decode FRR's BFD sessions: %w", err)
+	}
+	out := map[netip.Addr]string{}
+	for _, s := range sessions {
+		if a := parseAddr(s.Peer); a.IsValid() {
+			out[a] = bfdWord(s.Status)
+		}
+	}
 	return out, nil
 }
 
@@ -278,6 +328,8 @@ func frrLines() []line {
 	return []line{
 		{up, regexp.MustCompile(`%ADJCHANGE: neighbor (?P<peer>[0-9a-fA-F.:]+)\S* .*\bUp`)},
 		{down, regexp.MustCompile(`%ADJCHANGE: neighbor (?P<peer>[0-9a-fA-F.:]+)\S* .*\bDown (?P<why>.*)`)},
+		{bfdUp, regexp.MustCompile(`state-change: \[mhop:\w+ peer:(?P<addr>\S+) .*\] \w+ -> up`)},
+		{bfdDown, regexp.MustCompile(`state-change: \[mhop:\w+ peer:(?P<addr>\S+) .*\] up -> \w+(?: reason:(?P<why>\S+))?`)},
 		{withdrawn, regexp.MustCompile(`\] (?P<peer>[0-9a-fA-F.:]+)\S* rcvd UPDATE about (?P<prefix>\S+) .* -- withdrawn`)},
 		{learned, regexp.MustCompile(`\] (?P<peer>[0-9a-fA-F.:]+)\S* rcvd (?P<prefix>[0-9a-fA-F.:]+/[0-9]+) `)},
 	}

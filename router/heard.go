@@ -18,10 +18,12 @@ const (
 	down                  // it has ended
 	learned               // a peer announces a prefix
 	withdrawn             // it takes it back
+	bfdUp                 // a BFD session is up
+	bfdDown               // it no longer is
 )
 
-// line is how a daemon's log tells something. The pattern has groups peer and, by what it tells,
-// prefix or why.
+// line is how a daemon's log tells something. The pattern has groups peer or, where it is an
+// address in any daemon's log, addr, and, by what it tells, prefix or why.
 type line struct {
 	tells   news
 	pattern *regexp.Regexp
@@ -49,8 +51,8 @@ func (r *rumour) hear(text string) {
 			}
 			return ""
 		}
-		peer := parseAddr(group("peer"))
-		if r.names != nil {
+		peer := parseAddr(group("peer") + group("addr"))
+		if r.names != nil && group("addr") == "" {
 			peer = r.names.addr(group("peer"))
 		}
 		if peer.IsValid() {
@@ -73,6 +75,10 @@ func (r *rumour) take(what news, peer netip.Addr, text, why string) {
 		for prefix := range r.peers {
 			r.drop(prefix, peer)
 		}
+	case what == bfdUp:
+		r.log.Add(bgp.EventBFDUp, peer.String(), "")
+	case what == bfdDown:
+		r.log.Add(bgp.EventBFDDown, peer.String(), why)
 	case err != nil:
 	case what == learned:
 		r.add(prefix, peer)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
 )
@@ -25,7 +26,10 @@ func upstream() bgp.RouterConfig {
 	return bgp.RouterConfig{
 		Name: "upstream", ASN: 4200000000, RouterID: netip.MustParseAddr("198.51.100.1"),
 		Ranges: []bgp.PeerRange{
-			{Prefix: netip.MustParsePrefix("198.51.100.0/24"), ASN: 65001}, {Prefix: netip.MustParsePrefix("2001:db8:51::/64"), ASN: 65001},
+			{Prefix: netip.MustParsePrefix("198.51.100.0/24"), ASN: 65001}, {
+				Prefix: netip.MustParsePrefix("2001:db8:51::/64"), ASN: 65001,
+				BFD: &bfd.Times{MinTx: 300 * time.Millisecond, MinRx: 400 * time.Millisecond, Multiplier: 5},
+			},
 			{Prefix: netip.MustParsePrefix("203.0.113.0/24"), ASN: 4200000000, Password: "s3same!", Timers: bgp.Timers{HoldTime: 30}},
 		},
 		Refuse: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/32"), netip.MustParsePrefix("192.0.2.64/26"), netip.MustParsePrefix("2001:db8:2::11/128")},
@@ -153,6 +157,28 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// TestBFDStates reads the answers of FRR 8.4 and BIRD 2.0.12.
+func TestBFDStates(t *testing.T) {
+	frr, err := frrParseBFD(`[{"multihop":false,"peer":"198.51.100.16","local":"198.51.100.1","vrf":"default","interface":"br0","status":"up","uptime":3},
+		{"multihop":false,"peer":"2001:db8:51::16","status":"shutdown"}]`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bird := birdParseBFD([]string{
+		"bfd1:", "IP address                Interface  State      Since         Interval  Timeout",
+		"198.51.100.16             br0        Up         2026-11-21    0.300    0.900", "2001:db8:51::16           br0        AdminDown  2026-11-21    1.000    0.000",
+	})
+	want := map[netip.Addr]string{parseAddr("198.51.100.16"): "up", parseAddr("2001:db8:51::16"): "admin_down"}
+	for name, got := range map[string]map[netip.Addr]string{"frr": frr, "bird": bird} {
+		if diff := cmp.Diff(want, got, addresses()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if _, err := frrParseBFD("% BFD is off"); err == nil {
+		t.Error("no error from what is no JSON")
+	}
+}
+
 // TestHeard has a lab's events read out of logs: the session comes, two peers announce a prefix, one
 // takes it back, the other goes.
 func TestHeard(t *testing.T) {
@@ -168,6 +194,9 @@ func TestHeard(t *testing.T) {
 2026/11/21 13:58:52 BGP: [YCKEM-GB33T] 198.51.100.16(vm) rcvd 192.0.2.10/32 IPv4 unicast
 2026/11/21 13:58:53 BGP: [YCKEM-GB33T] 198.51.100.16(vm) rcvd 192.0.2.10/32 IPv4 unicast
 2026/11/21 13:58:54 BGP: [X9V3J-5GA85] 198.51.100.17(vm) rcvd UPDATE about 192.0.2.10/32 IPv4 unicast -- withdrawn
+2026/11/21 13:58:54 BFD: [PSB4R-8T1TJ] session-new: mhop:no peer:198.51.100.16 local:198.51.100.1 vrf:default ifname:br0
+2026/11/21 13:58:54 BFD: [J1C6V-VMRW5] state-change: [mhop:no peer:198.51.100.16 local:198.51.100.1 vrf:default ifname:br0] down -> up
+2026/11/21 13:58:55 BFD: [SEY1D-NT8EQ] state-change: [mhop:no peer:198.51.100.16 local:198.51.100.1 vrf:default ifname:br0] up -> down reason:control-expired
 2026/11/21 13:58:55 BGP: [N9HHH-F8H1M] %ADJCHANGE: neighbor 198.51.100.16(vm) in vrf default Down Peer closed the session`},
 		{name: KindBIRD, lines: birdLines(), names: &names{addrs: map[string]netip.Addr{
 			"range0_1": netip.MustParseAddr("198.51.100.16"), "range0_2": netip.MustParseAddr("198.51.100.17"),
@@ -176,6 +205,11 @@ func TestHeard(t *testing.T) {
 2026-11-21 14:00:22.726 <TRACE> range0_1.ipv4 > added 192.0.2.10/32 0L 5G unicast
 2026-11-21 14:00:22.726 <TRACE> range0_1.ipv4 > updated [best] 192.0.2.10/32 0L 5G unicast
 2026-11-21 14:00:23.726 <TRACE> range0_2.ipv4 > removed [replaced] 192.0.2.10/32 0L 6G unicast
+2026-11-21 14:00:23.800 <TRACE> bfd1: Session to 198.51.100.16 added
+2026-11-21 14:00:23.901 <TRACE> bfd1: Session to 198.51.100.16 changed state from Down to Init
+2026-11-21 14:00:24.100 <TRACE> bfd1: Session to 198.51.100.16 changed state from Init to Up
+2026-11-21 14:00:40.160 <TRACE> bfd1: Session to 198.51.100.16 expired
+2026-11-21 14:00:40.160 <TRACE> bfd1: Session to 198.51.100.16 changed state from Up to Down
 2026-11-21 14:00:40.170 <RMT> range0_1: Received: Peer de-configured
 2026-11-21 14:00:40.170 <TRACE> range0_1: State changed to stop
 2026-11-21 14:00:40.170 <TRACE> range0_1: State changed to flush`},
@@ -189,7 +223,7 @@ func TestHeard(t *testing.T) {
 			var got []string
 			for _, e := range log.Events() {
 				detail := e.Detail
-				if e.Kind == bgp.EventSessionDown {
+				if e.Kind == bgp.EventSessionDown || e.Kind == bgp.EventBFDDown {
 					detail = "" // each maker's own words
 				}
 				got = append(got, strings.TrimSpace(e.Kind+" "+e.Object+" "+detail))
@@ -199,6 +233,8 @@ func TestHeard(t *testing.T) {
 				"route-learned 192.0.2.10/32 198.51.100.17",
 				"route-learned 192.0.2.10/32 198.51.100.16,198.51.100.17",
 				"route-learned 192.0.2.10/32 198.51.100.16",
+				"bfd-up 198.51.100.16",
+				"bfd-down 198.51.100.16",
 				"session-down 198.51.100.16",
 				"route-withdrawn 192.0.2.10/32 198.51.100.16",
 			}
@@ -262,6 +298,7 @@ func FuzzBird(f *testing.F) {
 			}
 		}
 		birdPaths(lines, netip.Addr{})
+		birdParseBFD(lines)
 	})
 }
 

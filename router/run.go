@@ -209,6 +209,15 @@ func (r *router) state(ctx context.Context) (bgp.RouterState, error) {
 	if st.Peers, err = r.maker.peers(ctx, r.cfg.Dir); err != nil {
 		return st, err
 	}
+	if watches(r.cfg.Router) {
+		states, err := r.maker.bfd(ctx, r.cfg.Dir)
+		if err != nil {
+			return st, err
+		}
+		for i := range st.Peers {
+			st.Peers[i].BFD = states[st.Peers[i].Addr]
+		}
+	}
 	routes, err := listRoutes(r.maker.protocol)
 	if err != nil {
 		return st, err

@@ -32,7 +32,7 @@ func (p *project) speakBFD(g gateway, f family) {
 	var sp *bfd.Speaker
 	times := bfd.Times{MinTx: 200 * time.Millisecond, MinRx: 200 * time.Millisecond, Multiplier: bfdMultiplier}
 	check(p.s.inNetns(g.name, func() (err error) {
-		if sp, err = bfd.Listen(f.of(g.addrs), func(netip.Addr, bfd.State) {}); err != nil {
+		if sp, err = bfd.Listen(f.of(g.addrs), func(bfd.Change) {}); err != nil {
 			return err
 		}
 		return sp.Set(map[netip.Addr]bfd.Times{f.of(p.nodeIPs): times})

@@ -83,6 +83,12 @@ type PeerRange struct {
 	Keepalive uint32 `yaml:"keepalive,omitempty" json:"keepalive,omitempty"`
 	// Password signs the sessions (TCP MD5, RFC 2385): 1 to 80 letters, digits and signs.
 	Password string `yaml:"password,omitempty" json:"password,omitempty"`
+	// BFD watches the sessions with Bidirectional Forwarding Detection (RFC 5881), as `fallover: true` has the TMMs do.
+	BFD bool `yaml:"bfd,omitempty" json:"bfd,omitempty"`
+	// BFDInterval is the time between BFD packets in milliseconds, 50 to 60000; 0 = 300. The slower end's counts.
+	BFDInterval uint16 `yaml:"bfdInterval,omitempty" json:"bfdInterval,omitempty"`
+	// BFDMultiplier is how many BFD packets in a row do not come when a session is down, 2 to 255; 0 = 3.
+	BFDMultiplier uint8 `yaml:"bfdMultiplier,omitempty" json:"bfdMultiplier,omitempty"`
 }
 
 // Route is a static route.

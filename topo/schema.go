@@ -81,6 +81,9 @@ func narrow(s *jsonschema.Schema) {
 	}
 	hold := property(s.Definitions["PeerRange"], "holdTime")
 	hold.Minimum, hold.Maximum = "0", "65535"
+	interval, multiplier := property(s.Definitions["PeerRange"], "bfdInterval"), property(s.Definitions["PeerRange"], "bfdMultiplier")
+	interval.Minimum, interval.Maximum = "50", "60000"
+	multiplier.Minimum, multiplier.Maximum = "2", "255"
 	for _, of := range []string{"Worker", "Router", "Client"} {
 		property(s.Definitions[of], "name").Pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 	}

@@ -53,6 +53,8 @@ func (s *shape) value(n ast.Node, t reflect.Type) {
 		s.list(at, t.Elem())
 	case t.Kind() == reflect.String:
 		s.text(at)
+	case t.Kind() == reflect.Bool:
+		s.boolean(at)
 	default:
 		s.number(at, t)
 	}
@@ -79,6 +81,12 @@ func (s *shape) text(n ast.Node) {
 	}
 }
 
+func (s *shape) boolean(n ast.Node) {
+	if _, ok := n.(*ast.BoolNode); !ok {
+		s.bad(n, "want true or false")
+	}
+}
+
 func (s *shape) number(n ast.Node, t reflect.Type) {
 	i, ok := n.(*ast.IntegerNode)
 	if !ok {
@@ -86,8 +94,13 @@ func (s *shape) number(n ast.Node, t reflect.Type) {
 		return
 	}
 	low, high := int64(math.MinInt32), int64(math.MaxInt32)
-	if t.Kind() == reflect.Uint32 {
+	switch t.Kind() {
+	case reflect.Uint32:
 		low, high = 0, math.MaxUint32
+	case reflect.Uint16:
+		low, high = 0, math.MaxUint16
+	case reflect.Uint8:
+		low, high = 0, math.MaxUint8
 	}
 	inside := false
 	switch v := i.Value.(type) {

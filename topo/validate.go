@@ -315,6 +315,29 @@ func (v *validator) routers() {
 			at := fmt.Sprintf("%s.neighbors[%d]", path, j)
 			v.asn(at+".asn", n.ASN)
 			v.session(at, n)
+			v.bfd(at, n)
+		}
+	}
+}
+
+// bfd asks for times that the embedded router, FRR 8.4 and BIRD 2 all take, and for none without BFD.
+func (v *validator) bfd(path string, n PeerRange) {
+	times := []struct {
+		field       string
+		value       int
+		least, most int
+		unit        string
+	}{
+		{"bfdInterval", int(n.BFDInterval), 50, 60000, " milliseconds"},
+		{"bfdMultiplier", int(n.BFDMultiplier), 2, 255, ""},
+	}
+	for _, t := range times {
+		switch {
+		case t.value == 0:
+		case !n.BFD:
+			v.bad(path+"."+t.field, fmt.Sprint(t.value), "belongs to bfd: true; write that, too, or leave this out")
+		case t.value < t.least || t.value > t.most:
+			v.bad(path+"."+t.field, fmt.Sprint(t.value), "want %d to %d%s", t.least, t.most, t.unit)
 		}
 	}
 }

@@ -196,12 +196,12 @@ func showBGP(w io.Writer, in *lab.Inspection) {
 	var sessions, routes [][]string
 	for _, t := range in.TMMs {
 		for _, p := range t.BGP.Peers {
-			sessions = append(sessions, []string{short(t.Pod), fmt.Sprint(t.BGP.ASN), p.Addr.String(), fmt.Sprint(p.ASN), p.State, since(p.Uptime), fmt.Sprint(len(t.BGP.Announced))})
+			sessions = append(sessions, []string{short(t.Pod), fmt.Sprint(t.BGP.ASN), p.Addr.String(), fmt.Sprint(p.ASN), p.State, since(p.Uptime), dash(p.BFD), fmt.Sprint(len(t.BGP.Announced))})
 		}
 	}
 	for _, r := range in.Routers {
 		for _, p := range r.Peers {
-			sessions = append(sessions, []string{r.Name, fmt.Sprint(r.ASN), p.Addr.String(), fmt.Sprint(p.ASN), p.State, since(p.Uptime), "-"})
+			sessions = append(sessions, []string{r.Name, fmt.Sprint(r.ASN), p.Addr.String(), fmt.Sprint(p.ASN), p.State, since(p.Uptime), dash(p.BFD), "-"})
 		}
 		for _, rt := range r.Routes {
 			var hops []string
@@ -211,7 +211,7 @@ func showBGP(w io.Writer, in *lab.Inspection) {
 			routes = append(routes, []string{r.Name, rt.Prefix.String(), list(hops)})
 		}
 	}
-	printTable(w, "BGP SESSIONS", []string{"speaker", "asn", "peer", "peer asn", "state", "up for", "announced"}, sessions)
+	printTable(w, "BGP SESSIONS", []string{"speaker", "asn", "peer", "peer asn", "state", "up for", "bfd", "announced"}, sessions)
 	fmt.Fprintln(w)
 	printTable(w, "LEARNED ROUTES", []string{"router", "prefix", "next hops"}, routes)
 	fmt.Fprintln(w)

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,13 +53,14 @@ func play(role string) error {
 	if _, err := os.Stdin.Read(make([]byte, 1)); err != nil { // wait until the namespace is wired
 		return err
 	}
-	if role == "router" {
+	kind := kindOf(role)
+	if role == "router" || kind != "" {
 		var cfg bgp.RouterConfig
 		if err := json.Unmarshal([]byte(os.Getenv(configEnv)), &cfg); err != nil {
 			return err
 		}
-		if kind := os.Getenv(kindEnv); kind != "" {
-			dir := filepath.Join(filepath.Dir(os.Getenv(socketEnv)), "run")
+		if kind != "" {
+			dir := (&host{socket: os.Getenv(socketEnv)}).dir()
 			return router.Run(ctx, router.Config{Kind: kind, Dir: dir, Router: cfg}, os.Getenv(socketEnv))
 		}
 		return bgp.RunRouter(ctx, cfg, os.Getenv(socketEnv))
@@ -79,6 +79,7 @@ func speak(ctx context.Context) error {
 	for i := range cfg.Neighbors {
 		cfg.Neighbors[i].Password = os.Getenv(passwordEnv)
 	}
+	cfg.Log = ctl.NewLog("speaker")
 	s, err := bgp.NewSpeaker(ctx, cfg)
 	if err != nil {
 		return err
@@ -99,7 +100,7 @@ func speak(ctx context.Context) error {
 		}
 	}
 	srv := ctl.Server{
-		State: func() (any, error) { return s.Peers(ctx) },
+		Log: cfg.Log, State: func() (any, error) { return s.Peers(ctx) },
 		Extra: map[string]http.HandlerFunc{"POST /v1/set": set, "GET " + bgp.PathRIB: bgp.ServeRIB(s.RIB)},
 	}
 	if err := srv.Serve(ctx, os.Getenv(socketEnv)); err != nil {
@@ -139,11 +140,14 @@ func kernel(t *testing.T, router *host) map[string][]string {
 	got := map[string][]string{}
 	nl := router.handle(t)
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := nl.RouteListFiltered(family, &netlink.Route{Protocol: unix.RTPROT_BGP}, netlink.RT_FILTER_PROTOCOL)
+		routes, err := nl.RouteList(nil, family)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, r := range routes {
+			if r.Protocol != unix.RTPROT_BGP && r.Protocol != unix.RTPROT_BIRD {
+				continue
+			}
 			if r.Gw != nil {
 				got[r.Dst.String()] = append(got[r.Dst.String()], r.Gw.String())
 			}

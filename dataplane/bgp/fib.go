@@ -94,6 +94,20 @@ func linkTo(hop netip.Addr) (int, error) {
 	return routes[0].LinkIndex, nil
 }
 
+// addressTo is the own address on the network of a directly connected peer.
+func addressTo(peer netip.Addr) (netip.Addr, error) {
+	routes, err := netlink.RouteGet(peer.AsSlice())
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("reach %s: %w", peer, err)
+	}
+	if len(routes) > 0 {
+		if a, ok := netip.AddrFromSlice(routes[0].Src); ok {
+			return a.Unmap(), nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("reach %s: no address of its network", peer)
+}
+
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

@@ -2,12 +2,14 @@ package bgp_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -16,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/router"
 )
 
 // host is a process in a namespace of its own.
@@ -23,6 +26,20 @@ type host struct {
 	cmd    *exec.Cmd
 	socket string
 	goOn   func() error
+}
+
+// dir is the run directory of a router's daemons.
+func (h *host) dir() string { return filepath.Join(filepath.Dir(h.socket), "run") }
+
+// kindOf is the kind of router of Debian's that a role asks for, empty for none.
+func kindOf(role string) string {
+	if role == "router" {
+		return os.Getenv(kindEnv)
+	}
+	if slices.Contains(router.Kinds(), role) {
+		return role
+	}
+	return ""
 }
 
 func spawn(t *testing.T, role string, config any) *host {
@@ -39,7 +56,7 @@ func spawnIn(t *testing.T, ns, role string, config any) *host {
 	}
 	h := &host{cmd: exec.Command("/proc/self/exe"), socket: filepath.Join(t.TempDir(), "ctl.sock")}
 	flags := uintptr(unix.CLONE_NEWNET)
-	if role == "router" && os.Getenv(kindEnv) != "" {
+	if kindOf(role) != "" {
 		flags |= unix.CLONE_NEWPID // its daemons change their user, which rids them of Pdeathsig: they end with the namespace
 	}
 	if ns != "" {
@@ -69,7 +86,7 @@ func (h *host) end(t *testing.T, sig syscall.Signal) {
 	if h.cmd.ProcessState != nil {
 		return
 	}
-	if err := h.cmd.Process.Signal(sig); err != nil {
+	if err := h.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("signal: %v", err)
 	}
 	_ = h.cmd.Wait() // a killed process has no good exit status

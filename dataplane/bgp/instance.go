@@ -96,17 +96,37 @@ func (in *instance) onPeer(p *api.Peer) {
 	}
 }
 
+// reset ends the session with a neighbor, if there is one, with a Cease; it may come back at once.
+func (in *instance) reset(addr netip.Addr, why string) error {
+	in.mu.Lock()
+	_, up := in.up[addr]
+	in.mu.Unlock()
+	if !up {
+		return nil
+	}
+	err := in.srv.ResetPeer(context.Background(), &api.ResetPeerRequest{Address: in.seen(addr).String(), Communication: why})
+	if err != nil {
+		return fmt.Errorf("end the BGP session with %s: %w", addr, err)
+	}
+	return nil
+}
+
+// seen is the address that the neighbor's session seems to come from.
+func (in *instance) seen(own netip.Addr) netip.Addr {
+	for seen, addr := range in.neighbors {
+		if addr == own {
+			return seen
+		}
+	}
+	return own
+}
+
 // forget removes a dynamic neighbor whose session ended before it was established. gobgp itself
 // removes only those that had been; it would refuse this one's connections for 5 seconds
 // (holdtimeIdle), and two ends that do so in turns may miss each other for minutes.
 func (in *instance) forget(addr netip.Addr) {
-	for seen, own := range in.neighbors {
-		if own == addr {
-			addr = seen
-		}
-	}
 	// It fails where the neighbor is gone already, which is what is wanted.
-	_ = in.srv.DeletePeer(context.Background(), &api.DeletePeerRequest{Address: addr.String()})
+	_ = in.srv.DeletePeer(context.Background(), &api.DeletePeerRequest{Address: in.seen(addr).String()})
 }
 
 // peer is the neighbor's own address.

@@ -12,6 +12,7 @@ import (
 	api "github.com/osrg/gobgp/v3/api"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/ctl"
 )
 
@@ -33,7 +34,8 @@ func RunRouter(ctx context.Context, cfg RouterConfig, socket string) error {
 		return s.Serve(ctx, socket)
 	})
 	err = g.Wait()
-	return errors.Join(err, r.in.stop(context.WithoutCancel(ctx)), r.fib.clear())
+	r.liveness.mute()
+	return errors.Join(err, r.in.stop(context.WithoutCancel(ctx)), r.liveness.close(), r.fib.clear())
 }
 
 // router learns paths from whoever connects and keeps the kernel's routes equal to them.
@@ -42,6 +44,8 @@ type router struct {
 	log *ctl.Log
 	in  *instance
 	fib *fib
+	// liveness has a BFD session with each peer of a range that asks for it, as long as BGP's is there.
+	liveness *liveness
 }
 
 func newRouter(ctx context.Context, cfg RouterConfig, log *ctl.Log) (*router, error) {
@@ -54,6 +58,7 @@ func newRouter(ctx context.Context, cfg RouterConfig, log *ctl.Log) (*router, er
 		return nil, err
 	}
 	r := &router{cfg: cfg, log: log, in: in, fib: fib}
+	r.liveness = newLiveness(log, r.lost)
 	if err := in.refuse(ctx, cfg.Refuse); err != nil {
 		return nil, errors.Join(err, in.stop(ctx))
 	}
@@ -73,11 +78,54 @@ func (r *router) follow(ctx context.Context) error {
 			slog.Error(err.Error())
 			r.log.Add(EventFIBError, "", err.Error())
 		}
+		if err := r.watch(ctx); err != nil && ctx.Err() == nil {
+			slog.Error(err.Error())
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.in.changed:
 		}
+	}
+}
+
+// watch makes the BFD sessions those with the peers that are established now.
+func (r *router) watch(ctx context.Context) error {
+	peers, err := r.in.peers(ctx)
+	if err != nil {
+		return err
+	}
+	want := map[pair]bfd.Times{}
+	var errs []error
+	for _, p := range peers {
+		times := r.times(p.Addr)
+		if times == nil || !p.Established() {
+			continue
+		}
+		local, err := addressTo(p.Addr)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		want[pair{local, p.Addr}] = *times
+	}
+	return errors.Join(append(errs, r.liveness.set(want))...)
+}
+
+// times are what BFD with a peer asks for, nil for none.
+func (r *router) times(peer netip.Addr) *bfd.Times {
+	for _, rg := range r.cfg.Ranges {
+		if rg.Prefix.Contains(peer) {
+			return rg.BFD
+		}
+	}
+	return nil
+}
+
+// lost ends the session with a peer that BFD no longer reaches.
+func (r *router) lost(peer netip.Addr) {
+	if err := r.in.reset(peer, bfdDown); err != nil {
+		slog.Error(err.Error())
 	}
 }
 
@@ -160,6 +208,7 @@ func (r *router) state(ctx context.Context) (RouterState, error) {
 	if err != nil {
 		return RouterState{}, err
 	}
+	r.liveness.note(peers)
 	st := RouterState{Name: r.cfg.Name, ASN: r.cfg.ASN, Peers: peers, Routes: []Route{}}
 	for prefix, hops := range r.fib.installed() {
 		st.Routes = append(st.Routes, Route{Prefix: prefix, NextHops: hops})

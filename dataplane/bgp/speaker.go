@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	api "github.com/osrg/gobgp/v3/api"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/ctl"
 )
 
@@ -47,6 +49,8 @@ type Neighbor struct {
 	Password string `json:"-"` // TCP MD5 (RFC 2385), empty for none; never logged
 	Multihop uint8  // TTL of an eBGP session over several hops, 0 = directly connected
 	Timers
+	// BFD watches the way to the neighbor from Local, which is valid then; nil: the hold time alone does.
+	BFD *bfd.Times `json:",omitempty"`
 
 	ttl int // of the connection, 0 = the kernel's
 }
@@ -68,6 +72,7 @@ type Speaker struct {
 	in         *instance
 	neighbors  []Neighbor
 	transports []*transport // of the neighbors that accept a family
+	liveness   *liveness
 	listeners  []io.Closer
 	stopDial   context.CancelFunc
 	kill       context.CancelFunc
@@ -106,6 +111,7 @@ func NewSpeaker(ctx context.Context, cfg SpeakerConfig) (*Speaker, error) {
 	for _, t := range s.transports {
 		t.instance = netip.AddrPortFrom(loopback, port)
 	}
+	s.liveness = newLiveness(cfg.Log, s.lost)
 	if err := s.open(dialCtx, killCtx, cfg.Port); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -154,7 +160,30 @@ func (s *Speaker) open(ctx, kill context.Context, port int) error {
 	for _, t := range s.transports {
 		s.wg.Go(func() { t.run(ctx, kill) })
 	}
-	return nil
+	return s.watch()
+}
+
+// watch begins the BFD sessions.
+func (s *Speaker) watch() error {
+	want := map[pair]bfd.Times{}
+	for _, t := range s.transports {
+		if n := t.neighbor; n.BFD != nil {
+			want[pair{n.Local, n.Addr}] = *n.BFD
+		}
+	}
+	return s.liveness.set(want)
+}
+
+// lost ends the session with a neighbor that BFD no longer reaches.
+func (s *Speaker) lost(neighbor netip.Addr) {
+	if err := s.in.reset(neighbor, bfdDown); err != nil {
+		slog.Error(err.Error())
+	}
+	for _, t := range s.transports {
+		if t.neighbor.Addr == neighbor {
+			t.hurry()
+		}
+	}
 }
 
 // listen opens the port on the own address of every session.
@@ -313,6 +342,7 @@ func (s *Speaker) Peers(ctx context.Context) ([]Peer, error) {
 		}
 		out = append(out, p)
 	}
+	s.liveness.note(out)
 	slices.SortFunc(out, func(a, b Peer) int { return a.Addr.Compare(b.Addr) })
 	return out, nil
 }
@@ -320,6 +350,7 @@ func (s *Speaker) Peers(ctx context.Context) ([]Peer, error) {
 // Close ends the sessions with a Cease; the peers drop what was announced.
 func (s *Speaker) Close() error {
 	s.stopDial()
+	s.liveness.mute()
 	errs := []error{s.in.stop(context.Background())}
 	for _, l := range s.listeners {
 		errs = append(errs, l.Close())
@@ -328,5 +359,6 @@ func (s *Speaker) Close() error {
 	s.wg.Wait()
 	late.Stop()
 	s.kill()
+	errs = append(errs, s.liveness.close())
 	return errors.Join(errs...)
 }

@@ -33,6 +33,7 @@ type transport struct {
 	instance netip.AddrPort // where the BGP instance listens
 	incoming chan net.Conn  // connections that the neighbor opened
 	busy     atomic.Bool    // carries a connection
+	outer    atomic.Pointer[net.Conn]
 	failure  atomic.Pointer[string]
 	// notified is the newest NOTIFICATION in either direction since connecting last failed.
 	notified atomic.Pointer[string]
@@ -130,6 +131,8 @@ func (t *transport) carry(ctx context.Context, conn net.Conn) {
 	defer inner.Close()
 	t.busy.Store(true)
 	defer t.busy.Store(false)
+	t.outer.Store(&conn)
+	defer t.outer.Store(nil)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		_, _ = io.Copy(conn, t.heard(inner, "sent"))
@@ -142,6 +145,13 @@ func (t *transport) carry(ctx context.Context, conn net.Conn) {
 	stop := context.AfterFunc(ctx, func() { conn.Close(); inner.Close() })
 	defer stop()
 	wg.Wait()
+}
+
+// hurry bounds how long a neighbor that takes nothing any more holds up what is still to be sent to it.
+func (t *transport) hurry() {
+	if conn := t.outer.Load(); conn != nil {
+		_ = (*conn).SetWriteDeadline(time.Now().Add(closeTimeout)) // it fails on a closed connection
+	}
 }
 
 // socketOptions bounds the reach of an external session to the segment (RFC 4271's directly

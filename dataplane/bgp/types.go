@@ -3,6 +3,8 @@ package bgp
 import (
 	"net/netip"
 	"time"
+
+	"github.com/spklab/spklab/bfd"
 )
 
 // Port is the port BGP listens on.
@@ -26,6 +28,9 @@ type Peer struct {
 	// session: "sent 2/2 OPEN Message Error: Bad Peer AS", "received 6/5 Cease: Connection Rejected". A
 	// speaker alone tells it.
 	Notification string `json:"notification,omitempty"`
+	// BFD is the state of the BFD session with the peer: up, init, down or admin_down; empty where there
+	// is none.
+	BFD string `json:"bfd,omitempty"`
 }
 
 // Established says whether the session exchanges routes.
@@ -51,6 +56,8 @@ type PeerRange struct {
 	Timers
 	// Password signs the connections (TCP MD5, RFC 2385); empty for none. It is never logged.
 	Password string `json:"password,omitempty"`
+	// BFD watches the sessions; nil: their hold times alone do.
+	BFD *bfd.Times `json:"bfd,omitempty"`
 }
 
 // Defaults of Timers, in seconds: short, because a lab's links do not lose packets and a TMM that
@@ -96,6 +103,8 @@ type Route struct {
 const (
 	EventSessionUp      = "session-up"
 	EventSessionDown    = "session-down"
+	EventBFDUp          = "bfd-up"   // Object is the peer's address
+	EventBFDDown        = "bfd-down" // Detail is why
 	EventRouteLearned   = "route-learned"
 	EventRouteWithdrawn = "route-withdrawn"
 	EventFIBInstalled   = "fib-installed"

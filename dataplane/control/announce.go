@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/dataplane/bgp"
 )
@@ -49,9 +50,23 @@ func (p *planner) neighbor(n *api.NeighborValues) bgp.Neighbor {
 		p.warn(ReasonInput, valuesRef, fmt.Sprintf("BGP neighbor %s accepts no address family (acceptsIPv4 and acceptsIPv6 default to false): there is no session", n.IP))
 	}
 	if n.Fallover {
-		p.warn(ReasonNotSupported, valuesRef, fmt.Sprintf("BFD (fallover) with BGP neighbor %s is not supported yet: the hold timer watches the session", n.IP))
+		out.BFD = p.bfd(n, out.Local)
 	}
 	return out
+}
+
+// bfd is what BFD with a neighbor asks for, nil where there is none: it is spoken on a link only (RFC 5881).
+func (p *planner) bfd(n *api.NeighborValues, local netip.Addr) *bfd.Times {
+	switch {
+	case n.EBGPMultihop > 1:
+		p.warn(ReasonNotSupported, valuesRef, fmt.Sprintf("BFD (fallover) with BGP neighbor %s over several hops (ebgpMultihop %d, RFC 5883) is not spoken: the hold timer watches the session", n.IP, n.EBGPMultihop))
+		return nil
+	case !local.IsValid():
+		p.warn(ReasonInput, valuesRef, fmt.Sprintf("BFD (fallover) with BGP neighbor %s, which is in no VLAN's network, is not spoken: the hold timer watches the session", n.IP))
+		return nil
+	}
+	times := bgp.DefaultBFD()
+	return &times
 }
 
 // routerID is an IPv4 self-IP, an external one first; without any it is made of the index.

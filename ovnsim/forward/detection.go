@@ -68,7 +68,7 @@ func (d *detection) speak(local netip.Addr, peers map[netip.Addr]bfd.Times, stat
 	sp, ok := d.speakers[local]
 	if !ok {
 		var err error
-		if sp, err = bfd.Listen(local, func(netip.Addr, bfd.State) { d.poke() }); err != nil {
+		if sp, err = bfd.Listen(local, func(bfd.Change) { d.poke() }); err != nil {
 			return err
 		}
 		d.speakers[local] = sp

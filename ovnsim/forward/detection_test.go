@@ -25,7 +25,7 @@ func (b *bed) peer(n int) {
 	b.t.Helper()
 	for own, node := range map[string]string{gatewayV4(n): nodeV4, gatewayV6(n): nodeV6} {
 		err := topo.Do(b.rt.Netns(fmt.Sprintf("g%d", n)), func() error {
-			sp, err := bfd.Listen(netip.MustParseAddr(own), func(netip.Addr, bfd.State) {})
+			sp, err := bfd.Listen(netip.MustParseAddr(own), func(bfd.Change) {})
 			if err != nil {
 				return err
 			}

@@ -61,6 +61,9 @@ func addServer(out Objects, vs *control.VirtualServerStatus) {
 func addSessions(out Objects, peers []bgp.Peer) {
 	for _, p := range peers {
 		text := fmt.Sprintf("%s asn %d", p.State, p.ASN)
+		if p.BFD != "" {
+			text += " bfd " + p.BFD
+		}
 		if p.Error != "" {
 			text += ": " + p.Error
 		}
