@@ -12,17 +12,24 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
 	"github.com/spklab/spklab/router"
 )
 
+// patient is the default with twice as many packets that may be missing, for machines that are busy.
+func patient() *bfd.Times {
+	times := bgp.DefaultBFD()
+	times.Multiplier *= 2
+	return &times
+}
+
 // watched is the upstream router with BFD in both ranges.
 func watched() bgp.RouterConfig {
 	cfg := upstream()
 	for i := range cfg.Ranges {
-		times := bgp.DefaultBFD()
-		cfg.Ranges[i].BFD = &times
+		cfg.Ranges[i].BFD = patient()
 	}
 	return cfg
 }
@@ -45,8 +52,7 @@ func watchedPair(t *testing.T, kind string) (upstream, speaker *host) {
 	carrier(t, upstream)
 	cfg := speakerConfig("198.51.100.16", "2001:db8:51::16")
 	for i := range cfg.Neighbors {
-		times := bgp.DefaultBFD()
-		cfg.Neighbors[i].BFD = &times
+		cfg.Neighbors[i].BFD = patient()
 	}
 	speaker = spawn(t, "speaker", cfg)
 	cable(t, upstream, speaker, 0, "198.51.100.16/24", "2001:db8:51::16/64")
@@ -159,6 +165,7 @@ func (h *host) kill(t *testing.T, kind string) {
 func TestBFD(t *testing.T) {
 	for _, kind := range []string{"router", router.KindFRR, router.KindBIRD} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel() // they wait most of the time
 			up, speaker := watchedPair(t, kind)
 			all := func() {
 				t.Helper()
