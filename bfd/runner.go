@@ -21,7 +21,8 @@ type runner struct {
 	ended         sync.WaitGroup
 	last          atomic.Uint32 // the state that was told last
 
-	session *Session // of the goroutine
+	session *Session  // of the goroutine
+	sent    time.Time // when the last packet that was due went out
 }
 
 func (r *runner) state() State { return State(r.last.Load()) }
@@ -50,6 +51,7 @@ func (r *runner) run() {
 			if answer := r.session.Receive(p, time.Now()); answer != nil {
 				r.send(*answer)
 			}
+			next = r.sooner(next)
 			if r.session.State() != before {
 				next = time.Now() // the peer hears of it at once (RFC 5880 section 6.8.7)
 			}
@@ -63,6 +65,15 @@ func (r *runner) run() {
 	}
 }
 
+// sooner is when the next packet is due now that the peer's times may be shorter: it counts by these
+// already (RFC 5880 sections 6.8.2 and 6.8.6).
+func (r *runner) sooner(next time.Time) time.Time {
+	if every, ok := r.session.Interval(rand.Float64()); ok && r.sent.Add(every).Before(next) {
+		return r.sent.Add(every)
+	}
+	return next
+}
+
 // due sends the packet that is due and returns when the next one is.
 func (r *runner) due(now, next time.Time) time.Time {
 	if now.Before(next) {
@@ -73,6 +84,7 @@ func (r *runner) due(now, next time.Time) time.Time {
 		return now.Add(slowest) // it may be asked for again
 	}
 	r.send(r.session.Packet())
+	r.sent = now
 	return now.Add(every)
 }
 

@@ -181,3 +181,23 @@ func TestFailure(t *testing.T) {
 		})
 	}
 }
+
+// TestSooner has a peer that asks for packets faster than the one that is due.
+func TestSooner(t *testing.T) {
+	cfg := Defaults(1)
+	cfg.MinTx = 300 * time.Millisecond
+	slow := from(Up)
+	slow.MinRx = time.Second
+	sent := time.Unix(0, 0)
+	r := &runner{session: up(cfg, slow), sent: sent}
+	due := sent.Add(time.Second)
+	if got := r.sooner(due); !got.After(sent.Add(cfg.MinTx)) {
+		t.Errorf("due after %s, before the peer takes it", got.Sub(sent))
+	}
+	fast := from(Up)
+	fast.MinRx = 300 * time.Millisecond
+	r.session.Receive(fast, sent)
+	if got := r.sooner(due); got.After(sent.Add(fast.MinRx)) {
+		t.Errorf("due after %s, want %s at most", got.Sub(sent), fast.MinRx)
+	}
+}

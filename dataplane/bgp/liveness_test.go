@@ -2,10 +2,7 @@ package bgp_test
 
 import (
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +15,9 @@ import (
 	"github.com/spklab/spklab/router"
 )
 
+// holdTime in seconds is beyond what any test waits for: with it, what ends a session is BFD.
+const holdTime = 90
+
 // patient is the default with twice as many packets that may be missing, for machines that are busy.
 func patient() *bfd.Times {
 	times := bgp.DefaultBFD()
@@ -29,7 +29,7 @@ func patient() *bfd.Times {
 func watched() bgp.RouterConfig {
 	cfg := upstream()
 	for i := range cfg.Ranges {
-		cfg.Ranges[i].BFD = patient()
+		cfg.Ranges[i].BFD, cfg.Ranges[i].HoldTime = patient(), holdTime
 	}
 	return cfg
 }
@@ -47,12 +47,11 @@ func watchedPair(t *testing.T, kind string) (upstream, speaker *host) {
 		}
 	}
 	upstream = spawn(t, kind, watched())
-	t.Cleanup(func() { upstream.end(t, syscall.SIGTERM) }) // it takes its daemons along
 	bridge(t, upstream)
 	carrier(t, upstream)
 	cfg := speakerConfig("198.51.100.16", "2001:db8:51::16")
 	for i := range cfg.Neighbors {
-		cfg.Neighbors[i].BFD = patient()
+		cfg.Neighbors[i].BFD, cfg.Neighbors[i].HoldTime = patient(), holdTime
 	}
 	speaker = spawn(t, "speaker", cfg)
 	cable(t, upstream, speaker, 0, "198.51.100.16/24", "2001:db8:51::16/64")
@@ -142,24 +141,6 @@ func (h *host) cut(t *testing.T, down bool) {
 	}
 }
 
-// kill ends at once what speaks BFD.
-func (h *host) kill(t *testing.T, kind string) {
-	t.Helper()
-	pid := h.cmd.Process.Pid
-	if name := map[string]string{router.KindFRR: "bfdd.pid", router.KindBIRD: "bird.pid"}[kind]; name != "" {
-		text, err := os.ReadFile(filepath.Join(h.dir(), name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if pid, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestBFD has all routers watch a speaker and be watched: a way that is cut, a speaker that stands still and
 // a router that is killed end the sessions by BFD; after the first two they come back.
 func TestBFD(t *testing.T) {
@@ -192,7 +173,7 @@ func TestBFD(t *testing.T) {
 			}
 			all()
 			began = ctl.Now()
-			up.kill(t, kind)
+			up.end(t, syscall.SIGKILL)
 			for _, peer := range []string{"198.51.100.1", "2001:db8:51::1"} {
 				t.Logf("killed: BFD with %s down after %s", peer, time.Duration(happened(t, speaker, began, bgp.EventBFDDown, peer).At-began))
 			}
@@ -200,7 +181,7 @@ func TestBFD(t *testing.T) {
 	}
 }
 
-// downByBFD waits until BFD's sessions with peers are down and BGP's, too, and says when. A router of
+// downByBFD waits, less than a hold time, until BFD's sessions with peers are down and BGP's, too, and says when. A router of
 // several daemons may hear of them in either order.
 func downByBFD(t *testing.T, h *host, began int64, peers ...string) {
 	t.Helper()

@@ -176,13 +176,13 @@ func (s *Speaker) watch() error {
 
 // lost ends the session with a neighbor that BFD no longer reaches.
 func (s *Speaker) lost(neighbor netip.Addr) {
-	if err := s.in.reset(neighbor, bfdDown); err != nil {
-		slog.Error(err.Error())
-	}
 	for _, t := range s.transports {
 		if t.neighbor.Addr == neighbor {
-			t.hurry()
+			t.leave()
 		}
+	}
+	if err := s.in.reset(neighbor, bfdDown); err != nil {
+		slog.Error(err.Error())
 	}
 }
 

@@ -34,6 +34,7 @@ type transport struct {
 	incoming chan net.Conn  // connections that the neighbor opened
 	busy     atomic.Bool    // carries a connection
 	outer    atomic.Pointer[net.Conn]
+	lost     atomic.Bool // BFD has ended what was carried: FRR forgets a BFD session that is asked for again at once
 	failure  atomic.Pointer[string]
 	// notified is the newest NOTIFICATION in either direction since connecting last failed.
 	notified atomic.Pointer[string]
@@ -51,6 +52,9 @@ func (t *transport) run(ctx, kill context.Context) {
 			t.carry(kill, conn)
 			if time.Since(began) > stable {
 				wait = firstRetry
+			}
+			if t.lost.Swap(false) {
+				wait = lastRetry
 			}
 		}
 		timer := time.NewTimer(wait)
@@ -147,8 +151,10 @@ func (t *transport) carry(ctx context.Context, conn net.Conn) {
 	wg.Wait()
 }
 
-// hurry bounds how long a neighbor that takes nothing any more holds up what is still to be sent to it.
-func (t *transport) hurry() {
+// leave bounds how long a neighbor that takes nothing any more holds up what is still to be sent to it,
+// and has the next connection wait.
+func (t *transport) leave() {
+	t.lost.Store(true)
 	if conn := t.outer.Load(); conn != nil {
 		_ = (*conn).SetWriteDeadline(time.Now().Add(closeTimeout)) // it fails on a closed connection
 	}
