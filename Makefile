@@ -8,11 +8,13 @@ MAKEFLAGS  += --no-print-directory
 # what the backend real runs by itself (their packages' own services stay off, see .ci/debs).
 DEBS      := iproute2 ovn-common openvswitch-common iperf3 iputils-ping traceroute
 # What the interoperation tests talk through the proxy with.
-DEBS_TEST := frr bird2 ovn-central nginx-light curl wrk ethtool iputils-tracepath
+DEBS_TEST := frr bird2 ovn-central nginx-light curl wrk ethtool iputils-tracepath cpio
 # What the benchmarks compare the proxy with.
 DEBS_BENCH := nftables haproxy
 # What the tests of the pages run in.
 DEBS_PAGE := chromium nodejs
+# What the virtual machines' kernels are unpacked with.
+DEBS_VM   := xz-utils zstd
 # What regenerating the eBPF objects asks for besides.
 DEBS_BPF  := clang-19 llvm-19 libbpf-dev linux-libc-dev
 
@@ -37,12 +39,17 @@ demo: deps build ## bring up the spk topology, run its scenarios, write the repo
 	@.ci/unchanged .ci/demo $(ARTIFACTS)/demo
 
 e2e: deps build deps-ovn25 browser ## all tests, unprivileged and privileged; leaves nothing behind
-	@.ci/debs $(DEBS_TEST) $(DEBS_BENCH)
+	@.ci/debs $(DEBS_TEST) $(DEBS_BENCH) $(DEBS_VM)
 	@.ci/unchanged go test -count=1 -timeout 60m ./...
 
 e2e-ovn25: deps build deps-ovn25 ## what runs on real OVN, on OVN 25.03: the whole list of scenarios, conformance, kills
 	@.ci/debs $(DEBS_TEST)
 	@OVN_RELEASE=25.03 .ci/unchanged go test -count=1 -v -timeout 60m -run '^(TestRealOVN.*|TestConformance|TestKillRealUp|TestScenarios)$$/^(real|real-on-sim|reallist|notices)$$' ./e2e
+
+.PHONY: e2e-kernels
+e2e-kernels: ## the eBPF programs load and the packet tables pass on Debian's kernels, in virtual machines; SPKLAB_KERNELS=update writes what was seen
+	@.ci/debs $(DEBS_VM)
+	@SPKLAB_KERNELS=$${SPKLAB_KERNELS:-check} go test -count=1 -v -timeout 90m -run '^TestKernels$$' ./e2e
 
 browser: ## install what the tests of the pages need: Chromium, node, two npm packages
 	@.ci/debs $(DEBS_PAGE)
