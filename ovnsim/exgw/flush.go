@@ -96,8 +96,11 @@ type flushing struct {
 	every   time.Duration
 	log     *ctl.Log
 
+	busy sync.Mutex // held while nodes are flushed
+
 	mu      sync.Mutex
 	now     kept              // as written last
+	coming  kept              // what is being written; nil: nothing
 	pending kept              // to be flushed
 	looked  kept              // to be flushed once more
 	failed  map[string]string // by node, of run alone
@@ -111,6 +114,19 @@ func newFlushing(f Flusher, every time.Duration, log *ctl.Log) *flushing {
 	return &flushing{flusher: f, every: every, log: log, pending: kept{}, failed: map[string]string{}, poke: make(chan struct{}, 1)}
 }
 
+// write says what is about to be written. From then on no gateway that comes is flushed away: it returns
+// when every flush has ended that began without knowing of it.
+func (f *flushing) write(want Desired) {
+	f.mu.Lock()
+	f.coming = keptBy(want)
+	more := len(f.now.since(f.coming)) > 0 // somebody gets what he had not
+	f.mu.Unlock()
+	if more {
+		f.busy.Lock()
+		defer f.busy.Unlock() // to have waited is all
+	}
+}
+
 // written says what stands now. The first time everybody is flushed: gateways may have gone
 // while no controller ran.
 func (f *flushing) written(want Desired) {
@@ -121,7 +137,7 @@ func (f *flushing) written(want Desired) {
 	} else {
 		f.pending = f.merge(f.pending, now.since(f.now))
 	}
-	f.now = now
+	f.now, f.coming = now, nil
 	some := len(f.pending) > 0
 	f.mu.Unlock()
 	if !some {
@@ -177,14 +193,16 @@ func (f *flushing) run(ctx context.Context) {
 }
 
 // flush works the list off and reports whether nothing is left. What pods keep is what they keep by
-// now.
+// now, and what is being written.
 func (f *flushing) flush(ctx context.Context) bool {
+	f.busy.Lock()
+	defer f.busy.Unlock()
 	f.mu.Lock()
 	list := kept{}
 	for node, pods := range f.pending {
 		list[node] = map[netip.Addr][]string{}
 		for pod := range pods {
-			list[node][pod] = slices.Clone(f.now[node][pod])
+			list[node][pod] = union(f.now[node][pod], f.coming[node][pod])
 		}
 	}
 	f.pending = kept{}
@@ -204,6 +222,11 @@ func (f *flushing) flush(ctx context.Context) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.pending) == 0
+}
+
+// union is a with what b has besides.
+func union(a, b []string) []string {
+	return append(slices.Clone(a), slices.DeleteFunc(slices.Clone(b), func(g string) bool { return slices.Contains(a, g) })...)
 }
 
 // complain tells of a node's failure once. A node whose process does not run has no connections to

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/ovnsim/exgw"
 )
 
@@ -124,4 +126,55 @@ func TestSockets(t *testing.T) {
 	if diff := cmp.Diff("keep=fd00%3A%3A16&keep=02%3A00%3A00%3A00%3A00%3A17&pod=fd01%3A%3A1", got); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// slowNodes holds one flush up.
+type slowNodes struct {
+	nodes
+	hold    string        // the flush that is held up
+	held    chan struct{} // closed when it is
+	release chan struct{} // it goes on when this is closed
+}
+
+func (n *slowNodes) Flush(ctx context.Context, node string, pod netip.Addr, keep []string) (int, error) {
+	if fmt.Sprintf("%s %s keeps %v", node, pod, keep) == n.hold {
+		n.hold = "" // flushes come one after the other
+		close(n.held)
+		<-n.release
+	}
+	return n.nodes.Flush(ctx, node, pod, keep)
+}
+
+// TestFlushBeforeRows: while a flush is under way that does not know of a gateway, the gateway gets no
+// rows: connections by it would be flushed away.
+func TestFlushBeforeRows(t *testing.T) {
+	b := newBench(t)
+	fake := &slowNodes{hold: "worker-1 10.131.1.100 keeps []", held: make(chan struct{}), release: make(chan struct{})}
+	release := sync.OnceFunc(func() { close(fake.release) })
+	t.Cleanup(release)
+	b.flusher, b.flushEvery = fake, time.Hour
+	b.put("node.yaml", node)
+	b.put("app-1.yaml", app("app-1", `"10.131.1.100/23"`, running))
+	b.put("tmm-1.yaml", tmm{name: "tmm-1", ips: `"10.144.100.16"`}.String())
+	b.start()
+	b.holds("GR_worker-1 10.131.1.100 by 10.144.100.16")
+	b.remove("tmm-1.yaml")
+	<-fake.held
+	none := b.count("Logical_Router_Static_Route")
+	b.put("tmm-2.yaml", tmm{name: "tmm-2", ips: `"10.144.100.17"`}.String())
+	b.put("mark.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: mark, annotations: {"+api.AnnotationExternalGateways+": nowhere}}\n")
+	b.eventually(func() error { // the controller has read what was put before
+		var st exgw.State
+		if err := b.ask(&st); err != nil || !strings.Contains(fmt.Sprint(st.Warnings), "nowhere") {
+			return fmt.Errorf("warnings %v, %w", st.Warnings, err)
+		}
+		return nil
+	})
+	for until := time.Now().Add(300 * time.Millisecond); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+		if rows := b.count("Logical_Router_Static_Route"); rows > none {
+			t.Fatalf("%d rows while a flush is under way that does not know of them", rows-none)
+		}
+	}
+	release()
+	b.holds("GR_worker-1 10.131.1.100 by 10.144.100.17")
 }

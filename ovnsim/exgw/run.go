@@ -156,6 +156,9 @@ func (c *controller) sync(ctx context.Context, nb *northbound.Client) error {
 		return err
 	}
 	old := routesOf(have)
+	if c.flushing != nil {
+		c.flushing.write(want)
+	}
 	after, err := write(ctx, nb, have, want, before)
 	if err != nil {
 		return err
