@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/ovn"
 	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/ovnsim/nbdb"
 	"github.com/spklab/spklab/ovnsim/northbound"
@@ -64,4 +65,11 @@ func (l *Lab) Conns(ctx context.Context, worker string) ([]forward.Conn, error) 
 func (l *Lab) Tracked(ctx context.Context, worker string) ([]forward.Conn, error) {
 	var out []forward.Conn
 	return out, ctl.Get(ctx, l.Socket("ovn-node-"+worker), forward.PathConns+"?all=true", &out)
+}
+
+// Drops are the packets that Open vSwitch has dropped on a worker for reasons of its own, as [ovn.Drops] has
+// them; of a lab with the backend real alone.
+func (l *Lab) Drops(ctx context.Context, worker string) (map[string]uint64, error) {
+	var out map[string]uint64
+	return out, ctl.Get(ctx, l.Socket("ovn-node-"+worker), ovn.PathDrops, &out)
 }

@@ -31,6 +31,32 @@ func Conntrack(ctx context.Context, dir string) (string, error) {
 	return text, nil
 }
 
+// Drops are the packets that the datapath of the node whose run directory dir has dropped for a reason of its
+// own, by Open vSwitch's name of the reason (datapath_drop_…). What the flows drop is not among them. Open
+// vSwitch collects them about once a second.
+func Drops(ctx context.Context, dir string) (map[string]uint64, error) {
+	text, err := datapath(ctx, dir, "coverage/show")
+	if err != nil {
+		return nil, fmt.Errorf("read counters: %w", err)
+	}
+	return parseDrops(text), nil
+}
+
+// parseDrops reads the output of `ovs-appctl coverage/show`, whose lines end in "total: N".
+func parseDrops(text string) map[string]uint64 {
+	out := map[string]uint64{}
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) < 3 || !strings.HasPrefix(words[0], "datapath_drop_") || words[len(words)-2] != "total:" {
+			continue
+		}
+		if n, err := strconv.ParseUint(words[len(words)-1], 10, 64); err == nil {
+			out[words[0]] = n
+		}
+	}
+	return out
+}
+
 // datapath sends a command to a node's ovs-vswitchd.
 func datapath(ctx context.Context, dir, command string, args ...string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "ovs-vswitchd.pid"))

@@ -27,6 +27,7 @@ const (
 func (n *node) handlers() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"GET " + forward.PathConns: n.serveConns, "POST " + forward.PathFlush: n.serveFlush, "POST " + PathRevalidate: n.serveRevalidate,
+		"GET " + PathDrops: n.serveDrops,
 	}
 }
 
@@ -41,6 +42,18 @@ func (n *node) serveRevalidate(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctl.WriteJSON(w, said)
+}
+
+// PathDrops serves what Drops returns.
+const PathDrops = "/v1/drops"
+
+func (n *node) serveDrops(w http.ResponseWriter, r *http.Request) {
+	drops, err := Drops(r.Context(), n.cfg.Dir)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	ctl.WriteJSON(w, drops)
 }
 
 func (n *node) serveConns(w http.ResponseWriter, r *http.Request) {

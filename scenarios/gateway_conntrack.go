@@ -174,7 +174,7 @@ func (s *scene) stale(d departure, t transport) {
 	p.expectRoutes(false, first)
 	p.expectEntries(conns, first)
 	p.expectTotal(conns, 1)
-	check(conns[0].conn.Echo(s.marker()), "the connection by the gateway that stays")
+	p.echo(t, conns[0].conn, "the connection by the gateway that stays")
 	d.leave(p, d.from, first, nil)
 	p.expectRoutes(false)
 	p.expectEntries(conns)
@@ -197,7 +197,7 @@ func (s *scene) unchanged(first, second origin, t transport) {
 	p.expectRoutes(false, gateways...)
 	p.expectEntries(conns, gateways...)
 	for _, in := range conns {
-		check(in.conn.Echo(s.marker()), "the connection by "+in.by.name)
+		p.echo(t, in.conn, "the connection by "+in.by.name)
 	}
 	gomega.Expect(must(p.identities(s.ctx))).To(gomega.Equal(rows), "the rows of the project's pod")
 }
