@@ -51,6 +51,11 @@ func TestExplainVIP(t *testing.T) {
 	}{
 		{name: "nothing", change: func(*world) {}},
 		{"no Service", func(w *world) { w.res.Services = nil }, "Service", "F5SPKIngressTCP spk-apps/web", true},
+		{"Service without the port", func(w *world) {
+			for i := range w.res.Services {
+				w.res.Services[i].Spec.Ports = nil
+			}
+		}, "port", "Service spk-apps/web", true},
 		{"endpoints not ready", func(w *world) {
 			no := false
 			for i := range w.res.EndpointSlices {
@@ -99,6 +104,17 @@ func TestExplainVIP(t *testing.T) {
 		{"router silent", func(w *world) { w.ribs[0].Silent = "no answer" }, "router", "upstream", false},
 		{"not received", func(w *world) { w.ribs[0].In, w.ribs[0].Loc = without(w.ribs[0].In), without(w.ribs[0].Loc) }, "received", "upstream", false},
 		{"refused there", func(w *world) { w.ribs[0].Loc = without(w.ribs[0].Loc) }, "accepted there", "upstream", false},
+		{"another path is better", func(w *world) {
+			rib, low := &w.ribs[0], uint32(50)
+			for i := range rib.Loc {
+				if p := &rib.Loc[i]; p.Prefix == web && p.NextHop == netip.MustParseAddr("198.51.100.16") {
+					p.LocalPref = &low
+				} else {
+					p.Best = true
+				}
+			}
+			rib.FIB = nil
+		}, "best there", "upstream", false},
 		{"not in the kernel", func(w *world) { w.ribs[0].FIB = nil }, "forwarded", "upstream", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
