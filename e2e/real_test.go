@@ -74,6 +74,7 @@ func TestRealOVN(t *testing.T) {
 			r.pings()
 			r.egress(2)
 			r.ingress()
+			traces(t, lab)
 			mustSpklab(t, "scale", "tmm", "3", "--lab", lab)
 			r.egress(3)
 			mustSpklab(t, "scale", "tmm", "2", "--lab", lab)

@@ -17,11 +17,14 @@ import (
 	"github.com/spklab/spklab/scenarios/report"
 )
 
-// TestRecord is about what remains of a test that does not end by itself.
+// TestRecord is about what remains of a test that does not end by itself; and, while its lab is whole, about
+// what others than tests see of a lab's packets.
 func TestRecord(t *testing.T) {
 	needRoot(t)
 	const lab = "e2e-record"
 	up(t, "spk", lab)
+	traces(t, lab)
+	t.Run("capture", func(t *testing.T) { captures(t, lab) })
 	t.Run("the test is killed", func(t *testing.T) { killTests(t, lab) })
 	t.Run("the collector is killed", func(t *testing.T) { killCollector(t, lab) })
 	t.Run("announced before programmed", func(t *testing.T) { announceFirst(t, lab) })

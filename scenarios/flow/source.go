@@ -24,7 +24,8 @@ const (
 )
 
 // Source keeps the packets of a lab while scenarios run, and adds those of a scenario to the report:
-// one capture file of all interfaces, the newest packets as rows, and the ways of the flows.
+// one capture file of all interfaces, the newest packets as rows, the ways of the flows, and the events
+// that packets are.
 type Source struct {
 	lab    *lab.Lab
 	dir    string // of artefacts
@@ -69,6 +70,7 @@ func (s *Source) End(ctx context.Context, sc *report.Scenario) error {
 	}
 	paths := telling(Follow(newest(trace, maxFollow), Flow{}, known))
 	annotate(trace, sc, paths)
+	sc.Events = append(sc.Events, told(trace, known.Network)...)
 	sc.Paths = append(sc.Paths, paths...)
 	sc.Packets = append(sc.Packets, Rows(newest(trace, maxRows))...)
 	return errors.Join(kerr, s.save(trace, sc))
