@@ -76,9 +76,10 @@ func (k *Looking) kernels() []Drop {
 	return out
 }
 
-// quiet says of reasons that nobody misses the packet: it was used up, or only a copy.
+// quiet says of reasons that nobody misses the packet: it was used up, or only a copy, or it had arrived at a socket
+// that was closed before it read it.
 func quiet(reason string) bool {
-	return slices.Contains([]string{"SKB_CONSUMED", "PACKET_SOCK_ERROR", "OTHERHOST", "TCP_OFOMERGE"}, reason)
+	return slices.Contains([]string{"SKB_CONSUMED", "PACKET_SOCK_ERROR", "OTHERHOST", "TCP_OFOMERGE", "QUEUE_PURGE"}, reason)
 }
 
 // close ends what the look looks with.
