@@ -69,6 +69,7 @@ func ReadNetwork(ctx context.Context, l *lab.Lab) (Network, error) {
 	for _, link := range links {
 		n.accept(link.Node+"/"+link.Name, parseMAC(link.MAC))
 	}
+	n.acceptGateways(l.Spec)
 	res, rerr := l.Resources()
 	in, ierr := l.Inspect(ctx)
 	if err := errors.Join(lerr, rerr, ierr); err != nil {
@@ -87,6 +88,23 @@ func ReadNetwork(ctx context.Context, l *lab.Lab) (Network, error) {
 		}
 	}
 	return n, nil
+}
+
+// acceptGateways puts the MACs of OVN's gateway routers behind the workers' uplinks: with its own daemons a node's
+// address is the router's, with a MAC that no interface of the kernel has.
+func (n *Network) acceptGateways(spec *topo.Lab) {
+	if !spec.Fabric.Real() {
+		return
+	}
+	for _, w := range spec.Workers {
+		for _, nic := range w.NICs {
+			for _, a := range nic.Addresses {
+				if a.Is4() {
+					n.accept(w.Name+"/"+nic.Name, parseMAC(topo.AddrMAC("0a:58", a)))
+				}
+			}
+		}
+	}
 }
 
 func (n *Network) accept(point string, mac evidence.MAC) {
