@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -44,7 +45,7 @@ func bgpMessages(b []byte) []BGPMessage {
 	var out []BGPMessage
 	for len(b) >= bgpHeader {
 		length := int(binary.BigEndian.Uint16(b[16:18]))
-		if strings.Trim(string(b[:16]), "\xff") != "" || length < bgpHeader {
+		if !bytes.Equal(b[:16], bytes.Repeat([]byte{0xff}, 16)) || length < bgpHeader {
 			return out
 		}
 		m := BGPMessage{Kind: bgpKind(b[18])}
