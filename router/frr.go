@@ -234,10 +234,7 @@ type frrPath struct {
 	Valid bool `json:"valid"`
 	Best  bool `json:"bestpath"`
 	frrAttributes
-	Nexthops []struct {
-		IP    string `json:"ip"`
-		Scope string `json:"scope"`
-	} `json:"nexthops"`
+	Nexthops frrHops `json:"nexthops"`
 }
 
 func frrRIB(ctx context.Context, dir string, peers []bgp.Peer) (bgp.RIB, error) {
@@ -261,7 +258,11 @@ func frrRIB(ctx context.Context, dir string, peers []bgp.Peer) (bgp.RIB, error) 
 		if err != nil {
 			return rib, err
 		}
-		rib.Loc = append(rib.Loc, t.loc()...)
+		paths := t.loc()
+		if err := frrCommunities(ctx, dir, f, paths); err != nil {
+			return rib, err
+		}
+		rib.Loc = append(rib.Loc, paths...)
 		for _, p := range peers {
 			if !p.Established() {
 				continue
@@ -295,13 +296,7 @@ func (t frrTable) loc() []bgp.Path {
 			if !p.Valid || len(p.Nexthops) == 0 {
 				continue
 			}
-			hop := p.Nexthops[0].IP
-			for _, n := range p.Nexthops {
-				if n.Scope == "global" {
-					hop = n.IP
-				}
-			}
-			out = append(out, bgp.Path{Prefix: prefix, NextHop: parseAddr(hop), Attributes: p.attributes(), Best: p.Best})
+			out = append(out, bgp.Path{Prefix: prefix, NextHop: p.Nexthops.addr(), Attributes: p.attributes(), Best: p.Best})
 		}
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -26,9 +27,11 @@ func checkRouting(f *fitter, n *node, c *RoutingConfig) {
 	}
 	f.strict(n, reflect.TypeFor[RoutingConfig]())
 	bgp := n.get("bgp")
+	checkFilters(f, n, c.PrefixList, c.RouteMaps)
 	if bgp == nil {
 		return
 	}
+	checkFilters(f, bgp, c.BGP.PrefixList, c.BGP.RouteMaps)
 	if c.BGP.ASN != 0 {
 		f.asn(bgp.at("asn"), c.BGP.ASN)
 	}
@@ -95,4 +98,47 @@ func unknownField(name string, known map[string]structField) string {
 		return fmt.Sprintf("unknown field; did you mean %s?", best)
 	}
 	return "unknown field; known here: " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+}
+
+func checkFilters(f *fitter, n *node, lists []PrefixListEntry, maps []RouteMapEntry) {
+	for i, e := range lists {
+		at := n.at("prefixList").item(i)
+		if e.Name == "" {
+			f.fail(at, "an entry of no prefix list; write name")
+		}
+		if _, err := ParsePrefixRule(e.Prefix); err != nil {
+			f.fail(at.at("prefix"), `no rule; write one like "192.0.2.0/24 le 32", or any`)
+		}
+	}
+	for i, e := range maps {
+		at := n.at("routeMaps").item(i)
+		if e.Name == "" {
+			f.fail(at, "an entry of no route map; write name")
+		}
+		for j, c := range e.Set.Communities {
+			if _, err := ParseCommunity(c); err != nil {
+				f.fail(at.at("set", "communities").item(j), `no community; write one like "65001:100", or no-export, no-advertise, no-peer`)
+			}
+		}
+	}
+}
+
+// ParseCommunity reads a community: two numbers of 16 bits, or a well-known one's name (RFC 1997,
+// RFC 3765).
+func ParseCommunity(text string) (uint32, error) {
+	switch text {
+	case "no-export":
+		return 0xffffff01, nil
+	case "no-advertise":
+		return 0xffffff02, nil
+	case "no-peer":
+		return 0xffffff04, nil
+	}
+	high, low, ok := strings.Cut(text, ":")
+	a, errA := strconv.ParseUint(high, 10, 16)
+	b, errB := strconv.ParseUint(low, 10, 16)
+	if !ok || errA != nil || errB != nil {
+		return 0, fmt.Errorf("%q is no community", text)
+	}
+	return uint32(a)<<16 | uint32(b), nil
 }

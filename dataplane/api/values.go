@@ -202,4 +202,13 @@ type RouteMapEntry struct {
 	Seq   int    `json:"seq,omitempty"`
 	Deny  bool   `json:"deny,omitempty"`
 	Match string `json:"match,omitempty"` // name of a prefix list, empty = everything
+	// Set is an extension: the attributes of what the entry permits.
+	Set RouteMapSet `json:"set,omitzero"`
+}
+
+// RouteMapSet are attributes of announced paths; what is absent stays as it is.
+type RouteMapSet struct {
+	MED             *uint32  `json:"med,omitempty"`
+	LocalPreference *uint32  `json:"localPreference,omitempty"` // told to internal neighbors only
+	Communities     []string `json:"communities,omitempty"`     // "65001:100", no-export, no-advertise
 }

@@ -86,6 +86,12 @@ func speak(ctx context.Context) error {
 	}
 	set := func(w http.ResponseWriter, r *http.Request) {
 		var want []bgp.Announcement
+		if text := r.URL.Query().Get("json"); text != "" {
+			if err := json.Unmarshal([]byte(text), &want); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+		}
 		for _, p := range strings.Fields(r.URL.Query().Get("p")) {
 			prefix, hop, _ := strings.Cut(p, "@")
 			hop, withhold, _ := strings.Cut(hop, "!")

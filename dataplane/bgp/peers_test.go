@@ -1,8 +1,10 @@
 package bgp_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -201,6 +203,104 @@ func TestPeers(t *testing.T) {
 		until(t, "hold times at the router", held(30, 21), holdTimes(t, s.router, routerPeers(t)))
 		for h, want := range map[*host]uint16{s.external: 30, s.internal: 21} {
 			until(t, "hold times at a speaker", map[netip.Addr]uint16{far(1, true): want, far(1, false): want}, holdTimes(t, h, speakerPeers(t)))
+		}
+	})
+}
+
+// tell makes a speaker announce, with what route maps set.
+func tell(t *testing.T, h *host, want []bgp.Announcement) {
+	t.Helper()
+	data, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "announce", 0, func() (int, error) {
+		return 0, ctl.Post(t.Context(), h.socket, "/v1/set?json="+url.QueryEscape(string(data)), nil)
+	})
+}
+
+// events counts a host's events of a kind about an object.
+func events(t *testing.T, h *host, kind, object string) int {
+	t.Helper()
+	var all []ctl.Event
+	if err := ctl.Get(t.Context(), h.socket, ctl.PathEvents, &all); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range all {
+		if e.Kind == kind && (object == "" || e.Object == object) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestPolicy sets MED, local preference and communities, holds a prefix back, and changes its mind: each
+// router has what it is told, by sessions that stay up, and what is not concerned is not withdrawn.
+func TestPolicy(t *testing.T) {
+	eachKind(t, func(t *testing.T, _ string) {
+		s := newSite(t, func(*bgp.RouterConfig, []*bgp.SpeakerConfig) {})
+		speakers := []*host{s.external, s.internal}
+		number := func(n uint32) *uint32 { return &n }
+		// say announces the prefixes 10 (with a policy), 20 and 30, one of them held back, and waits for the
+		// router to have it so.
+		say := func(p bgp.Policy, hidden int) {
+			var want []bgp.Path
+			for i, h := range speakers {
+				var all []bgp.Announcement
+				for _, v4 := range []bool{true, false} {
+					for _, n := range []int{10, 20, 30} {
+						a := bgp.Announcement{Prefix: vip(n+i, v4), NextHop: far(16+i, v4)}
+						path := bgp.Path{Prefix: a.Prefix, NextHop: a.NextHop, Best: true, Attributes: bgp.Attributes{Origin: "IGP", LocalPref: number(100)}}
+						if i == 0 {
+							path.ASPath = []uint32{asnSpeaker}
+						}
+						if n == 10 {
+							a.Told = []bgp.Told{{Neighbor: far(1, v4), Policy: p}}
+							path.MED, path.Communities = p.MED, p.Communities
+							path.LocalPref = p.LocalPref
+						}
+						if n == hidden {
+							a.Withhold = []netip.Addr{far(1, v4)}
+						} else {
+							want = append(want, path)
+						}
+						all = append(all, a)
+					}
+				}
+				tell(t, h, all)
+			}
+			slices.SortFunc(want, func(a, b bgp.Path) int { return a.Prefix.Compare(b.Prefix) })
+			var prefixes []netip.Prefix
+			for _, v4 := range []bool{true, false} {
+				for _, n := range []int{10, 11, 20, 21, 30, 31} {
+					prefixes = append(prefixes, vip(n, v4))
+				}
+			}
+			// What an external peer's paths are preferred by is not told but chosen.
+			chosen := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".LocalPref" }, cmp.Ignore())
+			until(t, "the router's paths", want, loc(t, s.router, prefixes...), chosen)
+			internal := func() ([]*uint32, error) {
+				paths, err := loc(t, s.router, vip(11, true), vip(11, false))()
+				var out []*uint32
+				for _, p := range paths {
+					out = append(out, p.LocalPref)
+				}
+				return out, err
+			}
+			until(t, "local preferences", []*uint32{p.LocalPref, p.LocalPref}, internal)
+		}
+		say(bgp.Policy{MED: number(50), LocalPref: number(250), Communities: []string{"65001:100", "65001:200"}}, 20)
+		say(bgp.Policy{MED: number(70), LocalPref: number(300), Communities: []string{"65001:300"}}, 20)
+		say(bgp.Policy{MED: number(70), LocalPref: number(300), Communities: []string{"65001:300"}}, 30)
+		for _, n := range []int{10, 11, 30, 31} {
+			want := n / 30 // held back at the end
+			until(t, "withdrawals", want, func() (int, error) { return events(t, s.router, bgp.EventRouteWithdrawn, vip(n, true).String()), nil })
+		}
+		for _, h := range []*host{s.router} {
+			if down := events(t, h, bgp.EventSessionDown, ""); down != 0 {
+				t.Errorf("%d sessions went down", down)
+			}
 		}
 	})
 }

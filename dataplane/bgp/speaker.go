@@ -61,15 +61,18 @@ type Announcement struct {
 	NextHop netip.Addr   `json:"next_hop"` // of the prefix's family
 	// Withhold names the neighbors that are not told, since a route map says so.
 	Withhold []netip.Addr `json:"withhold,omitempty"`
+	// Told is what route maps set, of the neighbors that have one.
+	Told []Told `json:"told,omitempty"`
 }
 
 func (a Announcement) equal(b Announcement) bool {
-	return a.Prefix == b.Prefix && a.NextHop == b.NextHop && slices.Equal(a.Withhold, b.Withhold)
+	return a.Prefix == b.Prefix && a.NextHop == b.NextHop && slices.Equal(a.Withhold, b.Withhold) && slices.EqualFunc(a.Told, b.Told, Told.equal)
 }
 
 // Speaker announces prefixes to its neighbors. It is safe for concurrent use.
 type Speaker struct {
 	in         *instance
+	asn        uint32
 	neighbors  []Neighbor
 	transports []*transport // of the neighbors that accept a family
 	liveness   *liveness
@@ -88,7 +91,7 @@ func NewSpeaker(ctx context.Context, cfg SpeakerConfig) (*Speaker, error) {
 	if len(cfg.Neighbors) > 255 {
 		return nil, fmt.Errorf("start speaker: %d neighbors, at most 255", len(cfg.Neighbors))
 	}
-	s := &Speaker{neighbors: cfg.Neighbors, announced: map[netip.Prefix]Announcement{}}
+	s := &Speaker{asn: cfg.ASN, neighbors: cfg.Neighbors, announced: map[netip.Prefix]Announcement{}}
 	s.makeTransports(cfg)
 	neighbors := map[netip.Addr]netip.Addr{}
 	for _, t := range s.transports {
@@ -151,7 +154,7 @@ func (s *Speaker) open(ctx, kill context.Context, port int) error {
 			return err
 		}
 	}
-	if err := s.filter(ctx); err != nil {
+	if err := s.policies(ctx); err != nil {
 		return err
 	}
 	if err := s.listen(ctx, port); err != nil {
@@ -246,14 +249,12 @@ func (s *Speaker) addPath(ctx context.Context, a Announcement) error {
 	if err != nil {
 		return err
 	}
-	if old, ok := s.announced[a.Prefix]; ok && !slices.Equal(old.Withhold, a.Withhold) {
-		// Peers that are no longer told have to forget it.
-		if err := s.deletePath(ctx, old); err != nil {
-			return err
-		}
-	}
-	if err := s.withhold(ctx, a); err != nil {
+	marks, err := s.marks(ctx, a)
+	if err != nil {
 		return err
+	}
+	if marks != nil {
+		p.Pattrs = append(p.Pattrs, marks)
 	}
 	if _, err := s.in.srv.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_GLOBAL, Path: p}); err != nil {
 		return fmt.Errorf("announce %s: %w", a.Prefix, err)

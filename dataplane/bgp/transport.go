@@ -28,6 +28,7 @@ const (
 // sees it come from the loopback address alias. So the moment of dialing is ours: gobgp's own
 // connect loop waits one to two seconds before each first attempt, and five after a loss.
 type transport struct {
+	told     []Policy // by their marks; guarded by Speaker.mu
 	neighbor Neighbor
 	alias    netip.Addr     // 127.1.0.N
 	instance netip.AddrPort // where the BGP instance listens

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/dataplane/api"
@@ -112,11 +110,16 @@ func (p *planner) announcePrefix(prefix netip.Prefix) {
 	a := bgp.Announcement{Prefix: prefix, NextHop: p.nextHop(v4)}
 	told := 0
 	for _, n := range p.out.Speaker.Neighbors {
-		switch {
-		case v4 && !n.AcceptV4, !v4 && !n.AcceptV6:
-		case p.permits(n.Addr, prefix):
+		if v4 && !n.AcceptV4 || !v4 && !n.AcceptV6 {
+			continue
+		}
+		policy, permitted := p.routeMap(n.Addr, prefix)
+		if permitted {
 			told++
-		default:
+			if !policy.IsZero() {
+				a.Told = append(a.Told, bgp.Told{Neighbor: n.Addr, Policy: policy})
+			}
+		} else {
 			a.Withhold = append(a.Withhold, n.Addr)
 			p.warn(ReasonFiltered, valuesRef, fmt.Sprintf("a route map keeps %s from BGP neighbor %s", prefix, n.Addr))
 		}
@@ -144,28 +147,39 @@ func (p *planner) nextHop(v4 bool) netip.Addr {
 	return netip.Addr{}
 }
 
-// permits asks the neighbor's route map. A route map that no entry matches denies; an unknown
-// one permits, and a condition says so.
-func (p *planner) permits(neighbor netip.Addr, prefix netip.Prefix) bool {
+// routeMap asks the neighbor's route map whether it is told of the prefix, and what is set then. A
+// route map that no entry matches denies; an unknown one permits, and a condition says so.
+func (p *planner) routeMap(neighbor netip.Addr, prefix netip.Prefix) (bgp.Policy, bool) {
 	config := &p.res.Values.TMM.DynamicRouting.TMMRouting.Config
 	i := slices.IndexFunc(config.BGP.Neighbors, func(n api.NeighborValues) bool { return n.IP == neighbor })
 	name := config.BGP.Neighbors[i].RouteMap
 	if name == "" {
-		return true
+		return bgp.Policy{}, true
 	}
 	entries := slices.Concat(config.RouteMaps, config.BGP.RouteMaps)
 	entries = slices.DeleteFunc(entries, func(e api.RouteMapEntry) bool { return e.Name != name })
 	if len(entries) == 0 {
 		p.warn(ReasonInput, valuesRef, fmt.Sprintf("route map %q of BGP neighbor %s does not exist: nothing is filtered", name, neighbor))
-		return true
+		return bgp.Policy{}, true
 	}
 	slices.SortStableFunc(entries, func(a, b api.RouteMapEntry) int { return cmp.Compare(a.Seq, b.Seq) })
 	for _, e := range entries {
 		if e.Match == "" || p.listPermits(e.Match, prefix) {
-			return !e.Deny
+			return policyOf(e.Set), !e.Deny
 		}
 	}
-	return false
+	return bgp.Policy{}, false
+}
+
+// policyOf is what an entry sets; its communities are as FRR and BIRD write them.
+func policyOf(s api.RouteMapSet) bgp.Policy {
+	out := bgp.Policy{MED: s.MED, LocalPref: s.LocalPreference}
+	for _, text := range s.Communities {
+		if c, err := api.ParseCommunity(text); err == nil { // the values have been checked
+			out.Communities = append(out.Communities, fmt.Sprintf("%d:%d", c>>16, c&0xffff))
+		}
+	}
+	return out
 }
 
 // listPermits asks a prefix list: the first entry that matches decides.
@@ -175,48 +189,14 @@ func (p *planner) listPermits(name string, prefix netip.Prefix) bool {
 	entries = slices.DeleteFunc(entries, func(e api.PrefixListEntry) bool { return e.Name != name })
 	slices.SortStableFunc(entries, func(a, b api.PrefixListEntry) int { return cmp.Compare(a.Seq, b.Seq) })
 	for _, e := range entries {
-		matches, err := matchPrefix(e.Prefix, prefix)
+		rule, err := api.ParsePrefixRule(e.Prefix)
 		if err != nil {
 			p.fail(ReasonInput, valuesRef, fmt.Sprintf("prefix list %s: %v", name, err))
 			continue
 		}
-		if matches {
+		if rule.Matches(prefix) {
 			return !e.Deny
 		}
 	}
 	return false
-}
-
-// matchPrefix reads "10.0.0.0/8", "10.0.0.0/8 le 32", "10.0.0.0/8 ge 24 le 32" and "any".
-func matchPrefix(rule string, prefix netip.Prefix) (bool, error) {
-	words := strings.Fields(rule)
-	if len(words) == 1 && words[0] == "any" {
-		return true, nil
-	}
-	bad := fmt.Errorf("%q is no rule; write one like 192.0.2.0/24 le 32", rule)
-	if len(words)%2 != 1 {
-		return false, bad
-	}
-	base, err := netip.ParsePrefix(words[0])
-	if err != nil {
-		return false, bad
-	}
-	low, high := base.Bits(), base.Bits()
-	for i := 1; i < len(words); i += 2 {
-		n, err := strconv.Atoi(words[i+1])
-		switch {
-		case err != nil || n < base.Bits() || n > base.Addr().BitLen():
-			return false, bad
-		case words[i] == "ge":
-			low = n
-			if len(words) == 3 {
-				high = base.Addr().BitLen()
-			}
-		case words[i] == "le":
-			high = n
-		default:
-			return false, bad
-		}
-	}
-	return prefix.Addr().Is4() == base.Addr().Is4() && base.Masked().Contains(prefix.Addr()) && prefix.Bits() >= low && prefix.Bits() <= high, nil
 }
