@@ -230,6 +230,7 @@ func TestMistakes(t *testing.T) {
 		{"BGP ASN", routing("bgp: {asn: 23456}"), `f.yaml:5:20: "23456": a reserved AS number; write 1 to 4294967294, not 23456 (private ones begin at 64512)`},
 		{"BGP neighbor's ASN", routing("bgp: {neighbors: [{asn: 4294967295}]}"), `f.yaml:5:33: "4294967295": a reserved AS number; write 1 to 4294967294, not 23456 (private ones begin at 64512)`},
 		{"BGP hops", routing("bgp: {neighbors: [{ebgpMultihop: 256}]}"), `f.yaml:5:42: "256": no number of hops; write 1 to 255, or leave it out for a neighbor on the same network`},
+		{"BGP restart time", routing("bgp: {gracefulRestartTime: 4096}"), `f.yaml:5:36: "4096": no restart time; write 1 to 4095 seconds, or 0 for no graceful restart`},
 		{"BGP hold time", routing("bgp: {neighbors: [{holdTime: 2}]}"), `f.yaml:5:38: "2": too short a time; write 3 to 65535 seconds`},
 		{"BGP keepalive", routing("bgp: {neighbors: [{keepalive: 9}]}"), `f.yaml:5:39: "9": the session would end first; write less than the hold time of 9 seconds`},
 		{"prefix rule", routing("prefixList: [{name: l, prefix: 192.0.2.0/24 lt 32}]"), `f.yaml:5:40: "192.0.2.0/24 lt 32": no rule; write one like "192.0.2.0/24 le 32", or any`},

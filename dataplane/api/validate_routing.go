@@ -16,6 +16,9 @@ const asTrans = 23456
 // maxPassword is the longest key of TCP MD5 that Linux takes (TCP_MD5SIG_MAXKEYLEN).
 const maxPassword = 80
 
+// maxRestartTime is what the 12 bits of a capability hold (RFC 4724, section 3).
+const maxRestartTime = 4095
+
 // DefaultHoldTime is the hold time of a BGP session in seconds where no value is given.
 const DefaultHoldTime = 9
 
@@ -34,6 +37,9 @@ func checkRouting(f *fitter, n *node, c *RoutingConfig) {
 	checkFilters(f, bgp, c.BGP.PrefixList, c.BGP.RouteMaps)
 	if c.BGP.ASN != 0 {
 		f.asn(bgp.at("asn"), c.BGP.ASN)
+	}
+	if c.BGP.GracefulRestartTime > maxRestartTime {
+		f.fail(bgp.at("gracefulRestartTime"), "no restart time; write 1 to %d seconds, or 0 for no graceful restart", maxRestartTime)
 	}
 	for i := range c.BGP.Neighbors {
 		checkNeighbor(f, bgp.at("neighbors").item(i), &c.BGP.Neighbors[i])

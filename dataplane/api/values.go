@@ -159,14 +159,17 @@ type RoutingConfig struct {
 
 // BGPValues are tmm.dynamicRouting.tmmRouting.config.bgp.
 type BGPValues struct {
-	ASN        uint32            `json:"asn,omitempty"`
-	Hostname   string            `json:"hostname,omitempty"`
-	LogFile    string            `json:"logFile,omitempty"`
-	Debugs     any               `json:"debugs,omitempty"`
-	BGPSecret  string            `json:"bgpSecret,omitempty"` // name of a Secret
-	Neighbors  []NeighborValues  `json:"neighbors,omitempty"`
-	PrefixList []PrefixListEntry `json:"prefixList,omitempty"`
-	RouteMaps  []RouteMapEntry   `json:"routeMaps,omitempty"`
+	ASN       uint32 `json:"asn,omitempty"`
+	Hostname  string `json:"hostname,omitempty"`
+	LogFile   string `json:"logFile,omitempty"`
+	Debugs    any    `json:"debugs,omitempty"`
+	BGPSecret string `json:"bgpSecret,omitempty"` // name of a Secret
+	// GracefulRestartTime is an extension: how many seconds neighbors keep the routes when the process ends
+	// without a word, 1 to 4095; 0: not at all.
+	GracefulRestartTime uint16            `json:"gracefulRestartTime,omitempty"`
+	Neighbors           []NeighborValues  `json:"neighbors,omitempty"`
+	PrefixList          []PrefixListEntry `json:"prefixList,omitempty"`
+	RouteMaps           []RouteMapEntry   `json:"routeMaps,omitempty"`
 }
 
 // NeighborValues are one BGP neighbor.

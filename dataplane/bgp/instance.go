@@ -29,8 +29,9 @@ type instance struct {
 	// they are the same; not changed after start.
 	neighbors map[netip.Addr]netip.Addr
 
-	mu sync.Mutex
-	up map[netip.Addr]time.Time // peers with an established session, and since when
+	mu       sync.Mutex
+	restarts bool                     // peers may restart, and gobgp would hold on to one that has gone
+	up       map[netip.Addr]time.Time // peers with an established session, and since when
 }
 
 // start brings up a server. A port of -1 does not listen.
@@ -85,6 +86,7 @@ func (in *instance) onPeer(p *api.Peer) {
 	case !established && was:
 		delete(in.up, addr)
 	}
+	restarts := in.restarts
 	in.mu.Unlock()
 	switch {
 	case !established && !was && p.GetState().GetSessionState() == api.PeerState_IDLE:
@@ -93,6 +95,9 @@ func (in *instance) onPeer(p *api.Peer) {
 		in.log.Add(EventSessionUp, addr.String(), fmt.Sprintf("asn %d", p.GetConf().GetPeerAsn()))
 	case !established && was:
 		in.log.Add(EventSessionDown, addr.String(), p.GetState().GetSessionState().String())
+		if restarts {
+			go in.forget(addr)
+		}
 	}
 }
 
@@ -177,13 +182,22 @@ func (in *instance) stop(ctx context.Context) error {
 // accept lets any address of a range open a session. Such dynamic neighbors live as long as
 // their session and may come back at once, where gobgp holds a configured one for 5 seconds
 // (holdtimeIdle) and dials no sooner than 1 to 2 seconds after that.
-func (in *instance) accept(ctx context.Context, rg PeerRange, afis []*api.AfiSafi, multihop int) error {
+func (in *instance) accept(ctx context.Context, rg PeerRange, afis []*api.AfiSafi, multihop int, restart uint16) error {
 	name := rg.Prefix.String()
 	group := &api.PeerGroup{
 		Conf:      &api.PeerGroupConf{PeerGroupName: name, PeerAsn: rg.ASN, AuthPassword: rg.Password},
 		AfiSafis:  afis,
 		Timers:    rg.Timers.api(),
 		Transport: &api.Transport{PassiveMode: true},
+	}
+	if restart > 0 {
+		in.mu.Lock()
+		in.restarts = true
+		in.mu.Unlock()
+		group.GracefulRestart = &api.GracefulRestart{Enabled: true, RestartTime: uint32(restart)}
+		for _, f := range afis {
+			f.MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
+		}
 	}
 	if multihop > 1 {
 		group.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: uint32(multihop)}

@@ -8,11 +8,13 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/vishvananda/netns"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
@@ -300,6 +302,77 @@ func TestPolicy(t *testing.T) {
 		for _, h := range []*host{s.router} {
 			if down := events(t, h, bgp.EventSessionDown, ""); down != 0 {
 				t.Errorf("%d sessions went down", down)
+			}
+		}
+	})
+}
+
+// TestGracefulRestart kills speakers and starts them again: FRR and BIRD keep every route that is announced
+// again, and withdraw the one that is not when the table ends, not earlier.
+func TestGracefulRestart(t *testing.T) {
+	eachKind(t, func(t *testing.T, kind string) {
+		if kind == "" {
+			t.Skip("the embedded router keeps no routes")
+		}
+		var configs []*bgp.SpeakerConfig
+		s := newSite(t, func(_ *bgp.RouterConfig, speakers []*bgp.SpeakerConfig) {
+			for _, c := range speakers {
+				c.RestartTime = 120
+			}
+			configs = speakers
+		})
+		for i, h := range []*host{s.external, s.internal} {
+			var before, after []netip.Prefix
+			var first, again []bgp.Announcement
+			for _, v4 := range []bool{true, false} {
+				for _, n := range []int{10, 20, 30} {
+					a := bgp.Announcement{Prefix: vip(n+i, v4), NextHop: far(16+i, v4)}
+					first, before = append(first, a), append(before, a.Prefix)
+					if n != 30 {
+						again, after = append(again, a), append(after, a.Prefix)
+					}
+				}
+			}
+			have := func() ([]netip.Prefix, error) {
+				var out []netip.Prefix
+				paths, err := loc(t, s.router, before...)()
+				for _, p := range paths {
+					out = append(out, p.Prefix)
+				}
+				return out, err
+			}
+			tell(t, h, first)
+			until(t, "routes before", before, have)
+			for _, prefix := range before { // what the kernel has not got yet could not be taken away
+				until(t, "the kernel has "+prefix.String(), true, func() (bool, error) {
+					return events(t, s.router, bgp.EventFIBInstalled, prefix.String()) > 0, nil
+				})
+			}
+
+			ns, err := netns.GetFromPid(h.cmd.Process.Pid) // keeps the namespace alive
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ns.Close()
+			h.end(t, syscall.SIGKILL)
+			up := func() (bool, error) {
+				held, err := holdTimes(t, s.router, routerPeers(t))()
+				return held[far(16+i, true)] > 0 || held[far(16+i, false)] > 0, err
+			}
+			until(t, "a session", false, up)
+			next := spawnIn(t, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(ns)), "speaker", configs[i])
+			if err := next.goOn(); err != nil {
+				t.Fatal(err)
+			}
+			tell(t, next, again)
+			until(t, "routes after", after, have)
+			for _, v4 := range []bool{true, false} {
+				for n, want := range map[int]int{10: 0, 20: 0, 30: 1} {
+					prefix := vip(n+i, v4).String()
+					until(t, "times that the kernel's route to "+prefix+" was taken away", want, func() (int, error) {
+						return events(t, s.router, bgp.EventFIBRemoved, prefix), nil
+					})
+				}
 			}
 		}
 	})

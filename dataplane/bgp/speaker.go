@@ -36,7 +36,11 @@ type SpeakerConfig struct {
 	RouterID  netip.Addr // an IPv4 address
 	Port      int        // to listen on at every Neighbor.Local; 0 = 179, -1 = do not listen
 	Neighbors []Neighbor // at most 255
-	Log       *ctl.Log   // may be nil
+	// RestartTime is how many seconds the neighbors keep the routes when the speaker ends without a word
+	// (RFC 4724), at most 4095; 0: not at all. With it, sessions are opened by the first Set, so that no
+	// neighbor hears the end of a table before it is whole.
+	RestartTime uint16   `json:",omitempty"`
+	Log         *ctl.Log // may be nil
 }
 
 // Neighbor is one entry of tmm.dynamicRouting.tmmRouting.config.bgp.neighbors.
@@ -83,6 +87,7 @@ type Speaker struct {
 
 	mu        sync.Mutex
 	announced map[netip.Prefix]Announcement
+	pending   func() error // opens the sessions; nil: they are
 }
 
 // NewSpeaker opens the sessions; they come up in their own time, a few milliseconds after a
@@ -115,7 +120,14 @@ func NewSpeaker(ctx context.Context, cfg SpeakerConfig) (*Speaker, error) {
 		t.instance = netip.AddrPortFrom(loopback, port)
 	}
 	s.liveness = newLiveness(cfg.Log, s.lost)
-	if err := s.open(dialCtx, killCtx, cfg.Port); err != nil {
+	if err := s.policies(dialCtx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	s.pending = func() error { return s.open(dialCtx, killCtx, cfg) }
+	if cfg.RestartTime > 0 {
+		return s, nil
+	}
+	if err := s.openPending(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -132,7 +144,7 @@ func (s *Speaker) makeTransports(cfg SpeakerConfig) {
 			n.ttl = 1
 		}
 		s.transports = append(s.transports, &transport{
-			neighbor: n, alias: netip.AddrFrom4([4]byte{127, 1, 0, byte(i + 1)}), incoming: make(chan net.Conn),
+			neighbor: n, restarts: cfg.RestartTime > 0, alias: netip.AddrFrom4([4]byte{127, 1, 0, byte(i + 1)}), incoming: make(chan net.Conn),
 		})
 	}
 }
@@ -146,18 +158,25 @@ func freePort(a netip.Addr) (uint16, error) {
 	return l.Addr().(*net.TCPAddr).AddrPort().Port(), nil
 }
 
+// openPending opens the sessions where they are not open yet.
+func (s *Speaker) openPending() error {
+	open := s.pending
+	s.pending = nil
+	if open == nil {
+		return nil
+	}
+	return open()
+}
+
 // open lets the sessions in and starts what brings them.
-func (s *Speaker) open(ctx, kill context.Context, port int) error {
+func (s *Speaker) open(ctx, kill context.Context, cfg SpeakerConfig) error {
 	for _, t := range s.transports {
 		r := PeerRange{Prefix: netip.PrefixFrom(t.alias, 32), ASN: t.neighbor.ASN, Timers: t.neighbor.Timers}
-		if err := s.in.accept(ctx, r, families(t.neighbor.AcceptV4, t.neighbor.AcceptV6), int(t.neighbor.Multihop)); err != nil {
+		if err := s.in.accept(ctx, r, families(t.neighbor.AcceptV4, t.neighbor.AcceptV6), int(t.neighbor.Multihop), cfg.RestartTime); err != nil {
 			return err
 		}
 	}
-	if err := s.policies(ctx); err != nil {
-		return err
-	}
-	if err := s.listen(ctx, port); err != nil {
+	if err := s.listen(ctx, cfg.Port); err != nil {
 		return err
 	}
 	for _, t := range s.transports {
@@ -213,7 +232,7 @@ func (s *Speaker) listen(ctx context.Context, port int) error {
 	return nil
 }
 
-// Set makes exactly these prefixes announced: the rest is withdrawn, then what is new or has
+// Set (the first one with a RestartTime opens the sessions) makes exactly these prefixes announced: the rest is withdrawn, then what is new or has
 // changed is announced. It returns once the updates are queued to the peers; a neighbor whose
 // session is down learns them when it comes up.
 func (s *Speaker) Set(ctx context.Context, want []Announcement) error {
@@ -241,7 +260,7 @@ func (s *Speaker) Set(ctx context.Context, want []Announcement) error {
 		}
 		s.announced[a.Prefix] = a
 	}
-	return nil
+	return s.openPending()
 }
 
 func (s *Speaker) addPath(ctx context.Context, a Announcement) error {

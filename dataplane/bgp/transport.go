@@ -29,6 +29,8 @@ const (
 // connect loop waits one to two seconds before each first attempt, and five after a loss.
 type transport struct {
 	told     []Policy // by their marks; guarded by Speaker.mu
+	restarts bool     // the neighbor keeps the routes while the speaker restarts
+	carried  bool     // a connection before
 	neighbor Neighbor
 	alias    netip.Addr     // 127.1.0.N
 	instance netip.AddrPort // where the BGP instance listens
@@ -50,7 +52,7 @@ func (t *transport) run(ctx, kill context.Context) {
 		t.note(err)
 		if err == nil {
 			began := time.Now()
-			t.carry(kill, conn)
+			t.carry(kill, t.opening(conn))
 			if time.Since(began) > stable {
 				wait = firstRetry
 			}

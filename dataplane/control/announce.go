@@ -23,7 +23,7 @@ func (p *planner) speaker() {
 		p.fail(ReasonInput, valuesRef, "dynamic routing is enabled without an ASN: nothing is announced; write bgp.asn")
 		return
 	}
-	cfg := &bgp.SpeakerConfig{ASN: b.ASN, RouterID: p.routerID()}
+	cfg := &bgp.SpeakerConfig{ASN: b.ASN, RouterID: p.routerID(), RestartTime: b.GracefulRestartTime}
 	for i := range b.Neighbors {
 		n := &b.Neighbors[i]
 		if !n.IP.IsValid() || n.ASN == 0 {

@@ -94,6 +94,8 @@ type reconciler struct {
 	interfaces []dataplane.Interface
 	leaving    map[serverKey]leaving
 	speakerCfg *bgp.SpeakerConfig
+	// untold is a speaker whose sessions wait for the first announcements, even if there are none.
+	untold bool
 	// claimed are the addresses that the hosts on their links have been told of.
 	claimed map[Claim]bool
 	// last are the announcements that the speaker was given.
@@ -182,7 +184,7 @@ func (r *reconciler) startSpeaker(ctx context.Context, cfg *bgp.SpeakerConfig) e
 		return err
 	}
 	r.setSpeaker(s)
-	r.speakerCfg = cfg
+	r.speakerCfg, r.untold = cfg, cfg.RestartTime > 0
 	return nil
 }
 
@@ -373,12 +375,13 @@ func (r *reconciler) announce(ctx context.Context, d Desired) error {
 			next[a.Prefix] = a
 		}
 	}
-	if reflect.DeepEqual(next, r.last) {
+	if reflect.DeepEqual(next, r.last) && !r.untold {
 		return nil
 	}
 	if err := r.speaker.Set(ctx, list(next)); err != nil {
 		return fmt.Errorf("announce: %w", err)
 	}
+	r.untold = false
 	before := r.last
 	r.setAnnounced(next)
 	r.tellLost(d, before)
