@@ -29,7 +29,7 @@ func showEnds(w io.Writer, doc any, wide bool) {
 			}
 			row := []string{
 				r.Node, r.Kind, fmt.Sprint(r.ASN), p.Addr.String(), fmt.Sprint(p.ASN), stateWord(w, p.Established(), p.State),
-				since(p.Uptime), told(r.In), told(r.Out), dash(strings.Join(nonEmpty(p.Notification, p.Error), "; ")),
+				dash(p.BFD), since(p.Uptime), told(r.In), told(r.Out), dash(strings.Join(nonEmpty(p.Notification, p.Error), "; ")),
 			}
 			sessions = append(sessions, row)
 		}
@@ -41,7 +41,7 @@ func showEnds(w io.Writer, doc any, wide bool) {
 			routes = append(routes, []string{r.Node, f.Prefix.String(), list(hops)})
 		}
 	}
-	printTable(w, "SESSIONS", []string{"node", "kind", "asn", "peer", "peer asn", "state", "up for", "received", "sent", "why"}, sessions)
+	printTable(w, "SESSIONS", []string{"node", "kind", "asn", "peer", "peer asn", "state", "bfd", "up for", "received", "sent", "why"}, sessions)
 	fmt.Fprintln(w)
 	showRIBs(w, doc, wide)
 	printTable(w, "FORWARDING (kernels of routers, eBPF maps of TMMs)", []string{"node", "prefix", "next hops"}, routes)
