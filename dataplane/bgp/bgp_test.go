@@ -65,8 +65,11 @@ func play(role string) error {
 		}
 		return bgp.RunRouter(ctx, cfg, os.Getenv(socketEnv))
 	}
-	if role == "signed" {
+	switch role {
+	case "signed":
 		return signed(ctx)
+	case roleNetworks:
+		return networks(os.Getenv(socketEnv))
 	}
 	return speak(ctx)
 }
@@ -86,6 +89,9 @@ func speak(ctx context.Context) error {
 	}
 	set := func(w http.ResponseWriter, r *http.Request) {
 		var want []bgp.Announcement
+		if hop := r.URL.Query().Get("table"); hop != "" {
+			want = table(netip.MustParseAddr(hop))
+		}
 		if text := r.URL.Query().Get("json"); text != "" {
 			if err := json.Unmarshal([]byte(text), &want); err != nil {
 				http.Error(w, err.Error(), http.StatusBadRequest)
@@ -165,7 +171,7 @@ func kernel(t *testing.T, router *host) map[string][]string {
 	return got
 }
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() == 0 {
 		return

@@ -42,13 +42,13 @@ func kindOf(role string) string {
 	return ""
 }
 
-func spawn(t *testing.T, role string, config any) *host {
+func spawn(t testing.TB, role string, config any) *host {
 	t.Helper()
 	return spawnIn(t, "", role, config)
 }
 
 // spawnIn starts the process in an existing namespace; none makes a new one.
-func spawnIn(t *testing.T, ns, role string, config any) *host {
+func spawnIn(t testing.TB, ns, role string, config any) *host {
 	t.Helper()
 	data, err := json.Marshal(config)
 	if err != nil {
@@ -81,7 +81,7 @@ func spawnIn(t *testing.T, ns, role string, config any) *host {
 	return h
 }
 
-func (h *host) end(t *testing.T, sig syscall.Signal) {
+func (h *host) end(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	if h.cmd.ProcessState != nil {
 		return
@@ -93,7 +93,7 @@ func (h *host) end(t *testing.T, sig syscall.Signal) {
 }
 
 // handle is a netlink handle in the host's namespace.
-func (h *host) handle(t *testing.T) *netlink.Handle {
+func (h *host) handle(t testing.TB) *netlink.Handle {
 	t.Helper()
 	ns, err := netns.GetFromPid(h.cmd.Process.Pid)
 	if err != nil {
@@ -109,7 +109,7 @@ func (h *host) handle(t *testing.T) *netlink.Handle {
 }
 
 // cable joins a speaker to the router's bridge and gives it addresses.
-func cable(t *testing.T, router, speaker *host, n int, addrs ...string) {
+func cable(t testing.TB, router, speaker *host, n int, addrs ...string) {
 	t.Helper()
 	r, s := router.handle(t), speaker.handle(t)
 	br, err := r.LinkByName("br0")
@@ -128,7 +128,7 @@ func cable(t *testing.T, router, speaker *host, n int, addrs ...string) {
 	address(t, s, "eth0", addrs...)
 }
 
-func address(t *testing.T, nl *netlink.Handle, name string, addrs ...string) {
+func address(t testing.TB, nl *netlink.Handle, name string, addrs ...string) {
 	t.Helper()
 	link, err := nl.LinkByName(name)
 	if err != nil {
@@ -156,7 +156,7 @@ func address(t *testing.T, nl *netlink.Handle, name string, addrs ...string) {
 }
 
 // bridge gives the router its segment.
-func bridge(t *testing.T, router *host) {
+func bridge(t testing.TB, router *host) {
 	t.Helper()
 	nl := router.handle(t)
 	attrs := netlink.NewLinkAttrs()
