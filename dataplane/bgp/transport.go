@@ -22,6 +22,10 @@ const (
 	lastRetry  = time.Second
 	// stable is how long a connection must have lived for the retry time to start over.
 	stable = 5 * time.Second
+	// openTimeout is how long a neighbor that has taken a connection may take for its OPEN. RFC 4271, 8.2.2
+	// suggests four minutes, which is how long a session would stay down where the neighbor has lost the
+	// connection among others (seen with FRR 8.4 where one session follows another).
+	openTimeout = 10 * time.Second
 )
 
 // transport keeps one TCP connection to a neighbor and carries it to the BGP instance, which
@@ -146,12 +150,33 @@ func (t *transport) carry(ctx context.Context, conn net.Conn) {
 		conn.Close()
 	})
 	wg.Go(func() {
-		_, _ = io.Copy(inner, t.heard(conn, "received"))
+		_, _ = io.Copy(inner, t.heard(&prompt{Conn: conn, wait: openTimeout}, "received"))
 		inner.Close()
 	})
 	stop := context.AfterFunc(ctx, func() { conn.Close(); inner.Close() })
 	defer stop()
 	wg.Wait()
+}
+
+// prompt is a connection whose first octets have to come in time; reading fails otherwise.
+type prompt struct {
+	net.Conn
+	wait time.Duration // 0: they have come
+}
+
+func (p *prompt) Read(b []byte) (int, error) {
+	if p.wait == 0 {
+		return p.Conn.Read(b)
+	}
+	if err := p.SetReadDeadline(time.Now().Add(p.wait)); err != nil {
+		return 0, err
+	}
+	n, err := p.Conn.Read(b)
+	if n > 0 {
+		p.wait = 0
+		err = errors.Join(err, p.SetReadDeadline(time.Time{}))
+	}
+	return n, err
 }
 
 // leave bounds how long a neighbor that takes nothing any more holds up what is still to be sent to it,
