@@ -48,8 +48,11 @@ func markOpen(m []byte, restarted bool) {
 	if len(m) < openParameters || m[openHeaderLen-1] != 1 {
 		return
 	}
-	parameters := m[openParameters:min(len(m), int(binary.BigEndian.Uint16(m[16:])))]
-	eachTLV(parameters, func(kind byte, capabilities []byte) {
+	end := min(len(m), int(binary.BigEndian.Uint16(m[16:])))
+	if end < openParameters {
+		return
+	}
+	eachTLV(m[openParameters:end], func(kind byte, capabilities []byte) {
 		if kind != parameterCaps {
 			return
 		}
