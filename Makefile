@@ -64,7 +64,7 @@ fuzz: ## run every fuzzer of the tree from its kept corpus, FUZZ_RUNS (1000) new
 
 bench: deps build ## benchmarks: the proxy beside yardsticks, nftables and HAProxy; the lab beside bare `ip -batch`
 	@.ci/debs $(DEBS_BENCH)
-	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e ./dataplane ./ovnsim/ovsdb ./ovnsim/exgw
+	go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e ./dataplane ./dataplane/bgp ./ovnsim/ovsdb ./ovnsim/exgw
 	@mkdir -p $(ARTIFACTS)
 	@.ci/unchanged bin/spklab bench --save $(ARTIFACTS)/bench.json
 
