@@ -68,7 +68,8 @@ func frrBFD(c bgp.RouterConfig) string {
 	return b.String()
 }
 
-// frrBGP accepts sessions from the ranges, announces nothing, and uses all equal paths.
+// frrBGP accepts sessions from the ranges and uses all equal paths. It has no networks of its own; what one peer has
+// told it goes to the others, as FRR does by itself (a TMM refuses it: its own AS number is in the path).
 func frrBGP(c bgp.RouterConfig) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
