@@ -94,6 +94,13 @@ func TestExplainVIP(t *testing.T) {
 				w.res.Values.TMM.DynamicRouting.TMMRouting.Config.BGP.Neighbors[i].AcceptsIPv4 = false
 			}
 		}, "family", "BGP neighbor 198.51.100.1", false},
+		{"a route map hides it", func(w *world) {
+			b := &w.res.Values.TMM.DynamicRouting.TMMRouting.Config.BGP
+			b.RouteMaps = []api.RouteMapEntry{{Name: "none", Seq: 10, Deny: true}}
+			for i := range b.Neighbors {
+				b.Neighbors[i].RouteMap = "none"
+			}
+		}, "route map", "Helm values", false},
 		{"not announced", func(w *world) { w.in.TMMs[0].BGP.Announced = nil }, "originated", "default/f5-tmm-1", false},
 		{"damped", func(w *world) {
 			w.in.TMMs[0].BGP.Announced = nil
