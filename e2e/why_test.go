@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -205,6 +208,11 @@ func TestExplainVIP(t *testing.T) {
 		w.t = t
 		w.twoPlaces()
 	})
+	t.Run("command", func(t *testing.T) {
+		w := *w
+		w.t = t
+		w.command()
+	})
 	t.Logf("explain names the true cause in %d of %d obstacles", right, all)
 }
 
@@ -251,9 +259,10 @@ func (w *whyLab) twoPlaces() {
 	ready(false)(w)
 	changedValues(whyNeighbor, strings.Replace(whyNeighbor, "65000", "64999", 1))(w)
 	for deadline := time.Now().Add(whyTimeout); ; time.Sleep(50 * time.Millisecond) {
-		text := string(mustSpklab(w.t, "explain", "vip", whyVIP, "--lab", w.lab))
+		code, stdout := spklab(w.t, "explain", "vip", whyVIP, "--lab", w.lab)
+		text := string(stdout)
 		first, also, ok := strings.Cut(text, "✗ first endpoints: EndpointSlices of spk-apps/web")
-		if ok && !strings.Contains(first, "✗ also") && strings.Contains(also, "✗ also session: BGP neighbor 198.51.100.1, asn: NOTIFICATION sent 2/2") {
+		if ok && code == 1 && !strings.Contains(first, "✗ also") && strings.Contains(also, "✗ also session: BGP neighbor 198.51.100.1, asn: NOTIFICATION sent 2/2") {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -263,4 +272,23 @@ func (w *whyLab) twoPlaces() {
 	ready(true)(w)
 	oldValues(w)
 	w.until(obstacle{})
+}
+
+// command asks the command line for what holds, and for an address of nobody.
+func (w *whyLab) command() {
+	w.t.Helper()
+	var e lab.VIPExplanation
+	if err := json.Unmarshal(mustSpklab(w.t, "explain", "vip", whyVIP, "--lab", w.lab, "-o", "json"), &e); err != nil || !e.OK || len(e.Resources) != 1 {
+		w.t.Errorf("%v; %+v", err, e)
+	}
+	if words := string(mustSpklab(w.t, "__complete", "explain", "vip", "--lab", w.lab, "")); !strings.Contains(words, "\n2001:db8:2::10\n") {
+		w.t.Errorf("completion without 2001:db8:2::10:\n%s", words)
+	}
+	ctx, cancel := context.WithTimeout(w.t.Context(), whyTimeout)
+	defer cancel()
+	out, err := command(ctx, "explain", "vip", "192.0.2.200", "--lab", w.lab).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 5 || !strings.Contains(string(out), "there are 192.0.2.10, 192.0.2.11,") {
+		w.t.Errorf("%v: %s", err, out)
+	}
 }

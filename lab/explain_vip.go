@@ -20,7 +20,9 @@ import (
 
 // VIPExplanation says why routers do or do not lead to a virtual address.
 type VIPExplanation struct {
-	Address   netip.Addr    `json:"address"`
+	Address netip.Addr `json:"address"`
+	// OK says that there is a resource and no cause: every TMM leads there, and every neighbor by it.
+	OK        bool          `json:"ok"`
 	Resources []VIPResource `json:"resources"` // whose destination holds the address; none: nobody asks for it
 	// Causes are the conditions that fail by themselves and not because an earlier one does, in the order
 	// of the chain; the first one is to be repaired first. Empty where all ways hold.
@@ -60,10 +62,14 @@ func allHold(conditions []exgw.Condition) bool {
 	return !slices.ContainsFunc(conditions, func(c exgw.Condition) bool { return !c.OK })
 }
 
-// ExplainVIP asks every part of the lab about a virtual address.
+// ExplainVIP asks every part of the lab about a virtual address. The error of an address that no resource
+// has is ErrNotFound.
 func (l *Lab) ExplainVIP(ctx context.Context, addr netip.Addr) (*VIPExplanation, error) {
 	res, err := l.Resources()
 	if err != nil {
+		return nil, err
+	}
+	if err := knownVIP(res, addr); err != nil {
 		return nil, err
 	}
 	in, err := l.Inspect(ctx)
@@ -79,6 +85,36 @@ func (l *Lab) ExplainVIP(ctx context.Context, addr netip.Addr) (*VIPExplanation,
 		return nil, err
 	}
 	return explainVIP(l.Spec, res, in, ribs, signs, addr), nil
+}
+
+// Destinations are the prefixes of all virtual servers, sorted, once each.
+func Destinations(res api.Resources) []netip.Prefix {
+	var out []netip.Prefix
+	for _, ing := range res.Ingresses() {
+		out = append(out, ing.Spec.Destinations()...)
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return slices.Compact(out)
+}
+
+// knownVIP is nil where a virtual server has the address; else it names those that there are.
+func knownVIP(res api.Resources, addr netip.Addr) error {
+	var words []string
+	for _, p := range Destinations(res) {
+		if p.Contains(addr) {
+			return nil
+		}
+		if p.IsSingleIP() {
+			words = append(words, p.Addr().String())
+		} else {
+			words = append(words, p.String())
+		}
+	}
+	there := "there is none at all"
+	if len(words) > 0 {
+		there = "there are " + strings.Join(words, ", ")
+	}
+	return fmt.Errorf("virtual address %s: %w: no resource has it as its destination; %s", addr, ErrNotFound, there)
 }
 
 func explainVIP(spec *topo.Lab, res api.Resources, in *Inspection, ribs []NodeRIB, signs map[sessionEnd]sessionSigns, addr netip.Addr) *VIPExplanation {
@@ -97,8 +133,14 @@ func explainVIP(spec *topo.Lab, res api.Resources, in *Inspection, ribs []NodeRI
 			e.Resources = append(e.Resources, r)
 		}
 	}
-	e.Causes = causesOf(e.Resources)
+	e.judge()
 	return e
+}
+
+// judge says what the chains come to.
+func (e *VIPExplanation) judge() {
+	e.Causes = causesOf(e.Resources)
+	e.OK = len(e.Resources) > 0 && len(e.Causes) == 0
 }
 
 // silentWays are those of the TMMs that give no answer: they lead nowhere.

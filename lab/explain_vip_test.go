@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -143,6 +144,8 @@ func TestExplainVIP(t *testing.T) {
 			}
 			last := conditions[len(conditions)-1]
 			switch {
+			case e.OK != (tc.condition == ""):
+				t.Errorf("OK is %v", e.OK)
 			case tc.condition == "" && (!r.Ways[0].OK() || len(e.Causes) > 0):
 				t.Errorf("the way does not hold: %+v", conditions)
 			case tc.condition == "":
@@ -156,8 +159,15 @@ func TestExplainVIP(t *testing.T) {
 	t.Run("nobody asks for it", func(t *testing.T) {
 		src, res := shipped(t)
 		in := perfect(t, src, res)
-		if e := explainVIP(src.Spec, res, in, learned(in), nil, netip.MustParseAddr("192.0.2.200")); len(e.Resources) != 0 {
-			t.Errorf("resources of an address that nobody has: %+v", e.Resources)
+		nobody := netip.MustParseAddr("192.0.2.200")
+		if e := explainVIP(src.Spec, res, in, learned(in), nil, nobody); len(e.Resources) != 0 || e.OK {
+			t.Errorf("resources of an address that nobody has: %+v", e)
+		}
+		if err := knownVIP(res, nobody); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "there are 192.0.2.10, 192.0.2.11,") {
+			t.Errorf("%v names no address that exists", err)
+		}
+		if err := knownVIP(api.Resources{}, nobody); !errors.Is(err, ErrNotFound) || !strings.HasSuffix(err.Error(), "there is none at all") {
+			t.Errorf("%v of no resources", err)
 		}
 	})
 }

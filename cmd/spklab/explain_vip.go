@@ -19,7 +19,8 @@ func newExplainVIP() *cobra.Command {
 		Use: "vip ADDRESS", Short: "Why routers do or do not lead to a virtual address",
 		Long: `Why the lab's routers do or do not lead to a virtual address: for each resource that asks for it the Service
 and its endpoints, and for each TMM and BGP neighbor the chain from the maps over announcement, session, the
-router's Adj-RIB-In and Loc-RIB to the routes of its kernel; it ends where one fails.`,
+router's Adj-RIB-In and Loc-RIB to the routes of its kernel; it ends where one fails.
+Exit code 1: a chain is broken, and the causes are the last lines. 5: no resource has the address.`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: completeVIPs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := needRoot("explain"); err != nil {
@@ -37,7 +38,13 @@ router's Adj-RIB-In and Loc-RIB to the routes of its kernel; it ends where one f
 			if err != nil {
 				return fail(err)
 			}
-			return out.print(c.OutOrStdout(), e, func(w io.Writer, _ bool) { showVIP(w, e) })
+			if err := out.print(c.OutOrStdout(), e, func(w io.Writer, _ bool) { showVIP(w, e) }); err != nil {
+				return err
+			}
+			if !e.OK {
+				return exitWith(codeFail, nil)
+			}
+			return nil
 		},
 	}
 	name = addLab(c)
@@ -56,12 +63,9 @@ func completeVIPs(c *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var words []string
-	for _, ing := range res.Ingresses() {
-		for _, p := range ing.Spec.Destinations() {
-			words = append(words, p.Addr().String())
-		}
+	for _, p := range lab.Destinations(res) {
+		words = append(words, p.Addr().String())
 	}
-	slices.Sort(words)
 	return slices.Compact(words), cobra.ShellCompDirectiveNoFileComp
 }
 
@@ -84,10 +88,6 @@ func showVIP(w io.Writer, e *lab.VIPExplanation) {
 			printTable(w, "", conditionHeader(), conditionRows(w, way.Conditions))
 		}
 		fmt.Fprintln(w)
-	}
-	if len(e.Resources) == 0 {
-		fmt.Fprintf(w, "%s no resource has a destination that holds %s: `spklab inspect vs` lists those that there are\n", mark(w, false), e.Address)
-		return
 	}
 	fmt.Fprintf(w, "%s %d of %d ways lead to %s (not counted: neighbors that do not take its family)\n", mark(w, leads > 0), leads, ways, e.Address)
 	for i := range e.Causes {
