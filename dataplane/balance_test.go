@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -59,6 +60,16 @@ func balanceCases() []packetCase {
 			open("client:2", "$p2", "@m2") + open("client:3", "$p3", "@m3") + open("client:4", "$p4", "pod") + open("client:5", "$p5", "@m5") + open("client:6", "$p6", "@m6")},
 		{name: "maglev: always alike", state: method(Maglev), script: again()},
 		{name: "maglev: by weight", state: weights(Maglev, 1, 1000, 1), script: open("client:1", "$p1", "pod2") + open("client:2", "$p2", "pod2") + open("client2:3", "$p3", "pod2")},
+		{name: "maglev takes up what another TMM has begun", state: resuming(nil), script: resumed("PA")},
+		{name: "maglev takes up what is being closed", state: resuming(nil), script: resumed("FA")},
+		{name: "maglev takes up no reset, no answer and nothing without ACK", state: resuming(nil), script: `
+			client> tcp client:1 > several:80 RA; drop no_flow
+			client> tcp client:1 > several:80 SA; drop no_flow
+			client> tcp client:1 > several:80 F; drop no_flow
+			client> tcp client:1 > several:80; drop no_flow; conns 0`},
+		{name: "what is translated cannot be taken up", state: method(Maglev), script: "client> tcp client:1 > several:80 A; drop no_flow"},
+		{name: "nor what round robin chose", state: resuming(func(v *VirtualServer) { v.Method = RoundRobin }), script: "client> tcp client:1 > several:80 A; drop no_flow"},
+		{name: "nor what affinity did", state: resuming(func(v *VirtualServer) { v.Affinity = time.Minute }), script: "client> tcp client:1 > several:80 A; drop no_flow"},
 		{name: "one member", state: method(Maglev), script: `
 			client> tcp client:40001 > web:80 S; pod< tcp inside:$p > pod:8080 S`},
 		{name: "affinity", state: servers("several", func(v *VirtualServer) { v.Affinity = time.Minute }), script: open("client:1", "$p1", "@m1") +
@@ -91,6 +102,28 @@ func balanceCases() []packetCase {
 			script: open("client:1", "$p1", "pod") + "change; " + open("client:2", "$p2", "pod2") + `
 				client> tcp client:1 > several:80 A; pod< tcp inside:$p1 > pod:8080 A`},
 	}
+}
+
+// resuming has Maglev without source translation, and what else is changed.
+func resuming(change func(*VirtualServer)) func(*State) {
+	return servers("several", func(v *VirtualServer) {
+		v.Method, v.SNAT = Maglev, SNATNone
+		if change != nil {
+			change(v)
+		}
+	})
+}
+
+// resumed opens eight connections, forgets them all, and has each go on with its member.
+func resumed(flags string) string {
+	var before, after strings.Builder
+	for i := range 8 {
+		fmt.Fprintf(&before, `client> tcp client:%[1]d > several:80 S; pod< tcp client:%[1]d > @m%[1]d:8080 S;
+			client> tcp client:%[1]d > several:80 A; pod< tcp client:%[1]d > @m%[1]d:8080 A; `, i+1)
+		fmt.Fprintf(&after, `client> tcp client:%[1]d > several:80 %[2]s; pod< tcp client:%[1]d > @m%[1]d:8080 %[2]s;
+			pod> tcp @m%[1]d:8080 > client:%[1]d A; client< tcp several:80 > client:%[1]d A; `, i+1, flags)
+	}
+	return before.String() + "conns 8; flush; conns 0; " + after.String() + "client> tcp client:8 > several:80 A; pod< tcp client:8 > @m8:8080 A; conns 1"
 }
 
 // subnetCases: destinations of more than one address.

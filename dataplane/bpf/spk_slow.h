@@ -23,6 +23,16 @@ static __always_inline bool changes_family(const struct spk_flow *f, const struc
 	return (p[0] | p[1] | p[2]) && p[0] == d[0] && p[1] == d[1] && p[2] == d[2];
 }
 
+/* May a packet out of the middle of a connection be taken up? Where every TMM chooses alike and members see the
+ * client itself, the member that is chosen knows the connection, whichever TMM has had it; another
+ * one resets it. */
+static __always_inline bool resumes(const struct spk_flow *f, const struct spk_vs *vs)
+{
+	return vs && vs->method == SPK_MAGLEV && vs->snat == SPK_SNAT_NONE && !vs->affinity &&
+	       f->orig.proto == IPPROTO_TCP &&
+	       (f->orig.tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_ACK;
+}
+
 /* A packet of no connection. fault says why it could not be forwarded anyway. */
 static __always_inline int new_flow(spk_ctx *ctx, struct spk_flow *f, enum spk_counter fault,
 				    const __u8 family)
@@ -60,7 +70,7 @@ static __always_inline int new_flow(spk_ctx *ctx, struct spk_flow *f, enum spk_c
 		egress = find_egress(f, ctx_ifindex(ctx), family);
 	if (!vs && !egress)
 		return dropped(SPK_DROP_NOT_PERMITTED);
-	if (!opening || (is_icmp(f->orig.proto) && !is_echo_request(f)))
+	if (!(opening || resumes(f, vs)) || (is_icmp(f->orig.proto) && !is_echo_request(f)))
 		return dropped(SPK_DROP_NO_FLOW);
 	if (egress && changes_family(f, egress, family)) {
 		f->owner = egress->owner;

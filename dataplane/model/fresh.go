@@ -59,13 +59,19 @@ func (m *Model) fresh(r *packet, chosen Choice) (Decision, error) {
 	if server == nil && egress == nil {
 		return dropped("not_permitted"), nil
 	}
-	if r.hasHandshake() && !r.opens() && !r.anew || isICMP(r.key.proto) && !r.request {
+	if r.hasHandshake() && !r.opens() && !r.anew && !resumes(r, server) || isICMP(r.key.proto) && !r.request {
 		return dropped("no_flow"), nil
 	}
 	if server != nil {
 		return m.balance(r, server, chosen)
 	}
 	return m.begin(r, rule{egress: egress, snat: egress.SNAT, pool: egress.SNATPool}, r.key.dst, m.owners[ownerID{egress: egress.Name}], chosen)
+}
+
+// resumes reports whether a virtual server takes up a connection of which the packet is in the middle.
+func resumes(r *packet, v *dataplane.VirtualServer) bool {
+	return v != nil && v.Method == dataplane.Maglev && v.SNAT == dataplane.SNATNone && v.Affinity == 0 &&
+		r.key.proto == dataplane.TCP && r.has('A') && !r.has('S') && !r.has('R')
 }
 
 // ofVIP decides on what no virtual server of an address takes.
