@@ -47,8 +47,11 @@ func KernelOf(release string) (Kernel, error) {
 // have nobody to load it.
 func modules() []string {
 	return []string{
-		"crc32c_generic", "virtio_pci", "9pnet_virtio", "9p",
-		"veth", "macvlan", "bridge", "8021q", "dummy", "vrf", "sctp", "xfrm_user", "cls_bpf", "sch_ingress",
+		"crc32c_generic", "virtio_pci", "9pnet_virtio", "9p", "overlay",
+		"veth", "macvlan", "ipvlan", "bridge", "br_netfilter", "8021q", "dummy", "vrf", "vxlan", "geneve", "tun", "openvswitch",
+		"sctp", "xfrm_user", "tcp_diag", "udp_diag", "af_packet_diag",
+		"cls_bpf", "cls_matchall", "cls_u32", "act_mirred", "act_gact", "sch_ingress", "sch_netem", "sch_tbf", "sch_htb",
+		"nf_tables", "nft_ct", "nft_nat", "nft_masq", "nft_chain_nat", "nf_conntrack_netlink",
 		"igb", "igbvf", "vfio_pci", "vfio_iommu_type1",
 	}
 }

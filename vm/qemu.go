@@ -66,9 +66,10 @@ func dropLinks(root string) error {
 
 // hardware is what a guest has besides its processors: memory in MB, and where its kernel and share are.
 type hardware struct {
-	root                    string // of QEMU
+	qemu                    string // its tree
 	memoryMB, processors    int
 	image, initramfs, share string
+	host                    bool // the guest has the machine's files
 }
 
 // command is QEMU's command line. It makes a machine with a console on standard output, no disk and no network but
@@ -79,11 +80,15 @@ func (h hardware) command() ([]string, error) {
 		return nil, err
 	}
 	argv := []string{
-		filepath.Join(h.root, loader), "--inhibit-cache", "--library-path", filepath.Join(h.root, libraries),
-		filepath.Join(h.root, emulatorProgram),
+		filepath.Join(h.qemu, loader), "--inhibit-cache", "--library-path", filepath.Join(h.qemu, libraries),
+		filepath.Join(h.qemu, emulatorProgram),
 	}
 	for _, dir := range firmware() {
-		argv = append(argv, "-L", filepath.Join(h.root, dir))
+		argv = append(argv, "-L", filepath.Join(h.qemu, dir))
+	}
+	if h.host {
+		argv = append(argv, "-fsdev", "local,id=host,security_model=none,readonly=on,multidevs=remap,path=/",
+			"-device", "virtio-9p-pci,fsdev=host,mount_tag="+guest.HostTag)
 	}
 	return append(argv,
 		"-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,la57=off", "-M", "q35",

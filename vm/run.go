@@ -25,7 +25,13 @@ type Job struct {
 	Init   string   // a static program that calls guest.Run when it gets InitArgs
 	Argv   []string // the command: a path in the guest and its arguments; it begins in guest.Work
 	Env    []string
-	// Put are files and directories of the machine by their paths in the guest.
+	Dir    string // where the command begins instead of guest.Work
+	// Host gives the guest the machine's files, beneath a layer in memory: nothing that it writes comes back. What the
+	// caller may not read the guest cannot either.
+	Host bool
+	// Keep are directories of a Host that the guest sees, read-only, though they are below /run, where it has its own.
+	Keep []string
+	// Put are files and directories of the machine by their paths in the guest; with Host they are below guest.Work.
 	Put map[string]string
 	// Out gets what the command leaves in guest.Out; "" throws that away. It has to exist.
 	Out            string
@@ -38,6 +44,12 @@ const DefaultTimeout = 20 * time.Minute
 
 // bootTimeout bounds the time until the command begins. It takes some 5 s on an idle machine.
 const bootTimeout = 3 * time.Minute
+
+// A guest's memory: of one program, and of a lab. The machine gives what the guest touches.
+const (
+	memoryMB    = 1536
+	labMemoryMB = 3072
+)
 
 // Errors of Run.
 var (
@@ -66,7 +78,13 @@ func Run(ctx context.Context, cache debs.Cache, job Job, tell debs.Progress) (co
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	h := hardware{root: qemu, memoryMB: 1536, processors: 2, image: filepath.Join(kernel, imageName), initramfs: filepath.Join(dir, "initramfs"), share: filepath.Join(dir, "share")}
+	h := hardware{
+		qemu: qemu, memoryMB: memoryMB, processors: 2, image: filepath.Join(kernel, imageName),
+		initramfs: filepath.Join(dir, "initramfs"), share: filepath.Join(dir, "share"), host: job.Host,
+	}
+	if job.Host {
+		h.memoryMB = labMemoryMB
+	}
 	if strings.Contains(dir, ",") {
 		return 0, fmt.Errorf("%s: %w", dir, errOption)
 	}
@@ -99,7 +117,7 @@ func (j Job) writeInitramfs(file, kernel string) error {
 		return fmt.Errorf("write initramfs: %w", err)
 	}
 	defer f.Close()
-	job, err := json.Marshal(guest.Job{Argv: j.Argv, Env: j.Env})
+	job, err := json.Marshal(guest.Job{Argv: j.Argv, Env: j.Env, Dir: j.Dir, Host: j.Host, Keep: j.Keep})
 	if err != nil {
 		return fmt.Errorf("write job: %w", err)
 	}

@@ -20,6 +20,7 @@ import (
 type vmFlags struct {
 	kernel    string
 	program   string
+	host      bool
 	put       []string
 	env       []string
 	artifacts string
@@ -34,14 +35,17 @@ func newVM() *cobra.Command {
 this machine: QEMU without hardware acceleration, two igb network cards cabled to each other. WORDS
 are spklab's own, such as ` + "`doctor`" + `; with --program they are that program's. QEMU and the kernel are
 downloaded the first time, with Debian's signatures checked. Output and exit code are the command's;
-what it leaves in ` + guest.Out + ` comes back with --artifacts. The guest has no other programs.`,
-		Example: "  spklab vm -- doctor\n  spklab vm --kernel 6.1 --program ./dataplane.test --put dataplane/testdata -- -test.v -test.run TestPackets",
+what it leaves in ` + guest.Out + ` comes back with --artifacts. The guest has no other programs, but with
+--host it has all of this machine's: the machine's files, what is written to them going to memory, with its own
+/run; and the command begins in this directory.`,
+		Example: "  spklab vm -- doctor\n  spklab vm --kernel 6.1 --program ./dataplane.test --put dataplane/testdata -- -test.v -test.run TestPackets\n  spklab vm --host -- doctor\n  cd topo && go test -c -o /tmp/topo.test && spklab vm --host --program /tmp/topo.test --env CI=true -- -test.v",
 		RunE:    func(c *cobra.Command, args []string) error { return f.run(c, args) },
 	}
 	flags := c.Flags()
 	flags.SetInterspersed(false)
 	flags.StringVar(&f.kernel, "kernel", vm.DefaultKernel, "kernel: "+strings.Join(vmKernels(), ", "))
 	flags.StringVar(&f.program, "program", "", "static program to run instead of spklab")
+	flags.BoolVar(&f.host, "host", false, "the guest has this machine's files and programs, beneath a layer in memory, and begins where this command does")
 	flags.StringArrayVar(&f.put, "put", nil, "file or directory that the command finds where it begins, by its last name (may be repeated)")
 	flags.StringArrayVar(&f.env, "env", nil, "NAME=VALUE for the command's environment (may be repeated)")
 	flags.StringVar(&f.artifacts, "artifacts", "", "directory for the files that come back")
@@ -99,8 +103,13 @@ func (f *vmFlags) job(args []string) (vm.Job, error) {
 	}
 	job := vm.Job{Kernel: kernel, Init: self, Argv: append([]string{"/init"}, args...), Env: f.env, Put: map[string]string{}, Out: f.artifacts, Timeout: f.timeout}
 	if f.program != "" {
-		to := "/bin/" + filepath.Base(f.program)
+		to := guest.Work + "/" + filepath.Base(f.program)
 		job.Argv[0], job.Put[to] = to, f.program
+	}
+	if f.host {
+		if err := f.giveHost(&job); err != nil {
+			return vm.Job{}, err
+		}
 	}
 	for _, from := range f.put {
 		job.Put[guest.Work+"/"+filepath.Base(filepath.Clean(from))] = from
@@ -116,6 +125,19 @@ func (f *vmFlags) job(args []string) (vm.Job, error) {
 		}
 	}
 	return job, nil
+}
+
+// giveHost gives the guest this machine's files. spklab itself runs from where it stands, beside spkproxy.
+func (f *vmFlags) giveHost(job *vm.Job) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("find directory: %w", err)
+	}
+	job.Host, job.Dir, job.Keep = true, dir, []string{filepath.Dir(job.Init), dir}
+	if f.program == "" {
+		job.Argv[0] = job.Init
+	}
+	return nil
 }
 
 // newRunGuest is process 1 of a guest of `spklab vm`.

@@ -3,15 +3,16 @@
 package guest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,8 +26,11 @@ const (
 	Out       = Share + "/out"
 )
 
-// Tag is the 9P share's name.
-const Tag = "spklab"
+// Names of the 9P shares.
+const (
+	Tag     = "spklab"
+	HostTag = "spklab-host" // the machine's files
+)
 
 // Names in the share.
 const (
@@ -41,6 +45,11 @@ const (
 type Job struct {
 	Argv []string `json:"argv"` // a program by its path, and its arguments
 	Env  []string `json:"env,omitempty"`
+	Dir  string   `json:"dir,omitempty"` // where it begins; "": Work
+	// Host says that the guest's files are those of HostTag beneath a layer in memory. What the guest mounts itself
+	// hides what was there, but for Keep: directories that it sees read-only all the same.
+	Host bool     `json:"host,omitempty"`
+	Keep []string `json:"keep,omitempty"`
 }
 
 // Exit is how a command ended.
@@ -62,14 +71,13 @@ func Run() error {
 }
 
 func run() error {
-	if err := mountKernel(); err != nil {
+	if err := mountKernel("/"); err != nil {
 		return err
 	}
 	if err := loadModules(); err != nil {
 		return err
 	}
-	const options = "trans=virtio,version=9p2000.L,msize=512000"
-	if err := mount(filesystem{Tag, Share, "9p", options}); err != nil {
+	if err := mount(filesystem{source: Tag, dir: Share, kind: "9p", options: sharing}); err != nil {
 		return err
 	}
 	text, err := os.ReadFile(JobFile)
@@ -79,6 +87,9 @@ func run() error {
 	var job Job
 	if err := json.Unmarshal(text, &job); err != nil {
 		return fmt.Errorf("read job: %w", err)
+	}
+	if err := job.prepare(); err != nil {
+		return err
 	}
 	exit, err := job.run()
 	if err != nil {
@@ -91,6 +102,26 @@ func run() error {
 	return put(ExitFile, string(text))
 }
 
+// prepare makes of the kernel's bare machine one that programs expect.
+func (j Job) prepare() error {
+	if j.Host {
+		if err := j.enterRoot(); err != nil {
+			return err
+		}
+	}
+	if err := unix.Sethostname([]byte("guest")); err != nil {
+		return fmt.Errorf("set host name: %w", err)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("set lo up: %w", err)
+	}
+	return nil
+}
+
 // put puts a file into the share, in one step.
 func put(name, text string) error {
 	part := filepath.Join(Share, name+".part")
@@ -99,32 +130,6 @@ func put(name, text string) error {
 	}
 	if err := os.Rename(part, filepath.Join(Share, name)); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return nil
-}
-
-type filesystem struct{ source, dir, kind, options string }
-
-func mount(fs filesystem) error {
-	if err := os.MkdirAll(fs.dir, 0o755); err != nil {
-		return fmt.Errorf("mount %s: %w", fs.dir, err)
-	}
-	if err := unix.Mount(fs.source, fs.dir, fs.kind, 0, fs.options); err != nil {
-		return fmt.Errorf("mount %s: %w", fs.dir, err)
-	}
-	return nil
-}
-
-// mountKernel mounts what the kernel shows of itself.
-func mountKernel() error {
-	for _, fs := range []filesystem{
-		{"dev", "/dev", "devtmpfs", ""}, {"proc", "/proc", "proc", ""}, {"sys", "/sys", "sysfs", ""},
-		{"run", "/run", "tmpfs", ""}, {"tmp", "/tmp", "tmpfs", ""},
-		{"cgroup", "/sys/fs/cgroup", "cgroup2", ""}, {"bpf", "/sys/fs/bpf", "bpf", ""}, {"tracing", "/sys/kernel/tracing", "tracefs", ""},
-	} {
-		if err := mount(fs); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -167,28 +172,54 @@ func (j Job) run() (Exit, error) {
 		return Exit{}, fmt.Errorf("open output: %w", err)
 	}
 	defer stderr.Close()
-	cmd := exec.Command(j.Argv[0], j.Argv[1:]...)
-	cmd.Dir = Work
-	cmd.Env = append([]string{"PATH=/bin", "HOME=/tmp", "TERM=dumb"}, j.Env...)
-	cmd.Stdout, cmd.Stderr = stdout, stderr
+	return j.start([3]*os.File{nil, stdout, stderr})
+}
+
+// path is the command's PATH.
+const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// start runs the command to its end.
+func (j Job) start(files [3]*os.File) (Exit, error) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return Exit{}, fmt.Errorf("open input: %w", err)
+	}
+	defer null.Close()
+	files[0] = null
 	if err := put(StartedFile, ""); err != nil {
 		return Exit{}, err
 	}
-	err = cmd.Run()
-	var ended *exec.ExitError
-	switch {
-	case err == nil:
-		return Exit{}, nil
-	case !errors.As(err, &ended):
+	p, err := os.StartProcess(j.Argv[0], j.Argv, &os.ProcAttr{
+		Dir: cmp.Or(j.Dir, Work), Files: files[:],
+		Env: append([]string{"PATH=" + path, "HOME=/tmp", "TERM=dumb"}, j.Env...),
+	})
+	if err != nil {
 		return Exit{Code: 127, Error: err.Error()}, nil
 	}
-	return Exit{Code: code(ended)}, nil
+	return reap(p.Pid)
 }
 
-// code is what a shell would say of a command that failed.
-func code(ended *exec.ExitError) int {
-	if status, ok := ended.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+// reap waits for a process, and for all whose parents have ended before them: process 1 is who buries those.
+func reap(pid int) (Exit, error) {
+	for {
+		var status syscall.WaitStatus
+		ended, err := syscall.Wait4(-1, &status, 0, nil)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return Exit{}, fmt.Errorf("wait for the command: %w", err)
+		}
+		if ended == pid {
+			return Exit{Code: code(status)}, nil
+		}
+	}
+}
+
+// code is what a shell would say of a command that ended.
+func code(status syscall.WaitStatus) int {
+	if status.Signaled() {
 		return 128 + int(status.Signal())
 	}
-	return ended.ExitCode()
+	return status.ExitStatus()
 }
