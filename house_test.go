@@ -58,6 +58,7 @@ var mayImport = map[string][]string{
 	"topo":               {},
 	"topo/fabric":        {"topo"},
 	"topo/picture":       {"topo"},
+	"topo/vf":            {},
 	"dataplane":          {"dataplane/bpf", "dataplane/internal"},
 	"dataplane/api":      {},
 	"dataplane/bench":    {"dataplane"},
