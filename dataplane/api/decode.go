@@ -20,6 +20,7 @@ func Decode(objs []Object) (Resources, []Warning, error) {
 	for i := range objs {
 		d.add(&objs[i])
 	}
+	d.res.renderNetworks()
 	d.res.sort()
 	return d.res, d.warnings, errors.Join(d.errs...)
 }
@@ -65,6 +66,10 @@ func (d *decoder) add(o *Object) {
 		add(d, o, &d.res.StaticRoutes, checkStaticRoute)
 	case KindExternalRoute:
 		add(d, o, &d.res.ExternalRoutes, checkExternalRoute)
+	case KindSriovPolicy:
+		add(d, o, &d.res.SriovPolicies, checkSriovPolicy)
+	case KindSriovNetwork:
+		add(d, o, &d.res.SriovNetworks, checkSriovNetwork)
 	case KindValues:
 		d.values(o)
 	default:
@@ -147,6 +152,8 @@ func (r *Resources) sort() {
 	sortObjects(r.DNSCaches)
 	sortObjects(r.StaticRoutes)
 	sortObjects(r.ExternalRoutes)
+	sortObjects(r.SriovPolicies)
+	sortObjects(r.SriovNetworks)
 	slices.SortStableFunc(r.Others, func(a, b Object) int { return strings.Compare(a.String(), b.String()) })
 }
 

@@ -43,7 +43,7 @@ func decodeString(t *testing.T, file, text string) (Resources, []Warning, error)
 }
 
 func TestDecodeUsersYAML(t *testing.T) {
-	for _, name := range []string{"nads", "crs"} {
+	for _, name := range []string{"nads", "crs", "sriov"} {
 		t.Run(name, func(t *testing.T) {
 			data, err := os.ReadFile(filepath.Join("testdata", name+".yaml"))
 			if err != nil {

@@ -46,11 +46,22 @@ type NADConfig struct {
 	IPAM       json.RawMessage `json:"ipam,omitempty"`
 }
 
-// Config reads the CNI configuration. Keys that NADConfig does not hold are ignored; an empty
-// mode becomes bridge.
+// Config reads the CNI configuration; of a list of plugins the first one's. Keys that NADConfig does
+// not hold are ignored; an empty mode becomes bridge.
 func (n *NetworkAttachmentDefinition) Config() (NADConfig, error) {
+	var list struct {
+		Plugins []json.RawMessage `json:"plugins"`
+	}
 	var c NADConfig
-	if err := json.Unmarshal([]byte(n.Spec.Config), &c); err != nil {
+	text := []byte(n.Spec.Config)
+	err := json.Unmarshal(text, &list)
+	if err == nil {
+		err = json.Unmarshal(text, &c)
+	}
+	if err == nil && len(list.Plugins) > 0 {
+		err = json.Unmarshal(list.Plugins[0], &c)
+	}
+	if err != nil {
 		return c, fmt.Errorf("decode config of NetworkAttachmentDefinition %s/%s: %w", n.Namespace, n.Name, err)
 	}
 	if c.Mode == "" {

@@ -28,6 +28,8 @@ const (
 	KindDNSCache      = "F5SPKDnscache"
 	KindStaticRoute   = "F5SPKStaticRoute"
 	KindExternalRoute = "AdminPolicyBasedExternalRoute"
+	KindSriovPolicy   = "SriovNetworkNodePolicy"
+	KindSriovNetwork  = "SriovNetwork"
 	KindValues        = "HelmValues"
 )
 
@@ -53,6 +55,8 @@ type Resources struct {
 	DNSCaches      []F5SPKDnscache
 	StaticRoutes   []F5SPKStaticRoute
 	ExternalRoutes []AdminPolicyBasedExternalRoute
+	SriovPolicies  []SriovNetworkNodePolicy
+	SriovNetworks  []SriovNetwork // their NetworkAttachmentDefinitions are in NADs
 	// Values are the Helm values, nil when none were given. Where several documents hold
 	// values the last one wins.
 	Values *Values

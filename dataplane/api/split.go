@@ -164,7 +164,8 @@ func (o *Object) named(n *node) ([]Object, error) {
 func isKnown(kind string) bool {
 	switch kind {
 	case KindNamespace, KindNode, KindPod, KindService, KindEndpointSlice, KindDeployment, KindNAD, KindVLAN,
-		KindIngressTCP, KindIngressUDP, KindIngressNGAP, KindEgress, KindSnatpool, KindDNSCache, KindStaticRoute, KindExternalRoute, KindValues:
+		KindIngressTCP, KindIngressUDP, KindIngressNGAP, KindEgress, KindSnatpool, KindDNSCache, KindStaticRoute, KindExternalRoute,
+		KindSriovPolicy, KindSriovNetwork, KindValues:
 		return true
 	}
 	return false
