@@ -43,12 +43,13 @@ func TestScenarios(t *testing.T) {
 		gateways       scenarios.GatewayRun // what it has to prove of external gateways
 		least          int                  // scenarios that the lab is known to have
 	}{
-		{name: "spk", topology: "spk", gateways: lists[0], least: 160},
+		{name: "spk", topology: "spk", labels: "!peers", gateways: lists[0], least: 160},
 		{name: "flannel", topology: "flannel", least: 3},
 		{name: "2303", topology: "spk", profile: forward.ProfileOVN2303, labels: lists[1].LabelFilter(), gateways: lists[1], least: 40},
 		{name: "2503", topology: "spk", profile: forward.ProfileOVN2503, labels: lists[2].LabelFilter(), gateways: lists[2], least: 40},
-		{name: "frr", topology: "spk", router: topo.RouterFRR, labels: "bgp && !exgw", least: 4},
-		{name: "bird", topology: "spk", router: topo.RouterBIRD, labels: "bgp && !exgw", least: 4},
+		{name: "frr", topology: "spk", router: topo.RouterFRR, labels: "bgp && !exgw && !peers", least: 4},
+		{name: "bird", topology: "spk", router: topo.RouterBIRD, labels: "bgp && !exgw && !peers", least: 4},
+		{name: "bgp", topology: "bgp", labels: "peers", least: 37},
 		{name: "reallist", topology: "spk", backend: topo.BackendReal, labels: lists[3].LabelFilter(), gateways: lists[3], least: 130},
 		{name: "real2503", topology: "spk", backend: topo.BackendReal, release: "25.03", labels: "exgw && policy-static && (ecmp || symmetry || mac)", least: 12},
 	} {

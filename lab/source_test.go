@@ -58,7 +58,7 @@ func TestFindMistakes(t *testing.T) {
 	for _, tc := range []struct{ name, dir, arg, want string }{
 		{"none here", t.TempDir(), "", "no lab file"},
 		{"several here", two, "", "several lab files here: a.spklab.yml, b.spklab.yml"},
-		{"unknown name", t.TempDir(), "nosuch", "topologies that ship with spklab: flannel, spk"},
+		{"unknown name", t.TempDir(), "nosuch", "topologies that ship with spklab: bgp, flannel, spk"},
 		{"path out of the shipped ones", t.TempDir(), "../spk", "no such lab file"},
 		{"empty file", two, "a", "the file holds nothing"},
 	} {
@@ -73,7 +73,7 @@ func TestFindMistakes(t *testing.T) {
 
 // TestPlanGolden holds every line of the plans of the shipped topologies.
 func TestPlanGolden(t *testing.T) {
-	for _, name := range []string{"spk", "flannel"} {
+	for _, name := range []string{"spk", "flannel", "bgp"} {
 		t.Run(name, func(t *testing.T) {
 			src, err := Load(t.TempDir(), name)
 			if err != nil {

@@ -105,7 +105,7 @@ func birdSessions(ctx context.Context, dir string) ([]session, error) {
 func birdParseSessions(lines []string, now time.Time) []session {
 	var out []session
 	var s *session
-	var channel string
+	var channel, section string
 	for _, text := range lines {
 		words := strings.Fields(text)
 		if len(words) == 2 && words[0] == "Channel" {
@@ -118,6 +118,12 @@ func birdParseSessions(lines []string, now time.Time) []session {
 				s.Uptime = now.Sub(since)
 			}
 			continue
+		}
+		if strings.HasSuffix(text, " capabilities") {
+			section = strings.TrimSpace(text)
+		}
+		if s != nil && section == "Neighbor capabilities" {
+			s.Capabilities = append(s.Capabilities, birdCapabilities(text)...)
 		}
 		key, value, ok := strings.Cut(strings.TrimSpace(text), ":")
 		value = strings.TrimSpace(value)
@@ -147,8 +153,9 @@ func birdParseSessions(lines []string, now time.Time) []session {
 	for i := range out {
 		if out[i].Established() {
 			out[i].Error = ""
+			slices.Sort(out[i].Capabilities)
 		} else {
-			out[i].Uptime = 0
+			out[i].Uptime, out[i].Capabilities = 0, nil
 		}
 	}
 	slices.SortFunc(out, func(a, b session) int { return a.Addr.Compare(b.Addr) })

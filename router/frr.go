@@ -136,6 +136,8 @@ type frrNeighbor struct {
 	UpMsec         int64  `json:"bgpTimerUpMsec"`
 	HoldMsec       int64  `json:"bgpTimerHoldTimeMsecs"`
 	LastResetDueTo string `json:"lastResetDueTo"`
+
+	Capabilities frrCapabilities `json:"neighborCapabilities"`
 }
 
 func frrPeers(ctx context.Context, dir string) ([]bgp.Peer, error) {
@@ -165,6 +167,7 @@ func frrParsePeers(text string) ([]bgp.Peer, error) {
 		if p.Established() {
 			p.Uptime = time.Duration(n.UpMsec) * time.Millisecond
 			p.HoldTime = uint16(n.HoldMsec / 1000)
+			p.Capabilities = n.Capabilities.received()
 		} else {
 			p.Error = n.LastResetDueTo
 		}

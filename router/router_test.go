@@ -64,7 +64,12 @@ func recorded(t *testing.T, name string) string {
 }
 
 func peer(addr string) bgp.Peer {
-	return bgp.Peer{Addr: netip.MustParseAddr(addr), ASN: 65001, State: bgp.StateEstablished, HoldTime: 9}
+	p := bgp.Peer{Addr: netip.MustParseAddr(addr), ASN: 65001, State: bgp.StateEstablished, HoldTime: 9}
+	p.Capabilities = []string{bgp.CapabilityASN32, bgp.CapabilityIPv4, bgp.CapabilityRouteRefresh}
+	if p.Addr.Is6() {
+		p.Capabilities[1] = bgp.CapabilityIPv6
+	}
+	return p
 }
 
 func path(peer, prefix, hop string) bgp.Path {

@@ -41,6 +41,7 @@ func chapters() []chapter {
 		{name: "OVN routes", specs: ovnRoutes()},
 		{name: "External gateways", specs: externalGateways(), setUp: (*scene).setUp, tearDown: (*scene).tearDown},
 		{name: "BGP gate", specs: bgpGate()},
+		{name: "BGP peers", specs: bgpPeers(), setUp: (*scene).peersSetUp, tearDown: (*scene).peersTearDown},
 		{name: "macvlan", specs: macvlan()},
 		{name: "TMM's network", specs: tmmNetwork()},
 		{name: "Diagnosis", specs: diagnosis()},

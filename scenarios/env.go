@@ -22,6 +22,7 @@ const (
 	FlannelHostGW Capability = "flannel-hostgw" // plain routes between nodes
 	Macvlan       Capability = "macvlan"        // TMM's interfaces are macvlan
 	BGP           Capability = "bgp"            // an upstream router that learns by BGP
+	SignedBGP     Capability = "bgp-password"   // the sessions with it are signed
 	IPv6          Capability = "ipv6"           // the cluster network carries IPv6
 	NBCtl         Capability = "ovn-nbctl"      // Debian's ovn-nbctl is installed
 	Iperf3        Capability = "iperf3"         // iperf3 is installed
@@ -71,6 +72,7 @@ func Capabilities(l *lab.Lab) ([]Capability, error) {
 	if slices.ContainsFunc(l.Spec.Routers, func(r topo.Router) bool { return len(r.Neighbors) > 0 }) {
 		has = append(has, BGP)
 	}
+	has = append(has, peerCapabilities(l.Spec)...)
 	for _, p := range l.Spec.Fabric.ClusterCIDRs {
 		if p.Addr().Is6() {
 			has = append(has, IPv6)

@@ -204,7 +204,7 @@ func TestParseForms(t *testing.T) {
 
 // TestShipped parses the lab files that ship with the project.
 func TestShipped(t *testing.T) {
-	for name, workers := range map[string][]string{"spk": {"worker-1", "worker-2"}, "flannel": {"node-1", "node-2"}} {
+	for name, workers := range map[string][]string{"spk": {"worker-1", "worker-2"}, "flannel": {"node-1", "node-2"}, "bgp": {"worker-1", "worker-2"}} {
 		t.Run(name, func(t *testing.T) {
 			l, err := topo.Load(filepath.Join("..", "lab", "topologies", name, name+".spklab.yml"))
 			if err != nil {

@@ -158,6 +158,7 @@ func (in *instance) peers(ctx context.Context) ([]Peer, error) {
 		if since, ok := in.up[addr]; ok && peer.Established() {
 			peer.Uptime = time.Since(since)
 			peer.HoldTime = uint16(p.GetTimers().GetState().GetNegotiatedHoldTime())
+			peer.Capabilities = capabilities(p.GetState().GetRemoteCap())
 		}
 		in.mu.Unlock()
 		out = append(out, peer)

@@ -22,6 +22,9 @@ type Peer struct {
 	Uptime time.Duration `json:"uptime_ns"`
 	// HoldTime is what both ends agreed on, in seconds; 0 when there is no session.
 	HoldTime uint16 `json:"hold_time_s,omitempty"`
+	// Capabilities are those that the peer of an established session has told (RFC 5492), sorted, as far as
+	// there is a word for them: CapabilityIPv4 and those beside it.
+	Capabilities []string `json:"capabilities,omitempty"`
 	// Error is why the last attempt to connect failed, empty when there is a connection.
 	Error string `json:"error,omitempty"`
 	// Notification is the newest one since connecting last failed, empty of an established

@@ -6,5 +6,5 @@ import "embed"
 
 // FS is the topologies: NAME/NAME.spklab.yml and what it refers to.
 //
-//go:embed spk flannel
+//go:embed spk flannel bgp
 var FS embed.FS
