@@ -49,7 +49,13 @@ e2e-ovn25: deps build deps-ovn25 ## what runs on real OVN, on OVN 25.03: the who
 .PHONY: e2e-kernels
 e2e-kernels: ## the eBPF programs load and the packet tables pass on Debian's kernels, in virtual machines; SPKLAB_KERNELS=update writes what was seen
 	@.ci/debs $(DEBS_VM)
-	@SPKLAB_KERNELS=$${SPKLAB_KERNELS:-check} go test -count=1 -v -timeout 90m -run '^TestKernels$$' ./e2e
+	@SPKLAB_KERNELS=$${SPKLAB_KERNELS:-check} go test -count=1 -v -timeout 120m -run '^TestKernels$$' ./e2e
+
+.PHONY: e2e-sriov
+e2e-sriov: ## SR-IOV on real virtual functions, in a virtual machine with two emulated cards; needs no card and no root
+	@.ci/debs $(DEBS) $(DEBS_VM)
+	@mkdir -p $(ARTIFACTS)/sriov
+	@SPKLAB_SRIOV=machine ARTIFACTS=$(abspath $(ARTIFACTS))/sriov go test -count=1 -v -timeout 30m -run '^TestGuest$$' ./e2e/sriov
 
 browser: ## install what the tests of the pages need: Chromium, node, two npm packages
 	@.ci/debs $(DEBS_PAGE)

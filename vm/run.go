@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,12 +95,27 @@ func Run(ctx context.Context, cache debs.Cache, job Job, tell debs.Progress) (co
 	if err := job.writeInitramfs(h.initramfs, kernel); err != nil {
 		return 0, err
 	}
-	tell("booting "+job.Kernel.describe(kernel), 0, 0)
-	if err := job.boot(ctx, h); err != nil {
-		return 0, err
+	for n := 1; ; n++ {
+		tell("booting "+job.Kernel.describe(kernel), 0, 0)
+		err := job.boot(ctx, h)
+		if err == nil {
+			return job.result(h.share)
+		}
+		if !errors.Is(err, errStalled) || n == boots {
+			return 0, err
+		}
 	}
-	return job.result(h.share)
 }
+
+// boots is how often a guest is started that stalls while it boots.
+const boots = 3
+
+// errStalled says that the kernel waits for a timer that does not come. On a machine with more to do than it
+// has processors for this happens to a guest's second processor in one boot of many, before the command begins.
+var errStalled = fmt.Errorf("%w: its kernel stalled", ErrBoot)
+
+// stallWords are what the kernel says of it (Linux Documentation/RCU/stallwarn.rst).
+const stallWords = "rcu_preempt detected stalls"
 
 // describe is a kernel with its version as its tree has it.
 func (k Kernel) describe(tree string) string {
@@ -163,7 +179,7 @@ func (j Job) boot(ctx context.Context, h hardware) error {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		j.watch(h.share, ended, func() { stop(fmt.Errorf("%w in %s", ErrBoot, bootTimeout)) })
+		j.watch(h.share, console, ended, stop)
 	}()
 	err = cmd.Wait()
 	close(ended)
@@ -187,8 +203,8 @@ func (j Job) boot(ctx context.Context, h hardware) error {
 // watchEvery is how often a share is looked at: 9P tells nobody of changes.
 const watchEvery = 50 * time.Millisecond
 
-// watch passes a command's output on until its guest has ended, and calls late where it does not begin in time.
-func (j Job) watch(share string, ended <-chan struct{}, late func()) {
+// watch passes a command's output on until its guest has ended, and stops one where it does not begin.
+func (j Job) watch(share string, console *tail, ended <-chan struct{}, stop func(error)) {
 	streams := []*stream{{file: filepath.Join(share, guest.StdoutFile), to: j.Stdout}, {file: filepath.Join(share, guest.StderrFile), to: j.Stderr}}
 	pass := func() {
 		for _, s := range streams {
@@ -199,17 +215,24 @@ func (j Job) watch(share string, ended <-chan struct{}, late func()) {
 	defer tick.Stop()
 	boot := time.NewTimer(bootTimeout)
 	defer boot.Stop()
+	started := false
 	for {
 		select {
 		case <-ended:
 			pass()
 			return
 		case <-boot.C:
-			if _, err := os.Stat(filepath.Join(share, guest.StartedFile)); err != nil {
-				late()
+			if !started {
+				stop(fmt.Errorf("%w in %s", ErrBoot, bootTimeout))
 			}
 		case <-tick.C:
 			pass()
+			if _, err := os.Stat(filepath.Join(share, guest.StartedFile)); err == nil {
+				started = true
+			}
+			if !started && strings.Contains(console.String(), stallWords) {
+				stop(errStalled)
+			}
 		}
 	}
 }
@@ -246,9 +269,26 @@ func (j Job) result(share string) (int, error) {
 		return 0, fmt.Errorf("run %s in the guest: %s", j.Argv[0], exit.Error)
 	}
 	if j.Out != "" {
-		if err := os.CopyFS(j.Out, os.DirFS(filepath.Join(share, guest.OutDir))); err != nil {
+		if err := replaceFS(j.Out, os.DirFS(filepath.Join(share, guest.OutDir))); err != nil {
 			return 0, fmt.Errorf("bring files back: %w", err)
 		}
 	}
 	return exit.Code, nil
+}
+
+// replaceFS copies files to a directory, in the place of those of an earlier run.
+func replaceFS(dir string, files fs.FS) error {
+	err := fs.WalkDir(files, ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return os.CopyFS(dir, files)
 }

@@ -67,6 +67,12 @@ func TestResult(t *testing.T) {
 				os.WriteFile(filepath.Join(share, guest.ExitFile), []byte(tc.exit), 0o600)); err != nil {
 				t.Fatal(err)
 			}
+			if err := os.MkdirAll(filepath.Join(out, "junit"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(out, "junit", "junit.xml"), []byte("of an earlier run"), 0o400); err != nil {
+				t.Fatal(err)
+			}
 			code, err := Job{Argv: []string{"/init"}, Out: out}.result(share)
 			if tc.word != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.word) {
