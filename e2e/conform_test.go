@@ -36,6 +36,7 @@ func conformance(t *testing.T, flags ...string) (int, conform.Result) {
 // has to name what differs.
 func TestConformance(t *testing.T) {
 	needOVN(t)
+	t.Parallel()
 	for _, name := range []string{conformSim, conformReal} {
 		t.Cleanup(func() {
 			mustSpklab(t, "down", name)

@@ -143,6 +143,7 @@ func faults() []fault {
 // the scenario has to pass again.
 func TestSeededFaults(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	for _, tool := range []string{"ethtool", "ip"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Fatal(err)

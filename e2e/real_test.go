@@ -66,6 +66,7 @@ func skipWithout(t testing.TB, err error) {
 // removes a TMM, breaks daemons, and takes the lab down.
 func TestRealOVN(t *testing.T) {
 	needOVN(t)
+	t.Parallel()
 	for backend, lab := range map[string]string{topo.BackendReal: "e2e-real", topo.BackendRealOnSim: "e2e-onsim"} {
 		t.Run(backend, func(t *testing.T) {
 			up(t, "spk", lab, "--backend", backend)
@@ -92,6 +93,7 @@ func TestRealOVN(t *testing.T) {
 // gateways need a reroute of the cluster router.
 func TestRealOVNLocalGateway(t *testing.T) {
 	needOVN(t)
+	t.Parallel()
 	const lab = "e2e-reallocal"
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, topologies.FS); err != nil {

@@ -21,6 +21,7 @@ import (
 // what others than tests see of a lab's packets.
 func TestRecord(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	const lab = "e2e-record"
 	up(t, "spk", lab)
 	traces(t, lab)
