@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 	"topo/fabric":        {"topo"},
 	"topo/picture":       {"topo"},
 	"topo/vf":            {},
+	"topo/sriov/policy":  {"topo/sriov", "dataplane/api"},
 	"dataplane":          {"dataplane/bpf", "dataplane/internal"},
 	"dataplane/api":      {},
 	"dataplane/bench":    {"dataplane"},
