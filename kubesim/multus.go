@@ -3,7 +3,9 @@ package kubesim
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -22,6 +24,9 @@ type Selection struct {
 	// IPs are fixed addresses with their prefix lengths, as multus hands them to a plugin with
 	// the capability "ips".
 	IPs []netip.Prefix `json:"ips,omitempty"`
+	// DefaultRoute are the gateways of the pod's default routes, by this interface; the cluster network's
+	// own go then.
+	DefaultRoute []netip.Addr `json:"default-route,omitempty"`
 }
 
 // ParseSelections reads the annotation k8s.v1.cni.cncf.io/networks of a pod in namespace, in
@@ -30,8 +35,10 @@ func ParseSelections(text, namespace string) ([]Selection, error) {
 	text = strings.TrimSpace(text)
 	var out []Selection
 	if strings.HasPrefix(text, "[") {
-		if err := json.Unmarshal([]byte(text), &out); err != nil {
-			return nil, fmt.Errorf("decode %s: %w", api.AnnotationNetworks, err)
+		dec := json.NewDecoder(strings.NewReader(text))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&out); err != nil {
+			return nil, fmt.Errorf("decode %s: %w; write name, namespace, interface, mac, ips and default-route", api.AnnotationNetworks, err)
 		}
 	} else {
 		for item := range strings.SplitSeq(text, ",") {
@@ -53,8 +60,28 @@ func ParseSelections(text, namespace string) ([]Selection, error) {
 		if slices.ContainsFunc(out[i].IPs, func(p netip.Prefix) bool { return !p.IsValid() }) {
 			return nil, fmt.Errorf("decode %s: entry %d of %q: ips want ADDRESS/LENGTH", api.AnnotationNetworks, i+1, text)
 		}
+		if err := out[i].check(out[:i]); err != nil {
+			return nil, fmt.Errorf("decode %s: entry %d of %q: %w", api.AnnotationNetworks, i+1, text, err)
+		}
 	}
 	return out, nil
+}
+
+// check asks for what the kernel would refuse.
+func (s *Selection) check(before []Selection) error {
+	if _, err := net.ParseMAC(s.MAC); s.MAC != "" && err != nil {
+		return fmt.Errorf("mac %q; write one like 02:00:00:00:00:01", s.MAC)
+	}
+	if len(s.Interface) > 15 || s.Interface == "lo" || s.Interface == "eth0" {
+		return fmt.Errorf("interface %q; write another name of at most 15 letters", s.Interface)
+	}
+	if slices.ContainsFunc(before, func(b Selection) bool { return b.Interface == s.Interface }) {
+		return fmt.Errorf("interface %s is taken by an entry before it", s.Interface)
+	}
+	if slices.ContainsFunc(s.DefaultRoute, func(a netip.Addr) bool { return !a.IsValid() }) {
+		return errors.New("default-route wants addresses of gateways")
+	}
+	return nil
 }
 
 func parseSelection(item string) Selection {

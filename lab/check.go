@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spklab/spklab/cni"
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/kubesim"
 	"github.com/spklab/spklab/topo"
@@ -95,11 +96,36 @@ func checkNADs(spec *topo.Lab, objs []api.Object) error {
 	return errors.Join(errs...)
 }
 
-func checkNAD(spec *topo.Lab, o api.Object, c api.NADConfig) error {
-	if c.Type != "macvlan" {
-		return at(o, c.Type, fmt.Sprintf("%s: this lab attaches networks of type macvlan only; write macvlan", o))
+func checkNAD(spec *topo.Lab, o api.Object, c cni.Config) error {
+	switch c.Type {
+	case cni.TypeMacvlan:
+		return checkMaster(spec, o, c)
+	case cni.TypeHostDevice:
+		return checkDevice(spec, o, c)
+	}
+	return at(o, c.Type, fmt.Sprintf("%s: no plugin of type %s here; write macvlan or host-device", o, c.Type))
+}
+
+// checkDevice asks that every worker has the device, as far as it is named by its name.
+func checkDevice(spec *topo.Lab, o api.Object, c cni.Config) error {
+	for _, w := range spec.Workers {
+		if c.Device != "" && !slices.Contains(nicNames(w), c.Device) {
+			return at(o, c.Device, fmt.Sprintf("%s: device is no NIC of %s; it has %s", o, w.Name, strings.Join(nicNames(w), ", ")))
+		}
+	}
+	return nil
+}
+
+// checkMaster asks that every worker has the master of a macvlan, and that its MTU is enough. A master in
+// the pod is known to who makes the pod.
+func checkMaster(spec *topo.Lab, o api.Object, c cni.Config) error {
+	if c.LinkInContainer {
+		return nil
 	}
 	for _, w := range spec.Workers {
+		if c.Master == "" {
+			return at(o, c.Type, fmt.Sprintf("%s: no default route interface on %s for a macvlan without a master; write \"master\": and one of %s", o, w.Name, strings.Join(nicNames(w), ", ")))
+		}
 		i := slices.IndexFunc(w.NICs, func(n topo.NIC) bool { return n.Name == c.Master })
 		if i < 0 {
 			return at(o, c.Master, fmt.Sprintf("%s: master is no NIC of %s; it has %s", o, w.Name, strings.Join(nicNames(w), ", ")))

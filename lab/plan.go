@@ -119,8 +119,7 @@ func wire(p *corev1.Pod, res *api.Resources) (topo.Pod, error) {
 			return out, err
 		}
 		out.Attachments = append(out.Attachments, topo.Attachment{
-			Network: s.Name, Type: c.Type, Interface: s.Interface, Master: c.Master, Mode: c.Mode, MTU: c.MTU, MAC: s.MAC,
-			Addresses: fixedAddresses(selections, s.Interface),
+			Network: s.Name, Config: c, Interface: s.Interface, MAC: s.MAC, Addresses: fixedAddresses(selections, s.Interface),
 		})
 	}
 	return out, nil

@@ -25,24 +25,15 @@ func Base(l *Lab) []Step {
 	return b.steps
 }
 
-// PodBase is what a pod consists of, whatever the cluster network: its namespace and its macvlan
-// attachments; attachments of another type make nothing. eth0 is the fabric driver's.
+// PodBase is what a pod consists of, whatever the cluster network: its namespace and its attachments.
+// eth0 is the fabric driver's.
 func PodBase(l *Lab, p Pod) []Step {
 	b := builder{lab: l}
 	ns := NetnsName(l.Name, p.Name)
 	b.namespace(ns)
 	b.add(Forwarding(ns, false)...)
 	for _, a := range p.Attachments {
-		if a.Type != "macvlan" {
-			continue
-		}
-		b.add(Step{Macvlan: &MacvlanStep{
-			ParentNetns: NetnsName(l.Name, p.Worker), Parent: a.Master,
-			Netns: ns, Name: a.Interface, Mode: a.Mode, MAC: a.MAC, MTU: a.MTU,
-		}})
-		for _, p := range a.Addresses {
-			b.add(Step{Addr: &AddrStep{Netns: ns, Link: a.Interface, Prefix: p}})
-		}
+		b.add(Attach(NetnsName(l.Name, p.Worker), ns, a)...)
 	}
 	return b.steps
 }

@@ -114,44 +114,6 @@ func (w *world) raise(e VethEnd) error {
 	return h.LinkSetUp(l)
 }
 
-// macvlanModes are the names that the macvlan CNI plugin and ip-link(8) use.
-func macvlanModes() map[string]netlink.MacvlanMode {
-	return map[string]netlink.MacvlanMode{
-		"": netlink.MACVLAN_MODE_BRIDGE, "bridge": netlink.MACVLAN_MODE_BRIDGE,
-		"private": netlink.MACVLAN_MODE_PRIVATE, "vepa": netlink.MACVLAN_MODE_VEPA,
-		"passthru": netlink.MACVLAN_MODE_PASSTHRU,
-	}
-}
-
-// makeMacvlan makes the child in its own namespace with one message.
-func (w *world) makeMacvlan(m *MacvlanStep) error {
-	parent, l, err := w.link(m.ParentNetns, m.Parent)
-	if err != nil {
-		return err
-	}
-	child, err := w.in(m.Netns)
-	if err != nil {
-		return err
-	}
-	mode, ok := macvlanModes()[m.Mode]
-	if !ok {
-		return fmt.Errorf("macvlan mode %q: want bridge, private, vepa or passthru", m.Mode)
-	}
-	a, err := attributes(m.Name, m.MAC, m.MTU)
-	if err != nil {
-		return err
-	}
-	a.ParentIndex, a.Namespace = l.Attrs().Index, netlink.NsFd(child.ns)
-	if err := parent.LinkAdd(&netlink.Macvlan{LinkAttrs: a, Mode: mode}); err != nil {
-		return err
-	}
-	_, made, err := w.link(m.Netns, m.Name)
-	if err != nil {
-		return err
-	}
-	return child.LinkSetUp(made)
-}
-
 // removeLink removes an interface; an absent one, or one in an absent namespace, is removed.
 func (w *world) removeLink(ns, name string) error {
 	h, l, err := w.link(ns, name)

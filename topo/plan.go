@@ -81,12 +81,13 @@ const (
 	rankAddr
 	rankLinkRoute
 	rankRoute
+	rankInner   // a macvlan on an interface of its own namespace, which may be one with its routes
 	rankProcess // plus the process's Order
 )
 
 func stageName(rank int) string {
 	names := [...]string{"namespaces", "sysctls", "files", "pins", "bridges", "cables", "macvlans",
-		"interfaces", "interface sysctls", "addresses", "link routes", "routes"}
+		"interfaces", "interface sysctls", "addresses", "link routes", "routes", "inner macvlans"}
 	if rank >= rankProcess {
 		return fmt.Sprintf("processes %d", rank-rankProcess)
 	}
@@ -110,7 +111,9 @@ func (s Step) rank() int {
 		return rankBridge
 	case s.Veth != nil:
 		return rankVeth
-	case s.Macvlan != nil:
+	case s.Macvlan != nil && s.Macvlan.Netns == s.Macvlan.ParentNetns:
+		return rankInner
+	case s.Macvlan != nil, s.HostDevice != nil:
 		return rankMacvlan
 	case s.Link != nil:
 		return rankLink

@@ -1,6 +1,10 @@
 package topo
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/spklab/spklab/cni"
+)
 
 // Pod is a pod to wire up: what the scheduler, IPAM and multus have decided.
 type Pod struct {
@@ -14,11 +18,12 @@ type Pod struct {
 // Attachment is one additional network of a pod.
 type Attachment struct {
 	Network   string // namespace/name of the NetworkAttachmentDefinition
-	Type      string // macvlan
+	Config    cni.Config
 	Interface string // net1
-	Master    string // NIC of the worker
-	Mode      string // macvlan: bridge, private, vepa, passthru
-	MTU       int    // bytes, 0 = the master's
-	MAC       string
-	Addresses []netip.Prefix // that the interface gets; most get theirs from who runs in the pod
+	MAC       string // empty: the kernel's or the device's own
+	// Assigned is what the configuration's IPAM decided on, nil without IPAM.
+	Assigned *cni.Assigned
+	// Addresses are given to the interface besides by who runs the lab; most get theirs from who runs in
+	// the pod.
+	Addresses []netip.Prefix
 }

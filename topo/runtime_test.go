@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/spklab/spklab/cni"
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/topo"
 )
@@ -72,7 +73,7 @@ func testLab(name string) *topo.Lab {
 
 func testPod(name string) topo.Pod {
 	return topo.Pod{Namespace: "default", Name: name, Worker: "w1", Attachments: []topo.Attachment{
-		{Network: "default/macvlan-internal", Type: "macvlan", Interface: "net1", Master: "ens224", Mode: "bridge", MAC: "02:00:00:00:00:09"},
+		{Network: "default/macvlan-internal", Interface: "net1", MAC: "02:00:00:00:00:09", Config: cni.Config{Type: cni.TypeMacvlan, Master: "ens224", Mode: "bridge"}},
 	}}
 }
 

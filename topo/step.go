@@ -2,23 +2,26 @@ package topo
 
 import (
 	"net/netip"
+
+	"github.com/spklab/spklab/cni"
 )
 
 // Step is one thing that a lab makes. Exactly one of the pointers is set. A Step is plain data:
 // it is journalled as JSON before it is applied, and the JSON alone is enough to undo it.
 // Its String is one stable line; two steps with equal String are the same step.
 type Step struct {
-	Netns   *NetnsStep   `json:"netns,omitempty"`
-	Bridge  *BridgeStep  `json:"bridge,omitempty"`
-	Veth    *VethStep    `json:"veth,omitempty"`
-	Macvlan *MacvlanStep `json:"macvlan,omitempty"`
-	Addr    *AddrStep    `json:"addr,omitempty"`
-	Link    *LinkStep    `json:"link,omitempty"`
-	Route   *RouteStep   `json:"route,omitempty"`
-	Sysctl  *SysctlStep  `json:"sysctl,omitempty"`
-	File    *FileStep    `json:"file,omitempty"`
-	Pins    *PinsStep    `json:"pins,omitempty"`
-	Process *ProcessStep `json:"process,omitempty"`
+	Netns      *NetnsStep      `json:"netns,omitempty"`
+	Bridge     *BridgeStep     `json:"bridge,omitempty"`
+	Veth       *VethStep       `json:"veth,omitempty"`
+	Macvlan    *MacvlanStep    `json:"macvlan,omitempty"`
+	HostDevice *HostDeviceStep `json:"host_device,omitempty"`
+	Addr       *AddrStep       `json:"addr,omitempty"`
+	Link       *LinkStep       `json:"link,omitempty"`
+	Route      *RouteStep      `json:"route,omitempty"`
+	Sysctl     *SysctlStep     `json:"sysctl,omitempty"`
+	File       *FileStep       `json:"file,omitempty"`
+	Pins       *PinsStep       `json:"pins,omitempty"`
+	Process    *ProcessStep    `json:"process,omitempty"`
 }
 
 // NetnsStep is a named network namespace with loopback up.
@@ -54,15 +57,29 @@ type VethEnd struct {
 	Alias  string `json:"alias,omitempty"`  // what the interface is for, as `ip link` shows it
 }
 
-// MacvlanStep is a macvlan child of a NIC, moved into another namespace and up.
+// MacvlanStep is a macvlan child of an interface, in another namespace or the same, with its addresses and up.
 type MacvlanStep struct {
-	ParentNetns string `json:"parent_netns"`
-	Parent      string `json:"parent"`
-	Netns       string `json:"netns"`
-	Name        string `json:"name"`
-	Mode        string `json:"mode"`
-	MAC         string `json:"mac,omitempty"`
-	MTU         int    `json:"mtu,omitempty"`
+	ParentNetns string        `json:"parent_netns"`
+	Parent      string        `json:"parent"` // empty: the interface of the default route
+	Netns       string        `json:"netns"`
+	Name        string        `json:"name"`
+	Mode        string        `json:"mode"`
+	MAC         string        `json:"mac,omitempty"`
+	MTU         int           `json:"mtu,omitempty"`      // at most the parent's, 0 = the parent's
+	Assigned    *cni.Assigned `json:"assigned,omitempty"` // nil: up without addresses
+}
+
+// HostDeviceStep is an interface of a node that goes into another namespace under another name, and
+// back with its own. The first of Device, HWAddr, KernelPath and PCIBusID that is set names it.
+type HostDeviceStep struct {
+	HostNetns  string        `json:"host_netns"`
+	Device     string        `json:"device,omitempty"`
+	HWAddr     string        `json:"hwaddr,omitempty"`
+	KernelPath string        `json:"kernelpath,omitempty"` // below /sys/devices
+	PCIBusID   string        `json:"pci_bus_id,omitempty"`
+	Netns      string        `json:"netns"`
+	Name       string        `json:"name"`
+	Assigned   *cni.Assigned `json:"assigned,omitempty"` // nil: up without addresses
 }
 
 // AddrStep is an address on an interface (IPv6: without duplicate address detection).

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/spklab/spklab/cni"
 )
 
 // String is one stable line that says everything about the step: kind, namespace, object,
@@ -20,6 +22,8 @@ func (s Step) String() string {
 		return words("veth", s.Veth.A.line(), "--", s.Veth.B.line(), flag("plain", s.Veth.Plain))
 	case s.Macvlan != nil:
 		return s.Macvlan.line()
+	case s.HostDevice != nil:
+		return s.HostDevice.line()
 	case s.Addr != nil:
 		return fmt.Sprintf("addr %s %s %s", s.Addr.Netns, s.Addr.Link, s.Addr.Prefix)
 	case s.Link != nil:
@@ -49,7 +53,33 @@ func (e VethEnd) line() string {
 
 func (m *MacvlanStep) line() string {
 	return words("macvlan", m.Netns, m.Name, "on", m.ParentNetns, m.Parent,
-		text("mode", m.Mode), text("mac", m.MAC), number("mtu", m.MTU))
+		text("mode", m.Mode), text("mac", m.MAC), number("mtu", m.MTU), assigned(m.Assigned))
+}
+
+func (d *HostDeviceStep) line() string {
+	return words("host-device", d.Netns, d.Name, "from", d.HostNetns, text("device", d.Device), text("mac", d.HWAddr),
+		text("path", d.KernelPath), text("pci", d.PCIBusID), assigned(d.Assigned))
+}
+
+// assigned is what an IPAM decided on.
+func assigned(a *cni.Assigned) string {
+	if a == nil {
+		return ""
+	}
+	var out []string
+	for _, ip := range a.IPs {
+		out = append(out, "ip", ip.Address.String())
+		if ip.Gateway.IsValid() {
+			out = append(out, "gateway", ip.Gateway.String())
+		}
+	}
+	for _, r := range a.Routes {
+		out = append(out, "route", r.Dst.String())
+		if r.GW.IsValid() {
+			out = append(out, "via", r.GW.String())
+		}
+	}
+	return words(out...)
 }
 
 func (r *RouteStep) line() string {

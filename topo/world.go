@@ -102,14 +102,25 @@ func (w *world) compare(records []record, p Plan) (undo []Step, have map[string]
 	for _, rec := range records {
 		if !wanted[rec.line] || !rec.made || w.vanished(rec.step, gone, alive) || rec.step.on(links) {
 			undo = append(undo, rec.step)
-			if m := rec.step.Macvlan; m != nil {
-				links[m.Netns+"/"+m.Name] = true
+			if netns, name := rec.step.attached(); name != "" {
+				links[netns+"/"+name] = true
 			}
 			continue
 		}
 		have[rec.line] = true
 	}
 	return undo, have
+}
+
+// attached is the interface that a step gives to a pod, empty for none.
+func (s Step) attached() (netns, name string) {
+	switch {
+	case s.Macvlan != nil:
+		return s.Macvlan.Netns, s.Macvlan.Name
+	case s.HostDevice != nil:
+		return s.HostDevice.Netns, s.HostDevice.Name
+	}
+	return "", ""
 }
 
 // on says whether a step gives one of these interfaces (NETNS/LINK) an address, which goes with it.
@@ -150,6 +161,8 @@ func (s Step) namespaces() []string {
 		return []string{s.Veth.A.Netns, s.Veth.B.Netns}
 	case s.Macvlan != nil:
 		return []string{s.Macvlan.ParentNetns, s.Macvlan.Netns}
+	case s.HostDevice != nil:
+		return []string{s.HostDevice.HostNetns, s.HostDevice.Netns}
 	case s.Addr != nil:
 		return []string{s.Addr.Netns}
 	case s.Link != nil:
@@ -177,7 +190,7 @@ func (w *world) leave(steps []Step) {
 // goesAlong says whether a step needs no undoing of its own: all its namespaces are removed by
 // the same call.
 func (w *world) goesAlong(s Step) bool {
-	if s.Netns != nil || s.Process != nil {
+	if s.Netns != nil || s.Process != nil || s.HostDevice != nil { // a device outlives its namespace
 		return false
 	}
 	names := s.namespaces()
@@ -200,6 +213,8 @@ func (w *world) make(ctx context.Context, s Step) error {
 		return w.makeVeth(s.Veth)
 	case s.Macvlan != nil:
 		return w.makeMacvlan(s.Macvlan)
+	case s.HostDevice != nil:
+		return w.makeHostDevice(s.HostDevice)
 	case s.Addr != nil:
 		return w.makeAddr(s.Addr)
 	case s.Link != nil:
@@ -237,6 +252,8 @@ func (w *world) undo(ctx context.Context, s Step) error {
 		return errors.Join(w.removeLink(s.Veth.A.Netns, s.Veth.A.Name), w.removeLink(s.Veth.B.Netns, s.Veth.B.Name))
 	case s.Macvlan != nil:
 		return w.removeLink(s.Macvlan.Netns, s.Macvlan.Name)
+	case s.HostDevice != nil:
+		return w.returnHostDevice(s.HostDevice)
 	case s.Addr != nil:
 		return w.removeAddr(s.Addr)
 	case s.Link != nil:

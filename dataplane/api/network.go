@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spklab/spklab/cni"
 )
 
 // Annotations that multus, OVN-Kubernetes and the lab read and write.
@@ -34,38 +36,12 @@ type NADSpec struct {
 	Config string `json:"config,omitempty"` // a CNI configuration in JSON
 }
 
-// NADConfig is what the proxy and the lab read from a NAD's CNI configuration.
-type NADConfig struct {
-	CNIVersion string          `json:"cniVersion,omitempty"`
-	Name       string          `json:"name,omitempty"`
-	Type       string          `json:"type"`   // macvlan
-	Master     string          `json:"master"` // NIC of the node
-	Mode       string          `json:"mode"`   // bridge when empty
-	MTU        int             `json:"mtu"`    // bytes, 0 = the master's
-	VLAN       int             `json:"vlan"`
-	IPAM       json.RawMessage `json:"ipam,omitempty"`
-}
-
-// Config reads the CNI configuration; of a list of plugins the first one's. Keys that NADConfig does
-// not hold are ignored; an empty mode becomes bridge.
-func (n *NetworkAttachmentDefinition) Config() (NADConfig, error) {
-	var list struct {
-		Plugins []json.RawMessage `json:"plugins"`
-	}
-	var c NADConfig
-	text := []byte(n.Spec.Config)
-	err := json.Unmarshal(text, &list)
-	if err == nil {
-		err = json.Unmarshal(text, &c)
-	}
-	if err == nil && len(list.Plugins) > 0 {
-		err = json.Unmarshal(list.Plugins[0], &c)
-	}
+// Config reads the CNI configuration; an empty mode of a macvlan becomes bridge. What Decode warns of is
+// no error here.
+func (n *NetworkAttachmentDefinition) Config() (cni.Config, error) {
+	c, err := cni.Decode(n.Spec.Config)
 	if err != nil {
 		return c, fmt.Errorf("decode config of NetworkAttachmentDefinition %s/%s: %w", n.Namespace, n.Name, err)
-	}
-	if c.Mode == "" {
-		c.Mode = "bridge"
 	}
 	return c, nil
 }

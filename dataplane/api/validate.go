@@ -1,8 +1,6 @@
 package api
 
 import (
-	"encoding/json"
-	"errors"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -10,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/spklab/spklab/cni"
 )
 
 // interfacePattern is TMM's way to number interfaces.
@@ -128,40 +128,31 @@ func checkNAD(f *fitter, n *node, v *NetworkAttachmentDefinition) {
 		f.fail(at, "a NetworkAttachmentDefinition without a config; write the CNI configuration in JSON")
 		return
 	}
-	var raw map[string]any
-	if err := json.Unmarshal([]byte(v.Spec.Config), &raw); err != nil {
-		f.fail(at, "config is no JSON object: %v", err)
-		return
-	}
-	c, err := v.Config()
-	if err != nil {
-		f.fail(at, "config does not fit a CNI configuration: %v", errors.Unwrap(err))
-		return
-	}
-	if _, ok := raw["vlan"]; ok {
-		f.warn(at.line, at.col, "vlan in the config of a NetworkAttachmentDefinition; the tag belongs to F5SPKVlan")
-	}
-	if c.Type == "" {
-		f.fail(at, `config without a type; write "type": "macvlan"`)
-	}
-	if c.MTU != 0 && (c.MTU < 68 || c.MTU > 65535) {
-		f.fail(at, "mtu %d in the config is outside 68 to 65535", c.MTU)
-	}
-	if c.Type == "macvlan" {
-		checkMacvlan(f, at, c)
+	_, problems := cni.Inspect(v.Spec.Config)
+	for _, p := range problems {
+		place := f.doc.within(at, p.Text)
+		if p.Warning {
+			f.warn(place.line, place.col, "%s", p.Message)
+		} else {
+			f.fail(place, "%s", p.Message)
+		}
 	}
 }
 
-func checkMacvlan(f *fitter, at *node, c NADConfig) {
-	if c.Master == "" {
-		f.fail(at, `macvlan without a master; write "master": and the name of the node's NIC`)
+// within is the place of a word in a scalar that holds a text of several lines; the scalar's own where
+// the word does not stand as it is.
+func (o *Object) within(n *node, word string) *node {
+	lines := strings.Split(string(o.Raw), "\n")
+	for i := n.line - 1; word != "" && i >= 0 && i < len(lines); i++ {
+		from := 0
+		if i == n.line-1 {
+			from = min(n.col-1, len(lines[i]))
+		}
+		if j := strings.Index(lines[i][from:], `"`+word+`"`); j >= 0 {
+			return &node{line: i + 1, col: from + j + 2, text: word}
+		}
 	}
-	if !slices.Contains([]string{"bridge", "private", "vepa", "passthru"}, c.Mode) {
-		f.fail(at, "macvlan has no mode %q; write bridge, private, vepa or passthru", c.Mode)
-	}
-	if ipam := strings.Join(strings.Fields(string(c.IPAM)), ""); ipam != "" && ipam != "{}" && ipam != "null" {
-		f.warn(at.line, at.col, "ipam in the config is not used; F5SPKVlan gives the addresses")
-	}
+	return n
 }
 
 func checkService(f *fitter, n *node, v *corev1.Service) {
