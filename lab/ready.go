@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	readyTimeout = 30 * time.Second
+	readyTimeout = 120 * time.Second
 	readyPoll    = 20 * time.Millisecond
 )
 

@@ -73,7 +73,7 @@ type hardware struct {
 }
 
 // command is QEMU's command line. It makes a machine with a console on standard output, no disk and no network but
-// two cards, cabled to each other.
+// two cards that have virtual functions and a plain one, which hear each other as on one wire.
 func (h hardware) command() ([]string, error) {
 	loader, libraries, err := debs.Libraries()
 	if err != nil {
@@ -100,6 +100,7 @@ func (h hardware) command() ([]string, error) {
 		"-device", "virtio-9p-pci,fsdev=share,mount_tag="+guest.Tag,
 		"-device", "pcie-root-port,id=port1,chassis=1,slot=1", "-device", "pcie-root-port,id=port2,chassis=2,slot=2",
 		"-netdev", "hubport,id=cable1,hubid=0", "-netdev", "hubport,id=cable2,hubid=0",
+		"-netdev", "hubport,id=cable3,hubid=0", "-device", "virtio-net-pci,netdev=cable3,romfile=,mac=52:54:00:00:00:03",
 		"-device", "igb,bus=port1,netdev=cable1,romfile=,mac=52:54:00:00:00:01", "-device", "igb,bus=port2,netdev=cable2,romfile=,mac=52:54:00:00:00:02",
 	), nil
 }

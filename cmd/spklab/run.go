@@ -22,7 +22,7 @@ import (
 // newRun holds the lab's own long-running processes. A lab starts them; nobody types them.
 func newRun() *cobra.Command {
 	run := &cobra.Command{Use: "run", Short: "Run one of a lab's own processes", Hidden: true}
-	run.AddCommand(newRunOVNNB(), newRunOVNExgw(), newRunOVNNode(), newRunOVNDaemon(), newRunOVSNode(), newRunRouter(), newRunApp(), newRunCollector(), newRunGuest())
+	run.AddCommand(newRunOVNNB(), newRunOVNExgw(), newRunOVNNode(), newRunOVNDaemon(), newRunOVSNode(), newRunRouter(), newRunApp(), newRunCollector(), newRunGuest(), newRunGuestTest())
 	return run
 }
 

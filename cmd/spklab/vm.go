@@ -21,6 +21,7 @@ type vmFlags struct {
 	kernel    string
 	program   string
 	host      bool
+	lab       string
 	put       []string
 	env       []string
 	artifacts string
@@ -32,13 +33,13 @@ func newVM() *cobra.Command {
 	c := &cobra.Command{
 		Use: "vm [flags] -- WORDS...", Short: "Run spklab, or another static program, in a virtual machine with a kernel of Debian's",
 		Long: `Run a command in a virtual machine with a kernel of Debian's, without root and without a change on
-this machine: QEMU without hardware acceleration, two igb network cards cabled to each other. WORDS
+this machine: QEMU without hardware acceleration, two igb network cards and a plain one on one wire. WORDS
 are spklab's own, such as ` + "`doctor`" + `; with --program they are that program's. QEMU and the kernel are
 downloaded the first time, with Debian's signatures checked. Output and exit code are the command's;
 what it leaves in ` + guest.Out + ` comes back with --artifacts. The guest has no other programs, but with
 --host it has all of this machine's: the machine's files, what is written to them going to memory, with its own
-/run; and the command begins in this directory.`,
-		Example: "  spklab vm -- doctor\n  spklab vm --kernel 6.1 --program ./dataplane.test --put dataplane/testdata -- -test.v -test.run TestPackets\n  spklab vm --host -- doctor\n  cd topo && go test -c -o /tmp/topo.test && spklab vm --host --program /tmp/topo.test --env CI=true -- -test.v",
+/run; and the command begins in this directory. The word test first brings --lab up there.`,
+		Example: "  spklab vm -- doctor\n  spklab vm --kernel 6.1 --program ./dataplane.test --put dataplane/testdata -- -test.v -test.run TestPackets\n  spklab vm --host -- doctor\n  spklab vm --artifacts run -- test --label-filter ingress\n  cd topo && go test -c -o /tmp/topo.test && spklab vm --host --program /tmp/topo.test --env CI=true -- -test.v",
 		RunE:    func(c *cobra.Command, args []string) error { return f.run(c, args) },
 	}
 	flags := c.Flags()
@@ -46,6 +47,7 @@ what it leaves in ` + guest.Out + ` comes back with --artifacts. The guest has n
 	flags.StringVar(&f.kernel, "kernel", vm.DefaultKernel, "kernel: "+strings.Join(vmKernels(), ", "))
 	flags.StringVar(&f.program, "program", "", "static program to run instead of spklab")
 	flags.BoolVar(&f.host, "host", false, "the guest has this machine's files and programs, beneath a layer in memory, and begins where this command does")
+	flags.StringVar(&f.lab, "lab", "spk", "lab that the guest brings up for the word test, which then has --host")
 	flags.StringArrayVar(&f.put, "put", nil, "file or directory that the command finds where it begins, by its last name (may be repeated)")
 	flags.StringArrayVar(&f.env, "env", nil, "NAME=VALUE for the command's environment (may be repeated)")
 	flags.StringVar(&f.artifacts, "artifacts", "", "directory for the files that come back")
@@ -105,6 +107,10 @@ func (f *vmFlags) job(args []string) (vm.Job, error) {
 	if f.program != "" {
 		to := guest.Work + "/" + filepath.Base(f.program)
 		job.Argv[0], job.Put[to] = to, f.program
+	}
+	if f.program == "" && len(args) > 0 && args[0] == testWord {
+		f.host = true
+		job.Argv = append([]string{"/init"}, guestTest(f.lab, f.artifacts != "", args[1:])...)
 	}
 	if f.host {
 		if err := f.giveHost(&job); err != nil {

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spklab/spklab/vm/guest"
+)
+
+// testWord is the word that has a guest bring a lab up before it runs.
+const testWord = "test"
+
+// guestTest are the words for spklab in a guest that runs scenarios against a lab of its own there.
+func guestTest(lab string, keep bool, words []string) []string {
+	out := []string{"run", "vm-test", lab, "--", testWord}
+	if keep {
+		out = append(out, "--artifacts", guest.Out)
+	}
+	return append(out, words...)
+}
+
+// newRunGuestTest brings a lab up, and ends as the command does that follows. Its processes end with the guest.
+func newRunGuestTest() *cobra.Command {
+	return &cobra.Command{
+		Use: "vm-test LAB -- WORDS...", Short: "spklab with a lab in a virtual machine", Args: cobra.MinimumNArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := again(c, "up", args[0]); err != nil {
+				return err
+			}
+			return again(c, args[1:]...)
+		},
+	}
+}
+
+// again runs spklab with other words, and ends with its exit code.
+func again(c *cobra.Command, words ...string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fail(fmt.Errorf("find spklab: %w", err))
+	}
+	cmd := exec.CommandContext(c.Context(), self, words...)
+	cmd.Stdout, cmd.Stderr = c.OutOrStdout(), c.ErrOrStderr()
+	err = cmd.Run()
+	var ended *exec.ExitError
+	if errors.As(err, &ended) {
+		return exitWith(ended.ExitCode(), nil)
+	}
+	if err != nil {
+		return exitWith(codeLifecycle, err)
+	}
+	return nil
+}
