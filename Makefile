@@ -8,7 +8,7 @@ MAKEFLAGS  += --no-print-directory
 # what the backend real runs by itself (their packages' own services stay off, see .ci/debs).
 DEBS      := iproute2 ovn-common openvswitch-common iperf3 iputils-ping traceroute
 # What the interoperation tests talk through the proxy with.
-DEBS_TEST := frr bird2 ovn-central nginx-light curl wrk ethtool iputils-tracepath cpio
+DEBS_TEST := frr bird2 ovn-central nginx-light curl wrk ethtool iputils-tracepath cpio containernetworking-plugins
 # What the benchmarks compare the proxy with.
 DEBS_BENCH := nftables haproxy
 # What the tests of the pages run in.

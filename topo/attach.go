@@ -145,6 +145,7 @@ func (w *world) makeMacvlan(m *MacvlanStep) error {
 		return err
 	}
 	a.ParentIndex, a.Namespace = l.Attrs().Index, netlink.NsFd(child.ns)
+	a.TxQLen = 0 // as Debian's plugin has it; nothing queues on a macvlan
 	if err := parent.LinkAdd(&netlink.Macvlan{LinkAttrs: a, Mode: mode}); err != nil {
 		return err
 	}
