@@ -60,8 +60,8 @@ func birdFiles(c bgp.RouterConfig) []file {
 		if r.Password != "" {
 			line("\tpassword %q;", r.Password)
 		}
+		line("\terror wait time 1, 5;") // else a neighbor that was silent, or that BFD lost, is not let in again for a minute
 		if b := r.BFD; b != nil {
-			line("\terror wait time 1, 5;") // else a session that BFD has ended is not taken up again for a minute
 			line("\tbfd { min tx interval %d ms; min rx interval %d ms; multiplier %d; };", b.MinTx.Milliseconds(), b.MinRx.Milliseconds(), b.Multiplier)
 		}
 		for _, f := range words() {

@@ -2,6 +2,11 @@ package topo
 
 import "net/netip"
 
+// flowFields are addresses, protocol and ports as a bit mask (Linux 5.14, ip-sysctl.rst). A router chooses among
+// next hops by them: policy 1, which reads the same, would take the hash of the sender's socket where
+// it stands beside a packet, as between the ends of a veth pair, and TCP takes another hash when it has to send again.
+const flowFields = "55"
+
 // Base is what every lab of this shape consists of, whatever its cluster network: the switch
 // namespace with a bridge a network, and the workers, routers and clients with their NICs,
 // addresses, routes and sysctls. Whether workers forward is the fabric driver's matter.
@@ -15,8 +20,10 @@ func Base(l *Lab) []Step {
 		b.node(r.Name, r.NICs, r.Routes)
 		ns := NetnsName(l.Name, r.Name)
 		b.add(Forwarding(ns, true)...)
-		b.sysctl(ns, "net.ipv4.fib_multipath_hash_policy", "1")
-		b.sysctl(ns, "net.ipv6.fib_multipath_hash_policy", "1")
+		for _, family := range []string{"ipv4", "ipv6"} {
+			b.sysctl(ns, "net."+family+".fib_multipath_hash_fields", flowFields)
+			b.sysctl(ns, "net."+family+".fib_multipath_hash_policy", "3")
+		}
 	}
 	for _, c := range l.Clients {
 		b.node(c.Name, c.NICs, c.Routes)

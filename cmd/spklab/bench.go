@@ -38,7 +38,7 @@ that ends. The sections are ` + strings.Join(bench.SectionNames(), ", ") + `.`,
 	flags.StringVar(&f.save, "save", "", "also write the JSON to this file")
 	_ = c.RegisterFlagCompletionFunc("section", cobra.FixedCompletions(bench.SectionNames(), cobra.ShellCompDirectiveNoFileComp))
 	f.out = addOutput(c)
-	c.AddCommand(newBenchObject(), newBenchGate())
+	c.AddCommand(newBenchObject(), newBenchGate(), newBenchFailover(), newBenchECMP())
 	return c
 }
 

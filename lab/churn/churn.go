@@ -1,6 +1,7 @@
-// Package churn measures the gate of a running lab: the only endpoint of a virtual server goes and comes
-// back, again and again, while a client goes on asking. How long until the router knows and until the
-// client is served, and which of its packets were lost, is told on one clock, CLOCK_MONOTONIC.
+// Package churn measures how a lab follows what comes and goes, on one clock, CLOCK_MONOTONIC. Run: the only endpoint of
+// a virtual server goes and comes back while a client goes on asking; how long until the router knows and until the
+// client is served, and which packets were lost. Failover: TMMs die under load; what the router does with
+// their flows and those of the others.
 package churn
 
 import (
@@ -11,8 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/api"
@@ -121,18 +120,12 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil || len(found) != 1 {
 		return errors.Join(err, fmt.Errorf("%d sets of Helm values, want one", len(found)))
 	}
-	var doc map[string]any
-	if err := yaml.Unmarshal(found[0].Raw, &doc); err != nil {
-		return fmt.Errorf("read Helm values: %w", err)
-	}
-	tmm, ok := doc["tmm"].(map[string]any)
-	if !ok {
-		return errors.New("the Helm values have no tmm")
-	}
-	tmm["damping"] = map[string]any{"max": "0s"}
-	changed, err := yaml.Marshal(doc)
+	values, err := changed(found[0].Raw, func(tmm map[string]any) error {
+		tmm["damping"] = map[string]any{"max": "0s"}
+		return nil
+	})
 	if err != nil {
-		return fmt.Errorf("write Helm values: %w", err)
+		return err
 	}
 	res, err := b.lab.Resources()
 	if err != nil {
@@ -141,7 +134,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.namespace = "default"; res.Values != nil && res.Values.Controller.WatchNamespace != "" {
 		b.namespace = res.Values.Controller.WatchNamespace
 	}
-	objs, err := api.Split("bench.yaml", append(changed, b.manifest()...))
+	objs, err := api.Split("bench.yaml", append(values, b.manifest()...))
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func figures(rounds []round) []Figure {
 			for n, r := range rounds {
 				samples[n] = float64(f.took(r, r.families[i])) / 1e6
 			}
-			out = append(out, Figure{name + " " + f.name, rank(samples, 0.5), rank(samples, 0.99), rank(samples, 1), samples})
+			out = append(out, newFigure(name+" "+f.name, samples))
 		}
 	}
 	return out
