@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -172,8 +173,14 @@ func (c *Config) common() []Problem {
 	if c.CNIVersion != "" && !slices.Contains(Versions(), c.CNIVersion) {
 		out = append(out, Problem{Text: c.CNIVersion, Message: fmt.Sprintf("incompatible CNI versions: config is %q; write one of %s", c.CNIVersion, strings.Join(Versions(), ", "))})
 	}
+	if c.Name != "" && !namePattern.MatchString(c.Name) {
+		out = append(out, Problem{Text: c.Name, Message: fmt.Sprintf("name %q; write letters, digits, _, . and -, the first one a letter or digit", c.Name)})
+	}
 	return append(out, c.checkIPAM()...)
 }
+
+// namePattern is what the specification allows as the name of a network, which names a directory.
+var namePattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 
 func (c *Config) macvlan() []Problem {
 	var out []Problem

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spklab/spklab/cni"
 	"github.com/spklab/spklab/dataplane/api"
 )
 
@@ -101,12 +102,14 @@ func (s Selection) addrs() []netip.Addr {
 	return out
 }
 
-// attachNetworks plays multus: it writes network-status, the cluster network first. A pod whose
-// networks do not exist gets none and cannot start.
+// attachNetworks plays multus and the plugins: it writes network-status, the cluster network first, and
+// what IPAM decides. A pod one of whose networks does not exist or has no address for it cannot start.
 func attachNetworks(r *api.Resources, opt Options) []api.Finding {
 	var findings []api.Finding
+	releaseGone(r, opt)
 	eachLivePod(r, func(p *corev1.Pod) {
 		annotate(p, api.AnnotationNetworkStatus, "")
+		annotate(p, AnnotationAssigned, "")
 		if len(p.Status.PodIPs) == 0 {
 			return
 		}
@@ -116,16 +119,29 @@ func attachNetworks(r *api.Resources, opt Options) []api.Finding {
 			return
 		}
 		status := []api.NetworkStatus{clusterNetwork(p, opt)}
+		given := map[string]*cni.Assigned{}
 		for _, s := range selections {
 			name := s.Namespace + "/" + s.Name
-			if !hasNAD(r, s) {
+			nad := r.NAD(name)
+			if nad == nil {
 				findings = append(findings, podError(p, fmt.Sprintf("asks for network %s, which does not exist", name),
 					"a NetworkAttachmentDefinition of that name"))
 				return
 			}
-			status = append(status, api.NetworkStatus{Name: name, Interface: s.Interface, IPs: s.addrs(), MAC: attachmentMAC(p, s)})
+			entry, assigned, err := attach(p, nad, s, opt)
+			if err != nil {
+				findings = append(findings, podError(p, fmt.Sprintf("network %s: %v", name, err), "mend the ipam of the NetworkAttachmentDefinition or the annotation "+api.AnnotationNetworks))
+				return
+			}
+			if assigned != nil {
+				given[s.Interface] = assigned
+			}
+			status = append(status, entry)
 		}
 		annotate(p, api.AnnotationNetworkStatus, encodeStatus(status))
+		if len(given) > 0 {
+			annotate(p, AnnotationAssigned, mustJSON(given))
+		}
 	})
 	return findings
 }
@@ -136,12 +152,6 @@ func clusterNetwork(p *corev1.Pod, opt Options) api.NetworkStatus {
 		name = "ovn-kubernetes"
 	}
 	return api.NetworkStatus{Name: name, Interface: "eth0", IPs: PodIPs(p), MAC: PodMAC(p), Default: true}
-}
-
-func hasNAD(r *api.Resources, s Selection) bool {
-	return slices.ContainsFunc(r.NADs, func(n api.NetworkAttachmentDefinition) bool {
-		return n.Namespace == s.Namespace && n.Name == s.Name
-	})
 }
 
 // setNetworkIPs fills in a network's addresses in network-status, which is where
@@ -166,15 +176,6 @@ func encodeStatus(status []api.NetworkStatus) string {
 		panic(err) // as in mustJSON
 	}
 	return string(b)
-}
-
-// attachmentMAC is stable for one interface of one pod name, so that a lab looks the same every
-// time it comes up.
-func attachmentMAC(p *corev1.Pod, s Selection) string {
-	if s.MAC != "" {
-		return s.MAC
-	}
-	return digestMAC("02", p.Namespace+"/"+p.Name+"/"+s.Interface, 5)
 }
 
 func digestMAC(prefix, text string, n int) string {

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spklab/spklab/cni"
 	"github.com/spklab/spklab/dataplane/api"
 )
 
@@ -16,6 +17,11 @@ type Options struct {
 	Now time.Time // for timestamps of new objects
 	// OVN says that the cluster network is OVN-Kubernetes, whose annotations then appear.
 	OVN bool
+	// Reservations are host-local's, by node/network. Reconcile changes them: pods that come take addresses,
+	// those of pods that are gone are free again. nil: none are kept.
+	Reservations map[string]cni.Reservations
+	// NICMAC is the MAC address of a node's NIC, empty where there is none; nil: none is known.
+	NICMAC func(node, nic string) string
 }
 
 // Reconcile runs every controller once and returns the objects that the cluster holds then; r
@@ -25,6 +31,9 @@ type Options struct {
 // changes nothing.
 func Reconcile(r api.Resources, opt Options) (api.Resources, []api.Finding) {
 	r = clone(r)
+	if opt.Reservations == nil {
+		opt.Reservations = map[string]cni.Reservations{}
+	}
 	var findings []api.Finding
 	for _, controller := range []func(*api.Resources, Options) []api.Finding{
 		reconcileTMM, reconcileDeployments, schedule, assignAddresses, attachNetworks, annotateTMMs, reconcileSlices,

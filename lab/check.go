@@ -38,7 +38,7 @@ func Check(src *Source) ([]api.Finding, error) {
 
 // settled is what the cluster will hold once every pod runs.
 func settled(spec *topo.Lab, res api.Resources) (api.Resources, []api.Finding) {
-	opt := kubesim.Options{Now: time.Unix(0, 0), OVN: isOVN(spec)}
+	opt := kubesim.Options{Now: time.Unix(0, 0), OVN: isOVN(spec), Reservations: map[string]cni.Reservations{}, NICMAC: spec.NICMAC}
 	res.Nodes = machines(spec)
 	res, _ = kubesim.Reconcile(res, opt)
 	for i := range res.Pods {

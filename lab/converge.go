@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spklab/spklab/cni"
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/kubesim"
 	"github.com/spklab/spklab/topo"
@@ -55,8 +57,37 @@ func (l *Lab) converge(ctx context.Context) ([]api.Finding, error) {
 func (l *Lab) reconcile(old api.Resources) (api.Resources, []api.Finding, error) {
 	withNodes := old
 	withNodes.Nodes = machines(l.Spec)
-	now, findings := kubesim.Reconcile(withNodes, kubesim.Options{Now: time.Now(), OVN: isOVN(l.Spec)})
+	networks, err := l.reservations()
+	if err != nil {
+		return api.Resources{}, nil, err
+	}
+	now, findings := kubesim.Reconcile(withNodes, kubesim.Options{Now: time.Now(), OVN: isOVN(l.Spec), Reservations: networks, NICMAC: l.Spec.NICMAC})
+	for name, r := range networks {
+		if err := r.Write(filepath.Join(l.networksDir(), filepath.FromSlash(name))); err != nil {
+			return now, findings, err
+		}
+	}
 	return now, findings, l.store.putControlled(old, now)
+}
+
+// networksDir is where host-local's reservations stand, below it a directory NODE/NETWORK each.
+func (l *Lab) networksDir() string { return filepath.Join(l.rt.Dir(), "cni", "networks") }
+
+// reservations are host-local's, by node and network.
+func (l *Lab) reservations() (map[string]cni.Reservations, error) {
+	out := map[string]cni.Reservations{}
+	dirs, err := filepath.Glob(filepath.Join(l.networksDir(), "*", "*"))
+	if err != nil {
+		return nil, fmt.Errorf("list networks: %w", err)
+	}
+	for _, dir := range dirs {
+		r, err := cni.ReadReservations(dir)
+		if err != nil {
+			return nil, err
+		}
+		out[filepath.Base(filepath.Dir(dir))+"/"+filepath.Base(dir)] = r
+	}
+	return out, nil
 }
 
 // settle does what follows once the machine is as planned: pods whose processes run are marked

@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -82,8 +83,12 @@ func Plan(spec *topo.Lab, res api.Resources, env Env) (topo.Plan, error) {
 		if err != nil {
 			return topo.Plan{}, err
 		}
+		gateways, err := kubesim.Gateways(p)
+		if err != nil {
+			return topo.Plan{}, err
+		}
 		steps = append(steps, topo.PodBase(spec, wired)...)
-		steps = append(steps, driver.Pod(spec, w, wired)...)
+		steps = append(steps, divert(driver.Pod(spec, w, wired), topo.NetnsName(spec.Name, p.Name), gateways)...)
 		steps = append(steps, podProcess(spec, p, env)...)
 	}
 	return topo.NewPlan(steps), nil
@@ -118,11 +123,37 @@ func wire(p *corev1.Pod, res *api.Resources) (topo.Pod, error) {
 		if err != nil {
 			return out, err
 		}
-		out.Attachments = append(out.Attachments, topo.Attachment{
-			Network: s.Name, Config: c, Interface: s.Interface, MAC: s.MAC, Addresses: fixedAddresses(selections, s.Interface),
-		})
+		a := topo.Attachment{Network: s.Name, Config: c, Interface: s.Interface, MAC: s.MAC}
+		if a.Assigned, err = kubesim.Assigned(p, s.Interface); err != nil {
+			return out, err
+		}
+		if a.Assigned == nil {
+			a.Addresses = fixedAddresses(selections, s.Interface)
+		}
+		out.Attachments = append(out.Attachments, a)
 	}
 	return out, nil
+}
+
+// divert has a pod's default routes leave by the interfaces that it asks for, as multus does; the cluster
+// network's go.
+func divert(steps []topo.Step, pod string, gateways map[string][]netip.Addr) []topo.Step {
+	if len(gateways) == 0 {
+		return steps
+	}
+	steps = slices.DeleteFunc(steps, func(s topo.Step) bool {
+		return s.Route != nil && s.Route.Netns == pod && s.Route.To.Bits() == 0
+	})
+	for _, link := range slices.Sorted(maps.Keys(gateways)) {
+		for _, via := range gateways[link] {
+			all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+			if via.Is6() {
+				all = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+			}
+			steps = append(steps, topo.Step{Route: &topo.RouteStep{Netns: pod, To: all, Via: via, Link: link}})
+		}
+	}
+	return steps
 }
 
 // fixedAddresses are those that a pod asks for on one of its interfaces.

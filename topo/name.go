@@ -51,6 +51,18 @@ func PodLink(p Pod) string {
 	return "veth" + hex.EncodeToString(sum[:])[:maxLinkName-len("veth")]
 }
 
+// NICMAC is the MAC address of a node's NIC, empty where the lab has no such NIC.
+func (l *Lab) NICMAC(node, nic string) string {
+	for _, w := range l.Workers {
+		for _, n := range w.NICs {
+			if w.Name == node && n.Name == nic {
+				return nicMAC(l.Name, node, nic)
+			}
+		}
+	}
+	return ""
+}
+
 // nicMAC is the locally administered unicast address of a node's NIC, the same in every run.
 func nicMAC(lab, node, nic string) string {
 	sum := sha256.Sum256([]byte(lab + "/" + node + "/" + nic))

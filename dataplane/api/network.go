@@ -54,6 +54,7 @@ type NetworkStatus struct {
 	MAC       string       `json:"mac,omitempty"`
 	Default   bool         `json:"default,omitempty"` // the cluster network
 	DNS       struct{}     `json:"dns"`
+	Gateway   []netip.Addr `json:"gateway,omitempty"` // of the default routes by this interface
 }
 
 // NetworkStatuses reads the pod's network-status annotation; a pod without one has none.
