@@ -62,8 +62,11 @@ func Ref(kind string, m metav1.Object) string {
 	return Object{Kind: kind, Namespace: m.GetNamespace(), Name: m.GetName()}.String()
 }
 
+// valuesObject is how messages name the Helm values.
+const valuesObject = "HelmValues spk"
+
 func (c *checker) values() {
-	const object = "HelmValues spk"
+	const object = valuesObject
 	v := c.r.Values
 	if v == nil {
 		if len(c.r.VLANs)+len(c.r.Ingresses()) > 0 {
@@ -86,6 +89,7 @@ func (c *checker) values() {
 	if v.Replicas() < 0 {
 		c.add(SeverityError, object, "write 0 or more", "tmm.replicaCount is %d", v.Replicas())
 	}
+	c.findings = append(c.findings, CheckVFIO(c.r)...)
 	c.watchNamespaces(object)
 	if v.TMM.DynamicRouting.Enabled {
 		c.bgp(object, &v.TMM.DynamicRouting.TMMRouting.Config.BGP)

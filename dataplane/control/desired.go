@@ -161,6 +161,7 @@ func Compute(res api.Resources, self Self) Desired {
 	p.out.Drain, p.out.StopDrain, p.out.Damping = res.Values.DrainTime(), res.Values.StopDrainTime(), dampingOf(res.Values)
 	p.index()
 	p.interfaces()
+	p.resourceOrder()
 	p.placeVLANs()
 	p.addresses()
 	p.routes()
@@ -177,6 +178,14 @@ func Compute(res api.Resources, self Self) Desired {
 	p.out.State = p.out.State.Canonical()
 	sortConditions(p.out.Conditions)
 	return p.out
+}
+
+// resourceOrder tells where the variables that name TMM's SR-IOV resources stand in another order than its
+// networks.
+func (p *planner) resourceOrder() {
+	for _, f := range api.CheckVFIO(p.res) {
+		p.condition(f.Severity, ReasonInterfacesSwapped, f.Object, f.Message+"; "+f.Hint)
+	}
 }
 
 func sortConditions(c []Condition) {
