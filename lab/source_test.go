@@ -128,6 +128,8 @@ func TestCheck(t *testing.T) {
 			`macvlan_example.yml:23:15: "ens999": NetworkAttachmentDefinition default/macvlan-external: master is no NIC of worker-1; it has ens192, ens224, ens256`},
 		{"another type", "macvlan_example.yml", `"type": "macvlan"`, `"type": "ipvlan"`, `macvlan_example.yml:9:13: "ipvlan": `},
 		{"MTU above the master's", "macvlan_example.yml", `"mode": "bridge"`, `"mode": "bridge", "mtu": 9000`, `"9000": NetworkAttachmentDefinition default/macvlan-internal: mtu is above the 1500 of its master ens224`},
+		{"no master", "macvlan_example.yml", `"master": "ens224",`, "", `no default route interface on worker-1 for a macvlan without a master; write "master": and one of ens192, ens224, ens256`},
+		{"no such device", "macvlan_example.yml", `"type": "macvlan"`, `"type": "host-device", "device": "ens7"`, `"ens7": NetworkAttachmentDefinition default/macvlan-internal: device is no NIC of worker-1; it has ens192, ens224, ens256`},
 		{"self-IP of nowhere", "vlans.yaml", "10.144.100.16", "10.99.0.16",
 			"vlans.yaml:1:1: F5SPKVlan default/internal: self-IP 10.99.0.16 is outside of network internal, to which interface 1.1 is cabled; write an address of that network"},
 		{"swapped interfaces", "vlans.yaml", `["1.1"]`, `["1.2"]`, "it belongs to network internal of interface 1.1: swap the order of tmm.cniNetworks"},

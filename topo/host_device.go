@@ -27,8 +27,8 @@ type lentDevice struct {
 	Addresses []string `json:"addresses,omitempty"` // with prefix lengths, link-local ones left out
 }
 
-// passing is the name of a device between two namespaces, one that stands in neither.
-func (d *HostDeviceStep) passing() string {
+// Passing is the name of a device between two namespaces, one that stands in neither.
+func (d *HostDeviceStep) Passing() string {
 	sum := sha256.Sum256([]byte(d.Netns + "/" + d.Name))
 	return "spk" + hex.EncodeToString(sum[:6])
 }
@@ -54,7 +54,7 @@ func (w *world) makeHostDevice(d *HostDeviceStep) error {
 	if err != nil {
 		return err
 	}
-	if err := passTo(h, l, d.passing(), l.Attrs().Name, pod); err != nil {
+	if err := passTo(h, l, d.Passing(), l.Attrs().Name, pod); err != nil {
 		return errors.Join(err, w.returnHostDevice(d))
 	}
 	if err := w.arrive(d); err != nil {
@@ -104,7 +104,7 @@ func passTo(h *handle, l netlink.Link, name, alias string, to *handle) error {
 
 // arrive names the device in its pod and brings it up.
 func (w *world) arrive(d *HostDeviceStep) error {
-	h, l, err := w.link(d.Netns, d.passing())
+	h, l, err := w.link(d.Netns, d.Passing())
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (w *world) giveBack(d *HostDeviceStep, was lentDevice) error {
 	if err != nil {
 		return err
 	}
-	for _, at := range []struct{ netns, name string }{{d.Netns, d.Name}, {d.Netns, d.passing()}, {d.HostNetns, d.passing()}, {d.HostNetns, was.Name}} {
+	for _, at := range []struct{ netns, name string }{{d.Netns, d.Name}, {d.Netns, d.Passing()}, {d.HostNetns, d.Passing()}, {d.HostNetns, was.Name}} {
 		h, l, err := w.link(at.netns, at.name)
 		if absent(err) {
 			continue
@@ -158,10 +158,10 @@ func (w *world) giveBack(d *HostDeviceStep, was lentDevice) error {
 			continue // a stranger of that name
 		}
 		if at.netns != d.HostNetns {
-			if err := passTo(h, l, d.passing(), was.Name, host); err != nil {
+			if err := passTo(h, l, d.Passing(), was.Name, host); err != nil {
 				return err
 			}
-			if l, err = host.LinkByName(d.passing()); err != nil {
+			if l, err = host.LinkByName(d.Passing()); err != nil {
 				return err
 			}
 		}
