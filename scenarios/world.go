@@ -131,7 +131,7 @@ func (w *world) addTMM(res *api.Resources, namespace, name, worker string, all [
 	t := tmm{name: name, worker: worker, status: all[i]}
 	for _, f := range all[i].Interfaces {
 		l := leg{link: f.Name, mac: parseMAC(f.MAC)}
-		if nad := res.NAD(f.Network); nad != nil {
+		if nad := res.NAD(f.Network); nad != nil && f.PCI == "" { // a device of its own stands on no NIC
 			if c, err := nad.Config(); err == nil {
 				l.master = c.Master
 			}
@@ -139,7 +139,7 @@ func (w *world) addTMM(res *api.Resources, namespace, name, worker string, all [
 		parent := worker + "/" + l.master
 		w.accepts[parent] = append(w.accepts[parent], l.mac)
 		for _, v := range all[i].VLANs {
-			if v.Interface != f.Number {
+			if !v.On(f.Number) {
 				continue
 			}
 			for _, p := range v.SelfIPs {

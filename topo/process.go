@@ -24,7 +24,7 @@ const (
 	// ProcessEnv marks the processes of labs: its value is STATEDIR/NAME.
 	ProcessEnv = "SPKLAB_PROCESS"
 
-	readyTimeout = 60 * time.Second
+	readyTimeout = 2 * time.Minute
 	readyPoll    = 5 * time.Millisecond
 	defaultGrace = 5 * time.Second
 	killTimeout  = 5 * time.Second

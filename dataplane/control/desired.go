@@ -33,7 +33,8 @@ type Interface struct {
 	Network string // namespace/name of the NetworkAttachmentDefinition
 	MAC     string
 	MTU     int    // bytes
-	Mode    string // macvlan mode
+	Mode    string // macvlan mode, or what other kind of interface it is
+	PCI     string // address of its device, "" where it has none
 }
 
 // Desired is everything that should hold for one TMM. It is plain data: equal resources and an

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/dataplane/api"
 )
@@ -39,9 +40,20 @@ func attachments(res *api.Resources, namespace, name string) ([]attachment, erro
 	return out, nil
 }
 
+// buses are the PCI addresses of the interfaces that were there, by number: what is missing can be called by it.
+type buses map[string]string
+
+// describe is an attachment in words.
+func (b buses) describe(a attachment) string {
+	if pci, ok := b[a.number]; ok {
+		return fmt.Sprintf("interface %s (%s, PCI device %s)", a.number, a.network, pci)
+	}
+	return fmt.Sprintf("interface %s (%s)", a.number, a.network)
+}
+
 // discover finds the attachments that exist in the process's network namespace with the MAC
-// that network-status tells. The error says why others are not there.
-func discover(res *api.Resources, namespace, name string) ([]Interface, error) {
+// that network-status tells, and learns their PCI addresses. The error says why others are not there.
+func (b buses) discover(res *api.Resources, namespace, name string) ([]Interface, error) {
 	list, err := attachments(res, namespace, name)
 	if err != nil {
 		return nil, err
@@ -51,8 +63,11 @@ func discover(res *api.Resources, namespace, name string) ([]Interface, error) {
 	for _, a := range list {
 		i, err := find(a)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("interface %s (%s): %w", a.number, a.network, err))
+			errs = append(errs, fmt.Errorf("%s: %w", b.describe(a), err))
 			continue
+		}
+		if i.PCI != "" {
+			b[a.number] = i.PCI
 		}
 		out = append(out, i)
 	}
@@ -73,8 +88,28 @@ func find(a attachment) (Interface, error) {
 		i.Mode = macvlanMode(m.Mode)
 	} else {
 		i.Mode = strings.ToLower(link.Type())
+		i.PCI = pciAddress(a.name)
 	}
 	return i, nil
+}
+
+// pciAddress is where an interface's device is, "" where it has none on PCI.
+func pciAddress(name string) string {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	info, err := unix.IoctlGetEthtoolDrvinfo(fd, name)
+	if err != nil {
+		return ""
+	}
+	bus := unix.ByteSliceToString(info.Bus_info[:])
+	var domain, number, device, function int
+	if n, _ := fmt.Sscanf(bus, "%x:%x:%x.%x", &domain, &number, &device, &function); n != 4 {
+		return ""
+	}
+	return bus
 }
 
 // watchLinks wakes the loop, without blocking, when an interface of the network namespace comes,

@@ -50,7 +50,7 @@ const awaitInterfaces = 250 * time.Millisecond
 // everything, waits for the drain time and until no flow goes on (tmm.stopDrain at most), takes its
 // programs off the interfaces and removes its pins. A process that is killed instead leaves its programs at work; the next one takes over.
 func Run(ctx context.Context, c Config) error {
-	p := &proxy{cfg: c, updates: make(chan content, 1), wake: make(chan struct{}, 1)}
+	p := &proxy{cfg: c, buses: buses{}, updates: make(chan content, 1), wake: make(chan struct{}, 1)}
 	p.prober = newProber(p.setProbed)
 	p.health = health.NewTable(health.Config{Changed: p.nudge, Log: c.Log})
 	plane, err := dataplane.Open(dataplane.Config{PinDir: c.Pins, Log: c.Log})
@@ -103,6 +103,7 @@ type proxy struct {
 	health  *health.Table
 	dns     *resolver
 	updates chan content  // holds the newest only
+	buses   buses         // the loop's
 	wake    chan struct{} // a link has changed, or how a member stands
 
 	mu      sync.Mutex
@@ -181,7 +182,7 @@ func (p *proxy) loop(ctx context.Context) error {
 // step reconciles once and says when to come again.
 func (p *proxy) step(ctx context.Context, res *api.Resources) time.Time {
 	self := Self{Namespace: p.cfg.Namespace, Name: p.cfg.Name, Health: p.health.States()}
-	found, err := discover(res, self.Namespace, self.Name)
+	found, err := p.buses.discover(res, self.Namespace, self.Name)
 	self.Interfaces = found
 	p.setSelf(self, err)
 	d := Compute(*res, self)

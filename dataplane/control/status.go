@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spklab/spklab/dataplane"
@@ -42,8 +43,14 @@ type InterfaceStatus struct {
 	Name    string `json:"name"`    // "net1"
 	Network string `json:"network"` // namespace/name of the NAD
 	MAC     string `json:"mac"`
-	MTU     int    `json:"mtu"`  // bytes
-	Mode    string `json:"mode"` // macvlan mode: bridge, …
+	MTU     int    `json:"mtu"`           // bytes
+	Mode    string `json:"mode"`          // macvlan mode: bridge, …; of others what kind of interface it is
+	PCI     string `json:"pci,omitempty"` // address of its device
+}
+
+// On says whether the VLAN is on an interface, "1.1", with or without a tag.
+func (v VLANStatus) On(number string) bool {
+	return v.Interface == number || strings.HasPrefix(v.Interface, number+".")
 }
 
 // VLANStatus is one F5SPKVlan as this TMM carries it.

@@ -171,6 +171,14 @@ func raiseQuietly(name string) error {
 
 // give moves an interface to a namespace, where it gets a name, an address and carrier.
 func give(name, ns, as, address string) error {
+	if err := move(name, ns, as); err != nil {
+		return err
+	}
+	return topo.Do(ns, func() error { return addressed(as, address) })
+}
+
+// move moves an interface to a namespace, where it gets a name.
+func move(name, ns, as string) error {
 	l, err := netlink.LinkByName(name)
 	if err != nil {
 		return err
@@ -188,10 +196,7 @@ func give(name, ns, as, address string) error {
 		if err != nil {
 			return err
 		}
-		if err := netlink.LinkSetName(l, as); err != nil {
-			return err
-		}
-		return addressed(as, address)
+		return netlink.LinkSetName(l, as)
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 
 // drivers: who has a VF, and that it comes back.
 func drivers() group {
-	return group{"drivers and namespaces", []check{
+	return group{name: "drivers and namespaces", checks: []check{
 		{name: "vfio-pci takes a VF", do: bindVFIO},
 		{name: "the PF speaks of a VF that vfio-pci has", do: func(c *cards) error {
 			return c.set(2, func(pf netlink.Link) error { return netlink.LinkSetVfVlanQos(pf, 2, 30, 0) }, func(vf netlink.VfInfo) bool { return vf.Vlan == 30 })
@@ -29,6 +29,13 @@ func drivers() group {
 			return err
 		}},
 		{name: "without VFs there is none in any namespace", do: allGone},
+		{name: "the far card returns, too", do: func(c *cards) error {
+			if out, err := exec.Command("ip", "-all", "netns", "del").CombinedOutput(); err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			_, err := interfaceOf(peerAddress)
+			return err
+		}},
 		{name: "new VFs have nothing of the old ones' VLANs", do: func(c *cards) error {
 			if err := makeVFs(cardAddress, vfs); err != nil {
 				return err

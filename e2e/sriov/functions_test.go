@@ -15,7 +15,7 @@ const vfs = 3
 
 // functions: how VFs come and go (Linux Documentation/PCI/pci-iov-howto.rst).
 func functions() group {
-	return group{"virtual functions", []check{
+	return group{name: "virtual functions", checks: []check{
 		{name: "the card has seven", do: func(*cards) error { return same(cardAddress, "sriov_totalvfs", "7") }},
 		{name: "more than it has are out of range", do: func(*cards) error { return refused(unix.ERANGE, write(cardAddress, "sriov_numvfs", "8")) }},
 		{name: "each has the driver igbvf and an interface", do: madeVFs},
@@ -109,7 +109,7 @@ func adminMAC() net.HardwareAddr { return net.HardwareAddr{2, 0xaa, 0xbb, 0xcc, 
 
 // administration: what a PF says of its VFs, read back.
 func administration() group {
-	return group{"attributes", []check{
+	return group{name: "attributes", checks: []check{
 		{name: "MAC", do: func(c *cards) error {
 			return c.set(0, func(pf netlink.Link) error { return netlink.LinkSetVfHardwareAddr(pf, 0, adminMAC()) },
 				func(vf netlink.VfInfo) bool { return vf.Mac.String() == adminMAC().String() })

@@ -21,7 +21,7 @@ const (
 
 // packets: which of them pass.
 func packets() group {
-	return group{"packets", []check{
+	return group{name: "packets", checks: []check{
 		{name: "VFs and the far card go to namespaces and have carrier", do: giveAll},
 		{name: "VF to VF", do: func(*cards) error { return echo(podOne, podTwo, addressTwo, patience) }},
 		{name: "VF to the wire", do: func(*cards) error { return echo(podOne, far, addressFar, patience) }},

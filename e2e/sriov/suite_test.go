@@ -37,8 +37,9 @@ type check struct {
 
 // group is checks about one thing.
 type group struct {
-	name   string
-	checks []check
+	name    string
+	checks  []check
+	chained bool // each needs those before it: after a failure none is tried
 }
 
 // TestVirtualFunctions runs every check, in order, and leaves reports for the machine.
@@ -48,11 +49,13 @@ func TestVirtualFunctions(t *testing.T) {
 	}
 	c := newCards(t)
 	run := report.Run{Lab: "sriov", Started: time.Now()}
-	for _, g := range []group{functions(), administration(), packets(), drivers()} {
+	groups := []group{functions(), administration(), packets(), drivers(), topology(), unplugged()}
+	broken := ""
+	for _, g := range groups {
 		for _, k := range g.checks {
 			t.Run(g.name+"/"+k.name, func(t *testing.T) {
 				s := report.Scenario{Group: g.name, Name: k.name, State: report.Passed, Started: time.Now(), Attempts: 1}
-				if err := k.do(c); err != nil {
+				if err := g.try(k, c, &broken); err != nil {
 					s.State, s.Message = report.Failed, err.Error()
 					t.Error(err)
 				}
@@ -66,6 +69,18 @@ func TestVirtualFunctions(t *testing.T) {
 	}
 	run.Duration = time.Since(run.Started)
 	save(t, run)
+}
+
+// try does a check, unless one that it needs has failed.
+func (g group) try(k check, c *cards, broken *string) error {
+	if g.chained && *broken != "" {
+		return fmt.Errorf("not tried after %q", *broken)
+	}
+	err := k.do(c)
+	if err != nil && g.chained {
+		*broken = k.name
+	}
+	return err
 }
 
 // save writes what comes back to the machine.

@@ -183,7 +183,7 @@ func legs(spec *topo.Lab, nodes map[string]*node, tmms []control.Status) []Leg {
 			}
 			network := segment(spec, n.Worker, nodes[n.Worker], link)
 			for _, v := range tmms[i].VLANs {
-				if network == nil || v.Interface != f.Number {
+				if network == nil || !v.On(f.Number) {
 					continue
 				}
 				for _, p := range v.SelfIPs {

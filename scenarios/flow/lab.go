@@ -117,14 +117,16 @@ func (n *Network) addTMM(res *api.Resources, name, worker string, st *control.St
 	t := TMM{Name: name, Worker: worker}
 	for _, f := range st.Interfaces {
 		g := Leg{Link: f.Name, MAC: parseMAC(f.MAC)}
-		if nad := res.NAD(f.Network); nad != nil {
+		if nad := res.NAD(f.Network); nad != nil && f.PCI == "" { // a device of its own stands on no NIC
 			if c, err := nad.Config(); err == nil {
 				g.Master = c.Master
 			}
 		}
-		n.accept(worker+"/"+g.Master, g.MAC)
+		if g.Master != "" {
+			n.accept(worker+"/"+g.Master, g.MAC)
+		}
 		for _, v := range st.VLANs {
-			if v.Interface != f.Number {
+			if !v.On(f.Number) {
 				continue
 			}
 			for _, p := range v.SelfIPs {

@@ -42,7 +42,7 @@ type TMM struct {
 // Leg is one interface of a TMM.
 type Leg struct {
 	Link   string // net1
-	Master string // NIC of the worker
+	Master string // NIC of the worker that Link stands on, "" for a device of its own
 	MAC    evidence.MAC
 	Self   []netip.Addr
 }

@@ -36,6 +36,9 @@ type Way struct {
 func (w *Way) Start(src, dst netip.AddrPort) { w.src, w.dst, w.ttl = src, dst, 64 }
 
 func (w *Way) at(node, link string, out bool) *Way {
+	if link == "" { // what an interface would stand on that stands on none
+		return w
+	}
 	w.Hops = append(w.Hops, Hop{node + "/" + link, out, w.src, w.dst, w.ttl})
 	return w
 }
