@@ -24,7 +24,7 @@ const (
 )
 
 // patience bounds what has to come; carrier alone can take 15 s.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // cards are the guest's two: the VFs are the first one's, the other one is the far end of the wire.
 type cards struct {

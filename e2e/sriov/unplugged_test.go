@@ -41,14 +41,11 @@ func unplugged() group {
 			}
 			return err
 		}},
-		{name: "plugged in it serves again", do: func(*cards) error {
+		{name: "plugged in it is led to again", do: func(*cards) error {
 			if err := external().bind(); err != nil {
 				return err
 			}
-			if err := until(func() error { return spklab("explain", "vip", "192.0.2.10", "--lab", labName) }); err != nil {
-				return err
-			}
-			return scenario("ingress && tcp && ipv4 && snat-automap")(nil)
+			return until(led)
 		}},
 	}}
 }
