@@ -24,7 +24,7 @@ func Check(src *Source) ([]api.Finding, error) {
 	}
 	errs := []error{checkNodes(src.Objects), checkNADs(src.Spec, src.Objects)}
 	res, findings := settled(src.Spec, res)
-	findings = slices.Concat(findings, api.Check(res), checkSelfIPs(src.Spec, res), checkNames(src.Spec, res), checkImages(res))
+	findings = slices.Concat(findings, api.Check(res), checkSelfIPs(src.Spec, res), checkMTUs(src.Spec, res), checkNames(src.Spec, res), checkImages(res))
 	var warnings []api.Finding
 	for _, f := range findings {
 		if f.Severity != api.SeverityError {

@@ -132,6 +132,8 @@ func TestCheck(t *testing.T) {
 		{"no such device", "macvlan_example.yml", `"type": "macvlan"`, `"type": "host-device", "device": "ens7"`, `"ens7": NetworkAttachmentDefinition default/macvlan-internal: device is no NIC of worker-1; it has ens192, ens224, ens256`},
 		{"self-IP of nowhere", "vlans.yaml", "10.144.100.16", "10.99.0.16",
 			"vlans.yaml:1:1: F5SPKVlan default/internal: self-IP 10.99.0.16 is outside of network internal, to which interface 1.1 is cabled; write an address of that network"},
+		{"MTU of a VLAN above its network's", "vlans.yaml", "tag: 0", "tag: 0\n  mtu: 9000",
+			"vlans.yaml:1:1: F5SPKVlan default/internal: mtu 9000 is above the 1500 of network internal, to which interface 1.1 is cabled; write mtu: 1500"},
 		{"swapped interfaces", "vlans.yaml", `["1.1"]`, `["1.2"]`, "it belongs to network internal of interface 1.1: swap the order of tmm.cniNetworks"},
 		{"a node that does not exist", "apps.yaml", "worker-1", "worker-7", `apps.yaml:5:1: Pod spk-apps/app-1: nodeName "worker-7": there is no such node`},
 		{"a pin outside", "apps.yaml", "10.131.1.100", "10.131.2.100", "pinned address 10.131.2.100 is outside the pod CIDRs of worker-1"},
@@ -146,6 +148,14 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+	t.Run("MTU of a VLAN below its network's", func(t *testing.T) {
+		src := edited(t, "vlans.yaml", "tag: 0", "tag: 0\n  mtu: 1500")
+		src.Spec.Networks[0].MTU = 9000
+		findings, err := Check(src)
+		if err != nil || len(findings) != 1 || !strings.Contains(findings[0].String(), "mtu 1500 is below the 9000 of network internal") {
+			t.Errorf("findings %v, %v; want a warning", findings, err)
+		}
+	})
 	t.Run("an image that the lab lacks", func(t *testing.T) {
 		findings, err := Check(edited(t, "apps.yaml", "spklab/app", "nginx"))
 		if err != nil || len(findings) != 1 || !strings.Contains(findings[0].Message, "the lab has no image nginx") {
