@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/dataplane/control"
 	"github.com/spklab/spklab/ovnsim/exgw"
 	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/ovnsim/nbdb"
@@ -15,7 +16,7 @@ import (
 )
 
 // Explain says why a pod does or does not have which routes to external gateways: the chain of
-// conditions from the objects over the northbound database to the node's datapath.
+// conditions from the objects over the northbound database and the node's datapath through the TMM.
 func (l *Lab) Explain(ctx context.Context, namespace, name string) (*exgw.Explanation, error) {
 	res, err := l.store.read()
 	if err != nil {
@@ -51,9 +52,26 @@ func (l *Lab) Explain(ctx context.Context, namespace, name string) (*exgw.Explan
 			if known && w.OK() {
 				w.Conditions = append(w.Conditions, askDatapath(st, w.Address, g.Address))
 			}
+			if err := l.throughTMM(in, g.Pod, w); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return &e, nil
+}
+
+// throughTMM goes on through the gateway, where it is a TMM that answers.
+func (l *Lab) throughTMM(in *Inspection, gateway string, w *exgw.Way) error {
+	i := slices.IndexFunc(in.TMMs, func(st control.Status) bool { return st.Pod == gateway })
+	if i < 0 || !w.OK() {
+		return nil
+	}
+	on, err := l.onwardOf(gateway, w.Address.Is4())
+	if err != nil {
+		return err
+	}
+	w.Conditions = append(w.Conditions, askEgress(&in.TMMs[i], w.Address, on)...)
+	return nil
 }
 
 // datapath is the state of a node's simulated datapath; false where another one forwards.

@@ -2,9 +2,11 @@ package lab_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -34,15 +36,15 @@ func (l *live) chains() []string {
 	return out
 }
 
-// TestExplain follows a pod's routes in a running lab, from the annotation to the datapath.
+// TestExplain follows a pod's routes in a running lab, from the annotation through the TMM.
 func TestExplain(t *testing.T) {
 	needRoot(t)
 	l := up(t, "spk", "explain")
 	ctx := t.Context()
 	way := func(n int) []string {
 		return []string{
-			fmt.Sprintf("annotation: 10.131.1.100 by 10.144.100.%d: programmed in the datapath", 15+n),
-			fmt.Sprintf("annotation: fd01:0:0:1::100 by fd00:10:144:100::%d: programmed in the datapath", 15+n),
+			fmt.Sprintf("annotation: 10.131.1.100 by 10.144.100.%d: onward route", 15+n),
+			fmt.Sprintf("annotation: fd01:0:0:1::100 by fd00:10:144:100::%d: onward route", 15+n),
 		}
 	}
 	same := func(want ...string) {
@@ -53,6 +55,7 @@ func TestExplain(t *testing.T) {
 	}
 	same(append(way(1), way(2)...)...)
 
+	l.egressBreaks(append(way(1), way(2)...))
 	l.must(l.SetReady(ctx, "default", "f5-tmm-2", false))
 	l.settle()
 	same(append(way(1), "annotation: gateway pod is ready fails at Pod default/f5-tmm-2 status.conditions[Ready]")...)
@@ -101,6 +104,52 @@ spec:
 	l.must(l.Delete(ctx, "apbexternalroute", "", "egress", 0))
 	l.settle()
 	same(append(way(1), way(2)...)...)
+}
+
+// egressBreaks takes away what the TMMs need behind the datapath, and wants it named.
+func (l *live) egressBreaks(ways []string) {
+	l.t.Helper()
+	ctx := l.t.Context()
+	changed := func(from, to string) []string {
+		out := slices.Clone(ways)
+		for i, w := range out {
+			if strings.Contains(w, from) {
+				out[i] = w[:strings.LastIndex(w, ": ")] + ": " + to + " fails"
+			}
+		}
+		return out
+	}
+	for _, b := range []struct {
+		kind, name, file string
+		want             []string
+	}{
+		{api.KindEgress, "egress", "egress.yaml", changed("annotation", "egress")},
+		{api.KindStaticRoute, "default-v6", "routes.yaml", changed("by fd00", "onward route")},
+	} {
+		text, err := os.ReadFile("topologies/spk/manifests/" + b.file)
+		l.must(err)
+		objs, err := api.Split(b.file, text)
+		l.must(err)
+		l.must(l.Delete(ctx, b.kind, "default", b.name, 0))
+		l.chainsBecome(b.want)
+		_, err = l.Apply(ctx, objs)
+		l.must(err)
+		l.chainsBecome(ways)
+	}
+}
+
+// chainsBecome waits until the chains of app-1 end so.
+func (l *live) chainsBecome(want []string) {
+	l.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		got := l.chains()
+		if slices.Equal(got, want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			l.t.Fatalf("chains (-want +got):\n%s", cmp.Diff(want, got))
+		}
+	}
 }
 
 // hasStatus asks that a policy is shown with what its controller says.

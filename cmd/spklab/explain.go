@@ -23,10 +23,11 @@ func newExplainPod() *cobra.Command {
 	var name *string
 	var out *format
 	c := &cobra.Command{
-		Use: "pod [NAMESPACE/]NAME", Short: "Why a pod does or does not have which egress routes",
+		Use: "pod [NAMESPACE/]NAME", Aliases: []string{"egress"}, Short: "Why a pod does or does not have which egress routes",
 		Long: `Why a pod does or does not leave by which external gateways: for each of them the chain of conditions,
 with the object and the field that decides. The chain goes from annotations and policies over the gateway
-pod to the row in the northbound database and the datapath of the pod's node; it ends where one fails.`,
+pod to the row in the northbound database and the datapath of the pod's node, and through a TMM: the egress, the
+address for its source, the route on to the lab's clients; it ends where one fails.`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: completePods,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := needRoot("explain"); err != nil {
