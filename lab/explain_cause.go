@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/spklab/spklab/ovnsim/exgw"
@@ -46,7 +47,7 @@ type VIPCause struct {
 }
 
 // causesOf are the causes of all resources. A neighbor that does not take the address's family is none as long
-// as the TMM has another one that does.
+// as the TMM has another one that does, or one with an address of that family that should.
 func causesOf(resources []VIPResource) []VIPCause {
 	out := []VIPCause{}
 	add := func(c exgw.Condition, way string) {
@@ -68,7 +69,7 @@ func causesOf(resources []VIPResource) []VIPCause {
 		}
 		for j := range r.Ways {
 			w := &r.Ways[j]
-			if !w.Takes() && r.taken(w.TMM) {
+			if !w.Takes() && (r.taken(w.TMM) || !w.fits(r.Prefix) && r.fitting(w.TMM)) {
 				continue
 			}
 			failed := !r.OK()
@@ -86,6 +87,16 @@ func causesOf(resources []VIPResource) []VIPCause {
 // taken says whether a TMM has a neighbor that takes the address's family.
 func (r *VIPResource) taken(tmm string) bool {
 	return slices.ContainsFunc(r.Ways, func(w VIPWay) bool { return w.TMM == tmm && w.Neighbor.IsValid() && w.Takes() })
+}
+
+// fits says whether the neighbor's own address is of a prefix's family.
+func (w *VIPWay) fits(prefix netip.Prefix) bool {
+	return w.Neighbor.IsValid() && w.Neighbor.Is4() == prefix.Addr().Is4()
+}
+
+// fitting says whether a TMM has a neighbor with an address of the prefix's family.
+func (r *VIPResource) fitting(tmm string) bool {
+	return slices.ContainsFunc(r.Ways, func(w VIPWay) bool { return w.TMM == tmm && w.fits(r.Prefix) })
 }
 
 // String is "TMM to neighbor", with the router where it is one of the lab's.

@@ -36,6 +36,8 @@ type VIPResource struct {
 	Prefix     netip.Prefix     `json:"prefix"` // that is announced
 	Conditions []exgw.Condition `json:"conditions"`
 	Ways       []VIPWay         `json:"ways"`
+
+	ing api.Ingress
 }
 
 // VIPWay is the chain from a TMM's maps to a neighbor's kernel. It ends with the first condition that
@@ -44,6 +46,7 @@ type VIPWay struct {
 	TMM        string           `json:"tmm"`               // namespace/name
 	Neighbor   netip.Addr       `json:"neighbor,omitzero"` // none: the TMM speaks to nobody
 	Router     string           `json:"router,omitempty"`  // of the lab, that has the neighbor's address
+	NextHop    netip.Addr       `json:"next_hop,omitzero"` // that the neighbor is told
 	Conditions []exgw.Condition `json:"conditions"`
 }
 
@@ -62,7 +65,8 @@ func allHold(conditions []exgw.Condition) bool {
 	return !slices.ContainsFunc(conditions, func(c exgw.Condition) bool { return !c.OK })
 }
 
-// ExplainVIP asks every part of the lab about a virtual address. The error of an address that no resource
+// ExplainVIP asks every part of the lab about a virtual address, and where the tables lead to a virtual server
+// of TCP has the routers knock there. The error of an address that no resource
 // has is ErrNotFound.
 func (l *Lab) ExplainVIP(ctx context.Context, addr netip.Addr) (*VIPExplanation, error) {
 	res, err := l.Resources()
@@ -84,7 +88,12 @@ func (l *Lab) ExplainVIP(ctx context.Context, addr netip.Addr) (*VIPExplanation,
 	if err != nil {
 		return nil, err
 	}
-	return explainVIP(l.Spec, res, in, ribs, signs, addr), nil
+	e := explainVIP(l.Spec, res, in, ribs, signs, addr)
+	if err := l.knockAt(ctx, e.targets()); err != nil {
+		return nil, err
+	}
+	e.judge()
+	return e, nil
 }
 
 // Destinations are the prefixes of all virtual servers, sorted, once each.
@@ -125,7 +134,7 @@ func explainVIP(spec *topo.Lab, res api.Resources, in *Inspection, ribs []NodeRI
 				continue
 			}
 			v := vip{spec: spec, res: res, ribs: ribs, signs: signs, ing: ing, prefix: prefix}
-			r := VIPResource{Object: ing.Ref(), Prefix: prefix, Conditions: v.askObjects(), Ways: []VIPWay{}}
+			r := VIPResource{Object: ing.Ref(), Prefix: prefix, Conditions: v.askObjects(), Ways: []VIPWay{}, ing: ing}
 			for i := range in.TMMs {
 				r.Ways = append(r.Ways, v.waysOf(&in.TMMs[i])...)
 			}
@@ -234,7 +243,7 @@ func (v vip) waysOf(st *control.Status) []VIPWay {
 		if ours {
 			v.askRouter(&c, router, hop)
 		}
-		out = append(out, VIPWay{TMM: st.Pod, Neighbor: n.Addr, Router: router.Name, Conditions: c})
+		out = append(out, VIPWay{TMM: st.Pod, Neighbor: n.Addr, Router: router.Name, NextHop: hop, Conditions: c})
 	}
 	return out
 }
@@ -346,8 +355,34 @@ func (v vip) blame(c *chain, st *control.Status, want control.Desired) {
 		}
 	}
 	object, field, why := st.Pod, "conditions", "nothing to announce"
-	if complaint, ok := v.blamed(want); ok {
+	complaint, blamed := v.blamed(want)
+	vlan, without := v.withoutHop()
+	switch {
+	case v.prefix.Bits() == 0:
+		object, field, why = v.ing.Ref(), "spec.destinationAddress", "a wildcard is not announced: it takes what is routed to the TMM for other reasons"
+	case blamed:
 		object, field, why = complaint.Object, complaint.Reason, complaint.Message
+	case without:
+		object, field, why = vlan.object, vlan.field, "no self-IP: there is no next hop of the family to tell"
 	}
 	c.ask(false, conditionWanted, object, field, why)
+}
+
+// place is an object's field.
+type place struct{ object, field string }
+
+// withoutHop is the first external VLAN without self-IPs of the family, from which a next hop would come.
+func (v vip) withoutHop() (place, bool) {
+	for i := range v.res.VLANs {
+		vlan := &v.res.VLANs[i]
+		object := api.Object{Kind: api.KindVLAN, Namespace: vlan.Namespace, Name: vlan.Name}.String()
+		switch v4 := v.prefix.Addr().Is4(); {
+		case vlan.Spec.Internal:
+		case v4 && len(vlan.Spec.SelfIPv4s) == 0:
+			return place{object, "spec.selfip_v4s"}, true
+		case !v4 && len(vlan.Spec.SelfIPv6s) == 0:
+			return place{object, "spec.selfip_v6s"}, true
+		}
+	}
+	return place{}, false
 }

@@ -102,6 +102,14 @@ func TestExplainVIP(t *testing.T) {
 				b.Neighbors[i].RouteMap = "none"
 			}
 		}, "route map", "Helm values", false},
+		{"no next hop", func(w *world) {
+			for i := range w.res.VLANs {
+				if !w.res.VLANs[i].Spec.Internal {
+					w.res.VLANs[i].Spec.SelfIPv4s = nil
+				}
+			}
+		}, "to be announced", "F5SPKVlan default/external", false},
+		{"refused by the lab file", func(w *world) { w.spec.Routers[0].Refuse = []netip.Prefix{web} }, "permitted there", "lab file: router upstream", false},
 		{"not announced", func(w *world) { w.in.TMMs[0].BGP.Announced = nil }, "originated", "default/f5-tmm-1", false},
 		{"damped", func(w *world) {
 			w.in.TMMs[0].BGP.Announced = nil
