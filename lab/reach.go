@@ -28,8 +28,8 @@ const (
 	watchTimeout = time.Second // when it was in vain already
 )
 
-// knocked is what came of a router's knocking by a way, the first time with a packet as long as the router's
-// link lets it be, too, once the short one was answered.
+// knocked is what came of a router's knocking by a way: with short packets, and once these were answered with one as
+// long as the router's link lets it be.
 type knocked struct {
 	short, long knock.Answer
 	size        int        // octets of the long one
@@ -100,7 +100,7 @@ func (l *Lab) knockAt(ctx context.Context, targets []target) error {
 	for i, t := range targets {
 		g.Go(func() error {
 			for n := range now.knocks(t) {
-				if came[i] = l.knock(ctx, t, n == 0, knockTimeout); !came[i].ok() {
+				if came[i] = l.knock(ctx, t, came[i], n == now.knocks(t)-1, knockTimeout); !came[i].ok() {
 					break
 				}
 			}
@@ -128,7 +128,7 @@ func (l *Lab) watchKnocks(ctx context.Context, t target, times int) (k knocked, 
 		if err != nil {
 			return k, err
 		}
-		if k = l.knock(ctx, t, n == 0, watchTimeout); k.ok() {
+		if k = l.knock(ctx, t, k, n == times-1, watchTimeout); k.ok() {
 			continue
 		}
 		after, err := l.look(ctx)
@@ -136,13 +136,17 @@ func (l *Lab) watchKnocks(ctx context.Context, t target, times int) (k knocked, 
 			return k, err
 		}
 		k.signs = after.signs(before, t, k.size)
+		if k.long.Kind == knock.Silent && len(k.signs.narrow) == 0 && len(k.signs.dropped) == 0 {
+			k.short = k.long // nothing speaks for the size: it is a member that no short one has come to
+		}
 		return k, nil
 	}
 	return k, nil
 }
 
-// knock has the router of a way knock once, and with a long packet, too, where that is asked for.
-func (l *Lab) knock(ctx context.Context, t target, long bool, timeout time.Duration) (k knocked) {
+// knock has the router of a way knock once more, with a long packet where that is asked for: after short ones that every
+// member has answered.
+func (l *Lab) knock(ctx context.Context, t target, k knocked, long bool, timeout time.Duration) knocked {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err := topo.Do(topo.NetnsName(l.Name(), t.way.Router), func() (err error) {
@@ -150,13 +154,14 @@ func (l *Lab) knock(ctx context.Context, t target, long bool, timeout time.Durat
 		if k.size, err = knock.Longest(door.Hop); err != nil {
 			return err
 		}
-		if k.short, err = knock.Try(ctx, door); err != nil || k.short.Kind != knock.Accepted || !long {
+		if !long {
+			k.short, err = knock.Try(ctx, door)
 			k.long = k.short
 			return err
 		}
 		door.Size = k.size
 		if k.long, err = knock.Try(ctx, door); k.long.Kind == knock.Refused || k.long.Kind == knock.Unreachable {
-			k.short = k.long // it is another member that says so, and not the size
+			k.short = k.long // it is a member that says so, and not the size
 		}
 		return err
 	})
@@ -224,8 +229,8 @@ func (s *sight) members(t target) map[netip.AddrPort]dataplane.Traffic {
 	return out
 }
 
-// knocks is how often a router knocks at a target.
-func (s *sight) knocks(t target) int { return min(max(len(s.members(t)), 1), knocksMost) }
+// knocks is how often a router knocks at a target: once for each member, and once with a long packet.
+func (s *sight) knocks(t target) int { return min(max(len(s.members(t)), 1), knocksMost) + 1 }
 
 // signs are what has changed for a target since before.
 func (s *sight) signs(before *sight, t target, size int) reachSigns {
