@@ -63,6 +63,8 @@ func birdFiles(c bgp.RouterConfig) []file {
 		line("\terror wait time 1, 5;") // else a neighbor that was silent, or that BFD lost, is not let in again for a minute
 		if b := r.BFD; b != nil {
 			line("\tbfd { min tx interval %d ms; min rx interval %d ms; multiplier %d; };", b.MinTx.Milliseconds(), b.MinRx.Milliseconds(), b.Multiplier)
+			// The neighbor's BFD ends with its process (its C bit is 0), so it must not end a graceful restart (RFC 5882, section 4.3).
+			line("\tbfd graceful;")
 		}
 		for _, f := range words() {
 			line("\t%s { import %s; import table yes; export none; };", f, birdFilter(f, c.Refuse))
