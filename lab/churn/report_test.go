@@ -2,6 +2,8 @@ package churn
 
 import (
 	"errors"
+	"fmt"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -47,7 +49,7 @@ func TestLosses(t *testing.T) {
 		{sent: 99, err: lost},  // before the first round
 		{sent: 104, err: lost}, // a hole
 		{sent: 105},
-		{sent: 109, err: lost}, // the tail
+		{sent: 109, err: fmt.Errorf("no answer: %w", syscall.ENETUNREACH)}, // the tail: the route went before it came
 		{sent: 112, err: lost},
 		{sent: 121},
 		{sent: 203},            // the next round: the tail of the one before is no hole
@@ -58,7 +60,7 @@ func TestLosses(t *testing.T) {
 		{vip: 1, sent: 105, err: lost},
 	}
 	want := []Loss{
-		{Name: "IPv4 " + beforeGone, Sent: 4, Lost: 2, Holes: 1},
+		{Name: "IPv4 " + beforeGone, Sent: 4, Lost: 2, Holes: 1, Unreachable: 1, Latest: 1e-6},
 		{Name: "IPv4 " + noWay, Sent: 1, Lost: 1},
 		{Name: "IPv4 " + afterRoute, Sent: 4, Lost: 2, Holes: 1},
 		{Name: "IPv6 " + beforeGone, Sent: 1, Lost: 1},
