@@ -44,6 +44,7 @@ func TestScenarios(t *testing.T) {
 		labels         string
 		gateways       scenarios.GatewayRun // what it has to prove of external gateways
 		least          int                  // scenarios that the lab is known to have
+		after          func(t *testing.T, lab, artifacts string)
 	}{
 		{name: "reallist", topology: "spk", backend: topo.BackendReal, labels: lists[3].LabelFilter(), gateways: lists[3], least: 130},
 		{name: "spk", topology: "spk", labels: "!peers", gateways: lists[0], least: 160},
@@ -52,7 +53,7 @@ func TestScenarios(t *testing.T) {
 		{name: "2503", topology: "spk", profile: forward.ProfileOVN2503, labels: lists[2].LabelFilter(), gateways: lists[2], least: 40},
 		{name: "frr", topology: "spk", router: topo.RouterFRR, labels: "bgp && !exgw && !peers", least: 4},
 		{name: "bird", topology: "spk", router: topo.RouterBIRD, labels: "bgp && !exgw && !peers", least: 4},
-		{name: "bgp", topology: "bgp", labels: "peers", least: 37},
+		{name: "bgp", topology: "bgp", labels: "peers", least: 37, after: passwordsStay},
 		{name: "real2503", topology: "spk", backend: topo.BackendReal, release: "25.03", labels: "exgw && policy-static && (ecmp || symmetry || mac)", least: 12},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -87,6 +88,9 @@ func TestScenarios(t *testing.T) {
 				if err != nil || len(unproven) > 0 {
 					t.Errorf("not proven of external gateways: %q, %v", unproven, err)
 				}
+			}
+			if tc.after != nil {
+				t.Run("after", func(t *testing.T) { tc.after(t, name, artifacts) })
 			}
 			for _, f := range []string{report.FileRun, report.FileJUnit, report.FileHTML, report.FileSummary} {
 				if st, err := os.Stat(filepath.Join(artifacts, f)); err != nil || st.Size() == 0 {

@@ -192,6 +192,8 @@ func (s sessionSigns) cause(n bgp.Neighbor, router topo.Router, own uint32) (obj
 		return neighbor, "asn", fmt.Sprintf("NOTIFICATION %s: asn is %d here, and %s", p.Notification, n.ASN, asnOf(router))
 	case p.Notification == "received "+bgp.NotificationBadPeerAS:
 		return "Helm values", "bgp.asn", fmt.Sprintf("NOTIFICATION %s: %s wants another AS of its neighbors than %d", p.Notification, at, own)
+	case p.Notification == "received "+bgp.NotificationMaxPrefix:
+		return at, "neighbors[].maxPrefix", fmt.Sprintf("NOTIFICATION %s: %s takes fewer prefixes than it is told", p.Notification, at)
 	case p.Notification != "":
 		return neighbor, "state", fmt.Sprintf("%s: NOTIFICATION %s", p.State, p.Notification)
 	case strings.Contains(p.Error, "refused"):

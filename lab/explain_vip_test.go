@@ -235,6 +235,7 @@ func TestSessionCause(t *testing.T) {
 	}{
 		{"wrong asn of the neighbor", sessionSigns{peer: bgp.Peer{Notification: "sent " + bgp.NotificationBadPeerAS}}, "BGP neighbor 198.51.100.1", "asn", "asn is 64999 here, and router upstream is AS 65000"},
 		{"wrong own asn", sessionSigns{peer: bgp.Peer{Notification: "received " + bgp.NotificationBadPeerAS}}, "Helm values", "bgp.asn", "than 65001"},
+		{"too many prefixes", sessionSigns{peer: bgp.Peer{Notification: "received " + bgp.NotificationMaxPrefix}}, "upstream", "neighbors[].maxPrefix", "takes fewer prefixes"},
 		{"another notification", sessionSigns{peer: bgp.Peer{Notification: "received 6/5 Cease: Connection Rejected"}}, "BGP neighbor 198.51.100.1", "state", "6/5"},
 		{"nobody listens", sessionSigns{peer: bgp.Peer{Error: "connection refused"}}, "upstream", "TCP port 179", "nothing listens"},
 		{"link down", sessionSigns{peer: bgp.Peer{Error: timeout}, neighbour: neighbourFailed}, "neighbour table of TMM", "198.51.100.1", "nobody answers"},

@@ -216,7 +216,7 @@ func routerSteps(spec *topo.Lab, r topo.Router, env Env) ([]topo.Step, error) {
 	cfg := bgp.RouterConfig{Name: r.Name, ASN: r.ASN, RouterID: routerID(r), Refuse: r.Refuse}
 	for _, n := range r.Neighbors {
 		cfg.Ranges = append(cfg.Ranges, bgp.PeerRange{
-			Prefix: n.Range, ASN: n.ASN, Password: n.Password, BFD: bfdTimes(n),
+			Prefix: n.Range, ASN: n.ASN, Password: n.Password, MaxPrefix: n.MaxPrefix, BFD: bfdTimes(n),
 			Timers: bgp.Timers{HoldTime: uint16(n.HoldTime), Keepalive: uint16(n.Keepalive)},
 		})
 	}

@@ -67,7 +67,11 @@ func birdFiles(c bgp.RouterConfig) []file {
 			line("\tbfd graceful;")
 		}
 		for _, f := range words() {
-			line("\t%s { import %s; import table yes; export none; };", f, birdFilter(f, c.Refuse))
+			limit := ""
+			if r.MaxPrefix > 0 {
+				limit = fmt.Sprintf(" receive limit %d action restart;", r.MaxPrefix)
+			}
+			line("\t%s { import %s; import table yes;%s export none; };", f, birdFilter(f, c.Refuse), limit)
 		}
 		line("}")
 	}

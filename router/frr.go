@@ -101,6 +101,9 @@ func frrBGP(c bgp.RouterConfig) string {
 		for i := range c.Ranges {
 			line("  neighbor %s activate", label(i))
 			line("  neighbor %s soft-reconfiguration inbound", label(i))
+			if n := c.Ranges[i].MaxPrefix; n > 0 {
+				line("  neighbor %s maximum-prefix %d force", label(i), n) // what a filter rejects counts, too, as it does elsewhere
+			}
 			if len(c.Refuse) > 0 {
 				line("  neighbor %s prefix-list refused in", label(i))
 			}

@@ -26,7 +26,7 @@ func upstream() bgp.RouterConfig {
 	return bgp.RouterConfig{
 		Name: "upstream", ASN: 4200000000, RouterID: netip.MustParseAddr("198.51.100.1"),
 		Ranges: []bgp.PeerRange{
-			{Prefix: netip.MustParsePrefix("198.51.100.0/24"), ASN: 65001}, {
+			{Prefix: netip.MustParsePrefix("198.51.100.0/24"), ASN: 65001, MaxPrefix: 100}, {
 				Prefix: netip.MustParsePrefix("2001:db8:51::/64"), ASN: 65001,
 				BFD: &bfd.Times{MinTx: 300 * time.Millisecond, MinRx: 400 * time.Millisecond, Multiplier: 5},
 			},

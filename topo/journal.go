@@ -20,6 +20,17 @@ type entry struct {
 	Undo string `json:"undo,omitempty"` // the step's line
 }
 
+// public is the entry without the content of a file.
+func (e entry) public() entry {
+	if e.Do == nil || e.Do.File == nil {
+		return e
+	}
+	step := *e.Do
+	step.File = &FileStep{Path: step.File.Path, Sum: step.File.sum()}
+	e.Do = &step
+	return e
+}
+
 // record is what the journal says of one step.
 type record struct {
 	step Step
@@ -95,7 +106,7 @@ func (j *journal) write(entries ...entry) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	for _, e := range entries {
-		if err := enc.Encode(e); err != nil {
+		if err := enc.Encode(e.public()); err != nil {
 			return fmt.Errorf("encode journal entry: %w", err)
 		}
 	}

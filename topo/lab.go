@@ -83,6 +83,9 @@ type PeerRange struct {
 	Keepalive uint32 `yaml:"keepalive,omitempty" json:"keepalive,omitempty"`
 	// Password signs the sessions (TCP MD5, RFC 2385): 1 to 80 letters, digits and signs.
 	Password string `yaml:"password,omitempty" json:"password,omitempty"`
+	// MaxPrefix is how many prefixes of a family a neighbor may announce; with more the session is ended (RFC
+	// 4486, subcode 1). 0 = any number.
+	MaxPrefix uint32 `yaml:"maxPrefix,omitempty" json:"maxPrefix,omitempty"`
 	// BFD watches the sessions with Bidirectional Forwarding Detection (RFC 5881), as `fallover: true` has the TMMs do.
 	BFD bool `yaml:"bfd,omitempty" json:"bfd,omitempty"`
 	// BFDInterval is the time between BFD packets in milliseconds, 50 to 60000; 0 = 300. The slower end's counts.

@@ -134,7 +134,7 @@ func TestParseMistakes(t *testing.T) {
 			`f:21:55: "10.144.100.12": outside of network internal, which has []; choose one within`)},
 		{"ASN 0", "asn: 65001", "asn: 0", `f:28:39: "0": a reserved AS number; want 1 to 4294967294, not 23456 (private ones begin at 64512)`},
 		{"BFD that is no switch", "asn: 65001", "asn: 65001, bfd: on-and-off", `f:28:51: "on-and-off": want true or false`},
-		{"BFD misspelt", "asn: 65001", "asn: 65001, bdf: true", `f:28:46: "bdf": unknown field; known here: range, asn, holdTime, keepalive, password, bfd, bfdInterval, bfdMultiplier`},
+		{"BFD misspelt", "asn: 65001", "asn: 65001, bdf: true", `f:28:46: "bdf": unknown field; known here: range, asn, holdTime, keepalive, password, maxPrefix, bfd, bfdInterval, bfdMultiplier`},
 		{"BFD interval alone", "asn: 65001", "asn: 65001, bfdInterval: 100", `f:28:59: "100": belongs to bfd: true; write that, too, or leave this out`},
 		{"BFD interval in words", "asn: 65001", "asn: 65001, bfd: true, bfdInterval: 300ms", `f:28:70: "300ms": want a whole number`},
 		{"BFD interval of 17 bits", "asn: 65001", "asn: 65001, bfd: true, bfdInterval: 70000", `f:28:70: "70000": want a whole number from 0 to 65535`},

@@ -1,6 +1,9 @@
 package topo
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"net/netip"
 
 	"github.com/spklab/spklab/cni"
@@ -118,7 +121,18 @@ type SysctlStep struct {
 // FileStep is a file below the lab's state directory, mode 0600 unless said otherwise.
 type FileStep struct {
 	Path    string `json:"path"` // relative to the state directory
-	Content string `json:"content"`
+	Content string `json:"content,omitempty"`
+	// Sum stands for the content in the journal, which does not repeat what may be secret.
+	Sum string `json:"sum,omitempty"`
+}
+
+// sum tells contents apart.
+func (s *FileStep) sum() string {
+	if s.Sum != "" {
+		return s.Sum
+	}
+	sum := sha256.Sum256([]byte(s.Content))
+	return fmt.Sprintf("%d bytes sha256 %s", len(s.Content), hex.EncodeToString(sum[:8]))
 }
 
 // PinsStep is a directory for BPF pins; undoing it removes everything below it.

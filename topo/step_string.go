@@ -1,8 +1,6 @@
 package topo
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -33,8 +31,7 @@ func (s Step) String() string {
 	case s.Sysctl != nil:
 		return fmt.Sprintf("sysctl %s %s=%s", s.Sysctl.Netns, s.Sysctl.Key, s.Sysctl.Value)
 	case s.File != nil:
-		sum := sha256.Sum256([]byte(s.File.Content))
-		return fmt.Sprintf("file %s %d bytes sha256 %s", s.File.Path, len(s.File.Content), hex.EncodeToString(sum[:8]))
+		return fmt.Sprintf("file %s %s", s.File.Path, s.File.sum())
 	case s.Pins != nil:
 		return "pins " + s.Pins.Dir
 	case s.Process != nil:

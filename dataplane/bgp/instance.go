@@ -235,6 +235,14 @@ func families(v4, v6 bool) []*api.AfiSafi {
 	return out
 }
 
+// limited gives each family a maximum of prefixes, 0 for none.
+func limited(afis []*api.AfiSafi, prefixes uint32) []*api.AfiSafi {
+	for _, a := range afis {
+		a.PrefixLimits = &api.PrefixLimit{Family: a.Config.Family, MaxPrefixes: prefixes}
+	}
+	return afis
+}
+
 func unicast(v4 bool) *api.Family {
 	if v4 {
 		return &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}

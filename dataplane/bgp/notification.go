@@ -17,6 +17,10 @@ const (
 // of the AS that the other one wants.
 const NotificationBadPeerAS = "2/2 OPEN Message Error: Bad Peer AS"
 
+// NotificationMaxPrefix is Peer.Notification, after "received ", of a neighbor that does not take as many prefixes
+// as it is told (RFC 4486).
+const NotificationMaxPrefix = "6/1 Cease: Maximum Number of Prefixes Reached"
+
 // notifications is a writer that looks on at one direction of a BGP connection, and tells the
 // NOTIFICATIONs in it. It never fails; the zero value but for tell is ready.
 type notifications struct {

@@ -377,3 +377,56 @@ func TestGracefulRestart(t *testing.T) {
 		}
 	})
 }
+
+// TestMaxPrefix announces as many prefixes as each router takes, more, and the right number again: with more each
+// session is ended, which the speaker tells, and nothing that it announced is left. They are two more, as FRR 8.4
+// looks at its count before it counts what has come.
+func TestMaxPrefix(t *testing.T) {
+	eachKind(t, func(t *testing.T, _ string) {
+		const most = 2
+		s := newSite(t, func(r *bgp.RouterConfig, _ []*bgp.SpeakerConfig) {
+			for i := range r.Ranges {
+				r.Ranges[i].MaxPrefix = most
+			}
+		})
+		// say has both speakers announce n prefixes of each family.
+		say := func(n int) {
+			for i, h := range []*host{s.external, s.internal} {
+				var all []bgp.Announcement
+				for _, v4 := range []bool{true, false} {
+					for k := range n {
+						all = append(all, bgp.Announcement{Prefix: vip(10*(i+1)+k, v4), NextHop: far(16+i, v4)})
+					}
+				}
+				tell(t, h, all)
+			}
+		}
+		held := func(n int) {
+			until(t, "paths that the router has", 4*n, func() (int, error) {
+				var rib bgp.RIB
+				err := ctl.Get(t.Context(), s.router.socket, bgp.PathRIB, &rib)
+				return len(rib.Loc), err
+			})
+		}
+		say(most)
+		held(most)
+		say(most + 2)
+		want := map[netip.Addr]string{}
+		for _, v4 := range []bool{true, false} {
+			want[far(1, v4)] = "received " + bgp.NotificationMaxPrefix
+		}
+		for _, h := range []*host{s.external, s.internal} {
+			until(t, "notifications", want, func() (map[netip.Addr]string, error) {
+				peers, err := speakerPeers(t)(h)
+				got := map[netip.Addr]string{}
+				for _, p := range peers {
+					got[p.Addr] = p.Notification
+				}
+				return got, err
+			})
+		}
+		held(0)
+		say(most)
+		held(most)
+	})
+}

@@ -63,7 +63,7 @@ func newRouter(ctx context.Context, cfg RouterConfig, log *ctl.Log) (*router, er
 		return nil, errors.Join(err, in.stop(ctx))
 	}
 	for _, rg := range cfg.Ranges {
-		if err := in.accept(ctx, rg, families(true, true), 0, 0); err != nil {
+		if err := in.accept(ctx, rg, limited(families(true, true), rg.MaxPrefix), 0, 0); err != nil {
 			return nil, errors.Join(err, in.stop(ctx))
 		}
 	}

@@ -22,6 +22,8 @@ const (
 	lastRetry  = time.Second
 	// stable is how long a connection must have lived for the retry time to start over.
 	stable = 5 * time.Second
+	// limitRetry is the time until a neighbor is asked again that did not take as many prefixes as it was told.
+	limitRetry = 3 * time.Second
 	// openTimeout is how long a neighbor that has taken a connection may take for its OPEN. RFC 4271, 8.2.2
 	// suggests four minutes, which is how long a session would stay down where the neighbor has lost the
 	// connection among others (seen with FRR 8.4 where one session follows another).
@@ -55,13 +57,16 @@ func (t *transport) run(ctx, kill context.Context) {
 		conn, err := t.connect(ctx)
 		t.note(err)
 		if err == nil {
-			began := time.Now()
+			began, before := time.Now(), t.notified.Load()
 			t.carry(kill, t.opening(conn))
 			if time.Since(began) > stable {
 				wait = firstRetry
 			}
 			if t.lost.Swap(false) {
 				wait = lastRetry
+			}
+			if text := t.notified.Load(); text != before && *text == "received "+NotificationMaxPrefix {
+				wait = limitRetry
 			}
 		}
 		timer := time.NewTimer(wait)

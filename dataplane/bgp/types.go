@@ -59,6 +59,9 @@ type PeerRange struct {
 	Timers
 	// Password signs the connections (TCP MD5, RFC 2385); empty for none. It is never logged.
 	Password string `json:"password,omitempty"`
+	// MaxPrefix is how many prefixes of a family a peer may announce; with more the session is ended (RFC 4486,
+	// subcode 1). 0 = any number.
+	MaxPrefix uint32 `json:"max_prefix,omitempty"`
 	// BFD watches the sessions; nil: their hold times alone do.
 	BFD *bfd.Times `json:"bfd,omitempty"`
 }
