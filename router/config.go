@@ -30,7 +30,7 @@ type Config struct {
 // maker is how the routers of one kind are run.
 type maker struct {
 	debian   string // package that has the programs
-	user     string // that they run as and that owns the run directory; empty: root
+	user     string // that they run as and that owns the run directory
 	protocol int    // of the kernel's routes that they install (rtm_protocol)
 	files    func(bgp.RouterConfig) []file
 	daemons  []daemon

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
@@ -79,10 +80,11 @@ func (m maker) prepare(cfg Config) error {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("make run directory: %w", err)
 	}
-	uid, gid, err := m.owner()
+	owner, err := m.owner()
 	if err != nil {
 		return err
 	}
+	uid, gid := int(owner.Uid), int(owner.Gid)
 	for _, f := range m.files(cfg.Router) {
 		path := filepath.Join(cfg.Dir, f.name)
 		if err := os.WriteFile(path, []byte(f.content), 0o600); err != nil { // it may hold passwords
@@ -98,24 +100,25 @@ func (m maker) prepare(cfg Config) error {
 	return nil
 }
 
-// owner is the user that the daemons run as; they change to it by themselves.
-func (m maker) owner() (uid, gid int, err error) {
-	if m.user == "" {
-		return 0, 0, nil
-	}
+// owner is the user that the daemons run as, with the groups that it is in.
+func (m maker) owner() (*syscall.Credential, error) {
 	u, err := user.Lookup(m.user)
 	if err != nil {
-		return 0, 0, fmt.Errorf("find the user of %s's daemons: %w", m.debian, err)
+		return nil, fmt.Errorf("find the user of %s's daemons: %w", m.debian, err)
 	}
-	uid, err = strconv.Atoi(u.Uid)
+	groups, err := u.GroupIds()
 	if err != nil {
-		return 0, 0, fmt.Errorf("user %s: %w", m.user, err)
+		return nil, fmt.Errorf("groups of user %s: %w", m.user, err)
 	}
-	gid, err = strconv.Atoi(u.Gid)
-	if err != nil {
-		return 0, 0, fmt.Errorf("user %s: %w", m.user, err)
+	ids := make([]uint32, 0, len(groups)+2)
+	for _, text := range append([]string{u.Uid, u.Gid}, groups...) {
+		id, err := strconv.ParseUint(text, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("user %s: %w", m.user, err)
+		}
+		ids = append(ids, uint32(id))
 	}
-	return uid, gid, nil
+	return &syscall.Credential{Uid: ids[0], Gid: ids[1], Groups: ids[2:]}, nil
 }
 
 // start starts the daemons one after the other, each when the one before works.
@@ -153,15 +156,31 @@ func await(ctx context.Context, socket string) error {
 	}
 }
 
+// capabilities are what the daemons keep for themselves when they give up root.
+func capabilities() []uintptr {
+	return []uintptr{unix.CAP_NET_BIND_SERVICE, unix.CAP_NET_BROADCAST, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_SYS_ADMIN, unix.CAP_SETUID, unix.CAP_SETGID}
+}
+
 // run runs one daemon. It does not outlive this process: the kernel kills it when the thread that
-// started it ends, which is therefore kept.
+// started it ends, which is therefore kept. Were it started as root, the signal would be lost when it changes its
+// user (prctl(2), PR_SET_PDEATHSIG), so it begins as that user.
 func (r *router) run(ctx context.Context, d daemon, heard *rumour) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	name := filepath.Base(d.program)
+	owner, err := r.maker.owner()
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(r.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	defer dir.Close()
 	cmd := exec.CommandContext(ctx, d.program, d.args...)
-	cmd.Dir = r.cfg.Dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Dir = fmt.Sprintf("/proc/self/fd/%d", dir.Fd()) // its user cannot pass the directories above
+	cmd.Env = os.Environ()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: owner, AmbientCaps: capabilities()}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = grace
 	in, out, err := os.Pipe()

@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -428,5 +430,46 @@ func TestMaxPrefix(t *testing.T) {
 		held(0)
 		say(most)
 		held(most)
+	})
+}
+
+// TestKilledRouter kills routers: their daemons end with them, so that the next ones can have their port.
+func TestKilledRouter(t *testing.T) {
+	eachKind(t, func(t *testing.T, kind string) {
+		if kind == "" {
+			t.Skip("the embedded router has no daemons")
+		}
+		ns := fmt.Sprintf("/proc/%d/ns/net", spawn(t, "speaker", bgp.SpeakerConfig{}).cmd.Process.Pid)
+		h := spawnIn(t, ns, "router", bgp.RouterConfig{Name: "upstream", ASN: asnRouter, RouterID: far(1, true)})
+		if err := h.goOn(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "paths", nil, loc(t, h)) // the last daemon answers
+		files, err := filepath.Glob(filepath.Join(h.dir(), "*.pid"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no daemons: %v", err)
+		}
+		var pids []int
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+			t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) }) // it has ended, if all is well
+		}
+		h.end(t, syscall.SIGKILL)
+		until(t, "daemons that are left", nil, func() (left []int, _ error) {
+			for _, pid := range pids {
+				if syscall.Kill(pid, 0) == nil {
+					left = append(left, pid)
+				}
+			}
+			return left, nil
+		})
 	})
 }
