@@ -166,10 +166,13 @@ type BGPValues struct {
 	BGPSecret string `json:"bgpSecret,omitempty"` // name of a Secret
 	// GracefulRestartTime is an extension: how many seconds neighbors keep the routes when the process ends
 	// without a word, 1 to 4095; 0: not at all.
-	GracefulRestartTime uint16            `json:"gracefulRestartTime,omitempty"`
-	Neighbors           []NeighborValues  `json:"neighbors,omitempty"`
-	PrefixList          []PrefixListEntry `json:"prefixList,omitempty"`
-	RouteMaps           []RouteMapEntry   `json:"routeMaps,omitempty"`
+	GracefulRestartTime uint16 `json:"gracefulRestartTime,omitempty"`
+	// AnnounceSelfIPs is an extension: the TMM's self-IPs are announced, each to the neighbors outside of its
+	// VLAN's network.
+	AnnounceSelfIPs bool              `json:"announceSelfIPs,omitempty"`
+	Neighbors       []NeighborValues  `json:"neighbors,omitempty"`
+	PrefixList      []PrefixListEntry `json:"prefixList,omitempty"`
+	RouteMaps       []RouteMapEntry   `json:"routeMaps,omitempty"`
 }
 
 // NeighborValues are one BGP neighbor.

@@ -79,8 +79,8 @@ func (p *planner) routerID() netip.Addr {
 	return netip.AddrFrom4([4]byte{0, 0, 0, byte(max(p.out.Index, 0) + 1)})
 }
 
-// announce lists the networks of the virtual servers that have a ready member and the addresses
-// of the SNAT pools, once each. A wildcard is not announced: it takes what is routed to the TMM
+// announce lists the networks of the virtual servers that have a ready member, the addresses of the SNAT
+// pools and, where that is wanted, the self-IPs, once each. A wildcard is not announced: it takes what is routed to the TMM
 // for other reasons.
 func (p *planner) announce() {
 	if p.out.Speaker == nil {
@@ -95,12 +95,38 @@ func (p *planner) announce() {
 			prefixes[netip.PrefixFrom(a, a.BitLen())] = true
 		}
 	}
+	for _, p := range p.announcedSelfIPs() {
+		prefixes[p] = true
+	}
 	for prefix, wanted := range prefixes {
 		if wanted {
 			p.announcePrefix(prefix)
 		}
 	}
 	slices.SortFunc(p.out.Announce, func(a, b bgp.Announcement) int { return a.Prefix.Compare(b.Prefix) })
+}
+
+// announcedSelfIPs are the TMM's own addresses, where they are announced.
+func (p *planner) announcedSelfIPs() []netip.Prefix {
+	if !p.res.Values.TMM.DynamicRouting.TMMRouting.Config.BGP.AnnounceSelfIPs {
+		return nil
+	}
+	for i := range p.vlans {
+		for _, v4 := range []bool{true, false} {
+			if a := p.vlans[i].addr(v4); a.IsValid() {
+				p.out.SelfIPs = append(p.out.SelfIPs, netip.PrefixFrom(a, a.BitLen()))
+			}
+		}
+	}
+	slices.SortFunc(p.out.SelfIPs, netip.Prefix.Compare)
+	return p.out.SelfIPs
+}
+
+// connected says whether a prefix is a self-IP in the neighbor's own network: it would look for the next hop
+// behind itself.
+func (p *planner) connected(neighbor netip.Addr, prefix netip.Prefix) bool {
+	v := p.vlanOf(prefix.Addr())
+	return slices.Contains(p.out.SelfIPs, prefix) && v != nil && v.holds(neighbor)
 }
 
 // announcePrefix announces a prefix to the neighbors that take its family and that no route map
@@ -111,6 +137,10 @@ func (p *planner) announcePrefix(prefix netip.Prefix) {
 	told := 0
 	for _, n := range p.out.Speaker.Neighbors {
 		if v4 && !n.AcceptV4 || !v4 && !n.AcceptV6 {
+			continue
+		}
+		if p.connected(n.Addr, prefix) {
+			a.Withhold = append(a.Withhold, n.Addr)
 			continue
 		}
 		policy, permitted := p.routeMap(n.Addr, prefix)

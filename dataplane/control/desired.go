@@ -50,6 +50,8 @@ type Desired struct {
 	// Announce lists what to announce once the virtual servers or SNAT pools behind it are
 	// programmed.
 	Announce []bgp.Announcement `json:"announce"`
+	// SelfIPs are those in Announce that stand behind no map.
+	SelfIPs []netip.Prefix `json:"self_ips,omitempty"`
 	// Speaker configures BGP, nil when dynamic routing is off.
 	Speaker    *bgp.SpeakerConfig `json:"speaker"`
 	Probes     []Probe            `json:"probes"`

@@ -364,6 +364,12 @@ func (r *reconciler) announce(ctx context.Context, d Desired) error {
 		return nil
 	}
 	serves := maps.Clone(r.sources)
+	if serves == nil {
+		serves = map[netip.Prefix]bool{}
+	}
+	for _, p := range d.SelfIPs {
+		serves[p] = true
+	}
 	for k, vs := range r.programmed {
 		if slices.ContainsFunc(vs.Members, func(m dataplane.Member) bool { return !m.Draining }) {
 			serves[k.prefix()] = true
