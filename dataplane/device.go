@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -105,4 +106,16 @@ func hasTCX() bool {
 	const loopback = 1
 	_, err := link.QueryPrograms(link.QueryOptions{Target: loopback, Attach: ebpf.AttachTCXIngress})
 	return err == nil
+}
+
+// NativeXDP says whether the driver of an interface of the caller's network namespace runs XDP programs and
+// redirects for them, which is what the proxy asks for. known is false where there is no such interface or
+// the kernel does not tell (before Linux 6.3).
+func NativeXDP(link string) (native, known bool) {
+	l, err := net.InterfaceByName(link)
+	if err != nil {
+		return false, false
+	}
+	features, known, err := xdpFeatures(l.Index)
+	return features.has(XDPBasic | XDPRedirect), known && err == nil
 }

@@ -24,7 +24,8 @@ func Check(src *Source) ([]api.Finding, error) {
 	}
 	errs := []error{checkNodes(src.Objects), checkNADs(src.Spec, src.Objects)}
 	res, findings := settled(src.Spec, res)
-	findings = slices.Concat(findings, api.Check(res), checkSelfIPs(src.Spec, res), checkMTUs(src.Spec, res), checkNames(src.Spec, res), checkImages(res))
+	cards := cardFindings(cardPlans(src.Spec, src.Hardware, src.Inventory, res), src.Hardware, res)
+	findings = slices.Concat(findings, cards, api.Check(res), checkSelfIPs(src.Spec, res), checkMTUs(src.Spec, res), checkNames(src.Spec, res), checkImages(res))
 	var warnings []api.Finding
 	for _, f := range findings {
 		if f.Severity != api.SeverityError {

@@ -138,6 +138,8 @@ func stepName(s topo.Step) string {
 		return "process " + s.Process.Name
 	case s.Netns != nil:
 		return "namespace " + s.Netns.Name
+	case s.PF != nil:
+		return fmt.Sprintf("%d VFs of %s", s.PF.NumVFs, s.PF.Address)
 	case s.Macvlan != nil:
 		return fmt.Sprintf("macvlan %s in %s", s.Macvlan.Name, s.Macvlan.Netns)
 	case s.Route != nil:

@@ -44,7 +44,8 @@ type Lab struct {
 	opt   Options
 	rt    *topo.Runtime
 	store store
-	root  string // private root of OVN's programs; empty: they are installed, or not used
+	root  string         // private root of OVN's programs; empty: they are installed, or not used
+	cards *topo.Hardware // that the lab uses, by PCI address; nil for none
 }
 
 // metadata is what lab.json in the state directory holds.
@@ -53,6 +54,8 @@ type metadata struct {
 	Root   string    `json:"ovn_root,omitempty"` // see Lab.root
 	Digest string    `json:"digest,omitempty"`
 	Lab    *topo.Lab `json:"lab"`
+	// Hardware are the cards that the lab uses, see Source.
+	Hardware *topo.Hardware `json:"hardware,omitempty"`
 }
 
 // ErrNoLab says that there is no lab of that name.
@@ -77,7 +80,7 @@ func Open(name string, opt Options) (*Lab, error) {
 		return nil, fmt.Errorf("read lab %s: %s is damaged (%v); `spklab down %s` removes the lab", name, "lab.json", err, name)
 	}
 	l := newLab(m.Lab, m.Source, rt, opt)
-	l.root = m.Root
+	l.root, l.cards = m.Root, m.Hardware
 	l.Digest = m.Digest
 	return l, nil
 }
@@ -119,7 +122,7 @@ func Up(ctx context.Context, src *Source, opt Options) (*Lab, []api.Finding, err
 	if err := l.provide(ctx); err != nil {
 		return nil, findings, err
 	}
-	l.Digest = src.Digest
+	l.Digest, l.cards = src.Digest, src.Hardware
 	unlock, err := l.rt.Lock(ctx)
 	if err != nil {
 		return nil, findings, err
@@ -135,7 +138,7 @@ func Up(ctx context.Context, src *Source, opt Options) (*Lab, []api.Finding, err
 }
 
 func (l *Lab) up(ctx context.Context, src *Source) ([]api.Finding, error) {
-	data, err := json.MarshalIndent(metadata{Source: src.File, Digest: src.Digest, Root: l.root, Lab: l.Spec}, "", "  ")
+	data, err := json.MarshalIndent(metadata{Source: src.File, Digest: src.Digest, Root: l.root, Lab: l.Spec, Hardware: l.cards}, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode lab: %w", err)
 	}
@@ -199,8 +202,13 @@ func (l *Lab) Resources() (api.Resources, error) { return l.store.read() }
 
 // env finds the programs.
 func (l *Lab) env() (Env, error) {
-	env := Env{StateDir: l.rt.Dir(), PinDir: l.rt.PinDir(), OVNRoot: l.root}
+	env := Env{StateDir: l.rt.Dir(), PinDir: l.rt.PinDir(), OVNRoot: l.root, Hardware: l.cards}
 	var err error
+	if l.cards != nil {
+		if env.Inventory, err = l.opt.Host.Cards(); err != nil {
+			return env, err
+		}
+	}
 	if env.Spklab, err = program(l.opt.Bin, "spklab"); err != nil {
 		return env, err
 	}

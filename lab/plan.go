@@ -20,6 +20,7 @@ import (
 	"github.com/spklab/spklab/router"
 	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/topo/fabric"
+	"github.com/spklab/spklab/topo/sriov"
 )
 
 // imageApp is the application that ships with spklab (package traffic).
@@ -40,6 +41,9 @@ type Env struct {
 	StateDir string // of the lab
 	PinDir   string // of the lab
 	OVNRoot  string // private root of OVN's programs, where the lab runs them; empty: they are installed
+	// Hardware are the cards that the lab uses, nil for none, and Inventory the machine's at the moment.
+	Hardware  *topo.Hardware
+	Inventory sriov.Inventory
 }
 
 func (e Env) socket(process string) string { return socketPath(e.StateDir, process) }
@@ -60,6 +64,11 @@ func Plan(spec *topo.Lab, res api.Resources, env Env) (topo.Plan, error) {
 	}
 	fenv := fabric.Env{Spklab: env.Spklab, StateDir: env.StateDir, OVNRoot: env.OVNRoot}
 	steps := slices.Concat(driver.Base(spec), driver.Cluster(spec, fenv))
+	cards, err := cardSteps(spec, env.Hardware, cardPlans(spec, env.Hardware, env.Inventory, res))
+	if err != nil {
+		return topo.Plan{}, fmt.Errorf("plan %s: %w", spec.Name, err)
+	}
+	steps = append(steps, cards...)
 	for _, w := range spec.Workers {
 		steps = append(steps, driver.Node(spec, w, fenv)...)
 	}
@@ -330,6 +339,7 @@ func Preview(src *Source, opt Options) (topo.Plan, []api.Finding, error) {
 	res, _ = settled(src.Spec, res)
 	rt := opt.Host.Open(src.Spec.Name)
 	// The programs stand by their names: a plan reads the same wherever they are installed.
-	plan, err := Plan(src.Spec, res, Env{Spklab: "spklab", Spkproxy: "spkproxy", StateDir: rt.Dir(), PinDir: rt.PinDir()})
+	plan, err := Plan(src.Spec, res, Env{Spklab: "spklab", Spkproxy: "spkproxy", StateDir: rt.Dir(), PinDir: rt.PinDir(),
+		Hardware: src.Hardware, Inventory: src.Inventory})
 	return plan, findings, err
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spklab/spklab/lab/topologies"
 	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/topo/fabric"
+	"github.com/spklab/spklab/topo/sriov"
 )
 
 // suffix is how the names of lab files end.
@@ -29,6 +30,10 @@ type Source struct {
 	Objects  []api.Object
 	Warnings []api.Warning
 	Digest   string // SHA-256 of the lab file and the manifests, in their order, hex
+	// Hardware are the SR-IOV cards of this machine that the lab uses, by PCI address, nil for none;
+	// Inventory is what the machine had when they were looked up. UseHardware sets both.
+	Hardware  *topo.Hardware
+	Inventory sriov.Inventory
 }
 
 // Shipped lists the topologies that ship with the binary, sorted.

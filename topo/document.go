@@ -2,6 +2,7 @@ package topo
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
@@ -21,7 +22,7 @@ type document struct {
 }
 
 // readDocument reads the one document of a file.
-func readDocument(file string, data []byte) (*document, error) {
+func readDocument(file string, data []byte, kind format) (*document, error) {
 	var tree *ast.File
 	err := guard(file, func() (err error) {
 		tokens := lexer.Tokenize(string(data))
@@ -41,12 +42,12 @@ func readDocument(file string, data []byte) (*document, error) {
 		}
 		if d.body != nil {
 			at := first(doc.Body).Position
-			return nil, &InputError{File: file, Line: at.Line, Column: at.Column, Message: "a second document; write one lab a file"}
+			return nil, &InputError{File: file, Line: at.Line, Column: at.Column, Message: fmt.Sprintf("a second document; write one %s a file", kind.noun)}
 		}
 		d.body = doc.Body
 	}
 	if d.body == nil {
-		return nil, &InputError{File: file, Line: 1, Column: 1, Message: fmt.Sprintf("the file holds nothing; a lab file begins with `spklab: %d`", FormatVersion)}
+		return nil, &InputError{File: file, Line: 1, Column: 1, Message: fmt.Sprintf("the file holds nothing; %s file begins with `%s: %d`", article(kind.noun), kind.version, FormatVersion)}
 	}
 	err = guard(file, func() error {
 		ast.Walk(&aliasFinder{targets: d.targets, anchors: map[string]ast.Node{}}, d.body)
@@ -192,4 +193,12 @@ func (d *document) errorAt(n ast.Node, format string, args ...any) *InputError {
 		e.Text = shorten(n.GetToken().Value)
 	}
 	return e
+}
+
+// article puts a or an before a noun.
+func article(noun string) string {
+	if strings.ContainsAny(noun[:1], "aeiou") {
+		return "an " + noun
+	}
+	return "a " + noun
 }

@@ -6,12 +6,37 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/spklab/spklab/topo/sriov"
 )
 
 // Host is the machine that labs run on. The zero value is this machine with its usual paths.
 type Host struct {
 	Run string // state of all labs; empty: $SPKLAB_RUN, else /run/spklab
 	BPF string // mount point of the BPF file system; empty: /sys/fs/bpf
+	Sys string // where the kernel shows its devices; empty: $SPKLAB_SYS, else /sys
+}
+
+// Cards reads the SR-IOV cards of the machine, as the caller's network namespace shows them.
+func (h Host) Cards() (sriov.Inventory, error) {
+	n, err := sriov.ReadNetwork()
+	if err != nil {
+		return sriov.Inventory{}, err
+	}
+	return sriov.Read(h.sys(), n)
+}
+
+// CardRecords are the cards that labs have changed and not put back.
+func (h Host) CardRecords() ([]sriov.Record, error) { return sriov.Host{Dir: h.cardDir()}.Records() }
+
+// cardDir has the records of cards. All labs share it, so that none takes a card that another one has.
+func (h Host) cardDir() string { return filepath.Join(h.run(), ".sriov") }
+
+func (h Host) sys() string {
+	if h.Sys != "" {
+		return h.Sys
+	}
+	return os.Getenv("SPKLAB_SYS")
 }
 
 func (h Host) run() string {

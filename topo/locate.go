@@ -10,7 +10,7 @@ import (
 
 // Locate gives the InputErrors within err, which name a field by Path, their place in the file.
 func Locate(file string, data []byte, err error) error {
-	doc, perr := readDocument(file, data)
+	doc, perr := readDocument(file, data, labFormat)
 	if perr != nil {
 		doc = &document{file: file}
 	}

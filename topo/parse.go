@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -22,34 +23,54 @@ func Load(path string) (*Lab, error) {
 // Parse reads a lab file strictly: unknown fields, values of the wrong kind and everything that
 // does not fit together are *InputErrors, all of them joined, each with its place in the file.
 func Parse(file string, data []byte) (*Lab, error) {
-	doc, err := readDocument(file, data)
-	if err != nil {
-		return nil, err
-	}
-	if err := doc.checkVersion(); err != nil {
-		return nil, err
-	}
-	if err := doc.checkShape(); err != nil {
-		return nil, err
-	}
 	var l Lab
-	if err := guard(file, func() error { return yaml.NodeToValue(doc.body, &l, yaml.Strict()) }); err != nil {
+	if err := parse(file, data, labFormat, &l, func() error { return validate(&l) }); err != nil {
 		return nil, err
-	}
-	if err := validate(&l); err != nil {
-		return nil, doc.locate(err)
 	}
 	return &l, nil
 }
 
+// format is a kind of file that this package reads.
+type format struct {
+	version string // the field that such a file begins with
+	noun    string // what it describes
+}
+
+// The formats of files. They are read alike.
+var (
+	labFormat      = format{"spklab", "lab"}
+	hardwareFormat = format{"spklabHardware", "inventory"}
+)
+
+// parse reads a file of a format into a struct, which check then looks at.
+func parse[T any](file string, data []byte, kind format, to *T, check func() error) error {
+	doc, err := readDocument(file, data, kind)
+	if err != nil {
+		return err
+	}
+	if err := doc.checkVersion(kind.version); err != nil {
+		return err
+	}
+	if err := doc.checkShape(reflect.TypeFor[T]()); err != nil {
+		return err
+	}
+	if err := guard(file, func() error { return yaml.NodeToValue(doc.body, to, yaml.Strict()) }); err != nil {
+		return err
+	}
+	if err := check(); err != nil {
+		return doc.locate(err)
+	}
+	return nil
+}
+
 // checkVersion refuses a file of another version before anything else is said of it: its fields
 // may well be right there.
-func (d *document) checkVersion() error {
-	n, _ := d.find("spklab").(*ast.IntegerNode)
+func (d *document) checkVersion(field string) error {
+	n, _ := d.find(field).(*ast.IntegerNode)
 	if n == nil || fmt.Sprint(n.Value) == fmt.Sprint(FormatVersion) {
 		return nil // what is no number or missing is a matter of the shape
 	}
-	return d.errorAt(n, "not a version of this format; the file begins with `spklab: %d`", FormatVersion)
+	return d.errorAt(n, "not a version of this format; the file begins with `%s: %d`", field, FormatVersion)
 }
 
 // maxText is how much of an offending text an error repeats, in runes.

@@ -70,6 +70,7 @@ func (p Plan) String() string {
 // routes onto a link come before the routes that need it to reach their gateway.
 const (
 	rankNetns = iota
+	rankPF
 	rankSysctl
 	rankFile
 	rankPins
@@ -86,7 +87,7 @@ const (
 )
 
 func stageName(rank int) string {
-	names := [...]string{"namespaces", "sysctls", "files", "pins", "bridges", "cables", "macvlans",
+	names := [...]string{"namespaces", "cards", "sysctls", "files", "pins", "bridges", "cables", "macvlans",
 		"interfaces", "interface sysctls", "addresses", "link routes", "routes", "inner macvlans"}
 	if rank >= rankProcess {
 		return fmt.Sprintf("processes %d", rank-rankProcess)
@@ -99,6 +100,8 @@ func (s Step) rank() int {
 	switch {
 	case s.Netns != nil:
 		return rankNetns
+	case s.PF != nil:
+		return rankPF
 	case s.Sysctl != nil && s.Sysctl.link() != "":
 		return rankLinkSysctl
 	case s.Sysctl != nil:
@@ -109,7 +112,7 @@ func (s Step) rank() int {
 		return rankPins
 	case s.Bridge != nil:
 		return rankBridge
-	case s.Veth != nil:
+	case s.Veth != nil, s.Uplink != nil:
 		return rankVeth
 	case s.Macvlan != nil && s.Macvlan.Netns == s.Macvlan.ParentNetns:
 		return rankInner

@@ -22,18 +22,39 @@ const schemaID = "https://github.com/spklab/spklab/topo/lab.schema.json"
 //go:embed lab.go
 var labSource string
 
+//go:embed hardware.go
+var hardwareSource string
+
 // Schema is the JSON schema of lab files, for editors.
 func Schema() ([]byte, error) {
-	comments, err := FieldComments(labSource)
+	return schema(&Lab{}, labSource, schemaID, "spklab lab file", narrow)
+}
+
+// hardwareSchemaID names the schema of inventory files.
+const hardwareSchemaID = "https://github.com/spklab/spklab/topo/hardware.schema.json"
+
+// HardwareSchema is the JSON schema of inventory files, for editors.
+func HardwareSchema() ([]byte, error) {
+	return schema(&Hardware{}, hardwareSource, hardwareSchemaID, "spklab inventory file", func(s *jsonschema.Schema) {
+		version, _ := s.Properties.Get(hardwareFormat.version)
+		version.Const = FormatVersion
+		pf, _ := s.Definitions["Card"].Properties.Get("pf")
+		pf.Pattern = pfPattern.String()
+	})
+}
+
+// schema describes the files that become a value like of, whose types and comments stand in source.
+func schema(of any, source, id, title string, narrow func(*jsonschema.Schema)) ([]byte, error) {
+	comments, err := FieldComments(source)
 	if err != nil {
-		return nil, fmt.Errorf("read the comments of lab.go: %w", err)
+		return nil, fmt.Errorf("read the comments of the source: %w", err)
 	}
 	r := jsonschema.Reflector{
 		ExpandedStruct: true, Anonymous: true, FieldNameTag: "yaml", Mapper: schemaOf,
 		LookupComment: func(t reflect.Type, field string) string { return comments[t.Name()+"."+field] },
 	}
-	s := r.Reflect(&Lab{})
-	s.ID, s.Title = schemaID, "spklab lab file"
+	s := r.Reflect(of)
+	s.ID, s.Title = jsonschema.ID(id), title
 	narrow(s)
 	out, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {

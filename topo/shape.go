@@ -13,12 +13,12 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// checkShape holds the document against the type Lab and returns all that does not fit: unknown
-// and missing fields, values of the wrong kind. Strict decoding would stop at the first, and
+// checkShape holds the document against the type that it is to become and returns all that does not
+// fit: unknown and missing fields, values of the wrong kind. Strict decoding would stop at the first, and
 // take 1.5 for 1 and 7 for "7".
-func (d *document) checkShape() error {
+func (d *document) checkShape(t reflect.Type) error {
 	s := shape{doc: d}
-	s.value(d.body, reflect.TypeFor[Lab]())
+	s.value(d.body, t)
 	return errors.Join(s.errs...)
 }
 
@@ -151,6 +151,9 @@ func (s *shape) object(n ast.Node, t reflect.Type) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name := fieldName(f)
+		if name == "-" {
+			continue // not in the file
+		}
 		names = append(names, name)
 		known[name] = f.Type
 		missing[name] = !strings.Contains(f.Tag.Get("yaml"), ",omitempty")

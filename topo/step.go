@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/spklab/spklab/cni"
+	"github.com/spklab/spklab/topo/sriov"
 )
 
 // Step is one thing that a lab makes. Exactly one of the pointers is set. A Step is plain data:
@@ -14,6 +15,8 @@ import (
 // Its String is one stable line; two steps with equal String are the same step.
 type Step struct {
 	Netns      *NetnsStep      `json:"netns,omitempty"`
+	PF         *PFStep         `json:"pf,omitempty"`
+	Uplink     *UplinkStep     `json:"uplink,omitempty"`
 	Bridge     *BridgeStep     `json:"bridge,omitempty"`
 	Veth       *VethStep       `json:"veth,omitempty"`
 	Macvlan    *MacvlanStep    `json:"macvlan,omitempty"`
@@ -30,6 +33,24 @@ type Step struct {
 // NetnsStep is a named network namespace with loopback up.
 type NetnsStep struct {
 	Name string `json:"name"` // spk-LAB-NODE
+}
+
+// PFStep makes VFs of an SR-IOV card in the machine's own namespace. What was there before is in the
+// records of package sriov, so undoing it puts all back.
+type PFStep struct {
+	sriov.Target
+	// The rest is for reading, and no part of the step's line.
+	Name    string   `json:"name"`   // interface when the plan was made
+	Worker  string   `json:"worker"` // whose pods have the VFs
+	Changes []string `json:"changes,omitempty"`
+}
+
+// UplinkStep lends a card to the lab's switch, as a port of a bridge.
+type UplinkStep struct {
+	Address string `json:"address"` // PCI
+	Netns   string `json:"netns"`
+	Bridge  string `json:"bridge"`
+	MTU     int    `json:"mtu,omitempty"`
 }
 
 // BridgeStep is a Linux bridge, up, with multicast snooping off.

@@ -14,6 +14,10 @@ func (s Step) String() string {
 	switch {
 	case s.Netns != nil:
 		return "netns " + s.Netns.Name
+	case s.PF != nil:
+		return s.PF.Target.String()
+	case s.Uplink != nil:
+		return words("uplink", s.Uplink.Address, s.Uplink.Netns, "master", s.Uplink.Bridge, number("mtu", s.Uplink.MTU))
 	case s.Bridge != nil:
 		return s.Bridge.line()
 	case s.Veth != nil:

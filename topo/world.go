@@ -157,6 +157,8 @@ func (s Step) namespaces() []string {
 		return []string{s.Netns.Name}
 	case s.Bridge != nil:
 		return []string{s.Bridge.Netns}
+	case s.Uplink != nil:
+		return []string{s.Uplink.Netns}
 	case s.Veth != nil:
 		return []string{s.Veth.A.Netns, s.Veth.B.Netns}
 	case s.Macvlan != nil:
@@ -190,7 +192,7 @@ func (w *world) leave(steps []Step) {
 // goesAlong says whether a step needs no undoing of its own: all its namespaces are removed by
 // the same call.
 func (w *world) goesAlong(s Step) bool {
-	if s.Netns != nil || s.Process != nil || s.HostDevice != nil { // a device outlives its namespace
+	if s.Netns != nil || s.Process != nil || s.HostDevice != nil || s.Uplink != nil { // a device outlives its namespace
 		return false
 	}
 	names := s.namespaces()
@@ -207,6 +209,10 @@ func (w *world) make(ctx context.Context, s Step) error {
 	switch {
 	case s.Netns != nil:
 		return makeNetns(s.Netns.Name, w.r.dir)
+	case s.PF != nil:
+		return w.r.cards().Apply(ctx, s.PF.Target)
+	case s.Uplink != nil:
+		return w.makeUplink(s.Uplink)
 	case s.Bridge != nil:
 		return w.makeBridge(s.Bridge)
 	case s.Veth != nil:
@@ -246,6 +252,10 @@ func (w *world) undo(ctx context.Context, s Step) error {
 		}
 		w.mu.Unlock()
 		return removeNetns(s.Netns.Name)
+	case s.PF != nil:
+		return w.r.cards().Restore(ctx, s.PF.Address)
+	case s.Uplink != nil:
+		return w.removeUplink(ctx, s.Uplink)
 	case s.Bridge != nil:
 		return w.removeLink(s.Bridge.Netns, s.Bridge.Name)
 	case s.Veth != nil:

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spklab/spklab/topo"
 )
 
 // finding is one line of what doctor found out.
@@ -24,6 +26,9 @@ type diagnosis struct {
 	Kernel   string    `json:"kernel"`
 	OK       bool      `json:"ok"` // everything required is there
 	Findings []finding `json:"findings"`
+	// Cards are the SR-IOV cards, and IOMMU whether their VFs can be handed to programs.
+	Cards []cardFinding `json:"cards"`
+	IOMMU bool          `json:"iommu"`
 	// Fix is the command that installs what is missing, empty where nothing is.
 	Fix string `json:"fix,omitempty"`
 }
@@ -33,10 +38,15 @@ func newDoctor() *cobra.Command {
 	c := &cobra.Command{
 		Use: "doctor", Short: "Say what this machine can do for a lab", Args: cobra.NoArgs,
 		Long: `Say what this machine can do for a lab: privileges, kernel features (each one is tried in a
-throw-away network namespace, not guessed from the version) and programs. Exit code 6 where
+throw-away network namespace, not guessed from the version), programs, and the SR-IOV cards with what
+each can do and whether the machine is reached by it, for --backend hil. Exit code 6 where
 something is missing that the shipped topologies need.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			d := examine()
+			var err error
+			if d.Cards, d.IOMMU, err = cardFindings(topo.Host{}); err != nil {
+				return fail(err)
+			}
 			if err := out.print(c.OutOrStdout(), d, func(w io.Writer, _ bool) { printDiagnosis(w, d) }); err != nil {
 				return err
 			}
@@ -82,4 +92,5 @@ func printDiagnosis(w io.Writer, d diagnosis) {
 	if d.Fix != "" {
 		fmt.Fprintf(w, "\nto install what is missing: %s\n", d.Fix)
 	}
+	printCards(w, d)
 }

@@ -30,19 +30,25 @@ type fabricFlags struct {
 	backend, profile, routers string
 	release                   string
 	asked                     func() bool // whether the release is the command line's
+	inventory                 string
 }
+
+// backendHIL is the word of --backend for a lab that uses cards of this machine; what the lab file says of
+// its fabric stays.
+const backendHIL = "hil"
 
 // envRelease names the environment variable that gives --ovn-release its default.
 const envRelease = "OVN_RELEASE"
 
-// addFabric gives a command --backend, --ovn-release, --profile and --router, and returns where their values will stand.
+// addFabric gives a command --backend, --inventory, --ovn-release, --profile and --router, and returns where their values will stand.
 func addFabric(c *cobra.Command) *fabricFlags {
 	f := &fabricFlags{}
 	add := func(at *string, name, preset, what string, words []string) {
 		c.Flags().StringVar(at, name, preset, what+": "+strings.Join(words, ", ")+" (default: what the lab file says)")
 		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
-	add(&f.backend, "backend", "", "who does the forwarding of the fabric ovn", topo.Backends())
+	add(&f.backend, "backend", "", "who does the forwarding of the fabric ovn; hil: the lab uses SR-IOV cards of this machine", append(topo.Backends(), backendHIL))
+	c.Flags().StringVarP(&f.inventory, "inventory", "i", "", "with --backend hil: which cards, and what they are cabled to (see hil/sample.yml)")
 	add(&f.profile, "profile", "", "what the simulated forwarding of the fabric ovn does", topo.Profiles())
 	add(&f.release, "ovn-release", os.Getenv(envRelease), "release of OVN that the backends real and real-on-sim run ("+envRelease+")", topo.Releases())
 	add(&f.routers, "router", "", "who the upstream routers are", topo.RouterKinds())
@@ -52,7 +58,14 @@ func addFabric(c *cobra.Command) *fabricFlags {
 
 // choose gives a lab another backend, release of OVN, profile or kind of routers than its file does.
 func choose(src *lab.Source, f *fabricFlags) error {
-	spec, err := src.Spec.WithBackend(f.backend)
+	backend := f.backend
+	if backend == backendHIL {
+		backend = ""
+	}
+	if err := f.hardware(src); err != nil {
+		return err
+	}
+	spec, err := src.Spec.WithBackend(backend)
 	if err == nil {
 		err = fabric.Check(spec)
 	}
@@ -76,6 +89,23 @@ func choose(src *lab.Source, f *fabricFlags) error {
 		return exitWith(codeInput, fmt.Errorf("--ovn-release %s: %w", f.release, err))
 	}
 	return nil
+}
+
+// hardware gives a lab the cards that the command line asks for.
+func (f *fabricFlags) hardware(src *lab.Source) error {
+	switch {
+	case f.backend != backendHIL && f.inventory != "":
+		return exitWith(codeInput, errors.New("--inventory belongs to --backend hil; write that, too"))
+	case f.backend != backendHIL:
+		return nil
+	case f.inventory == "":
+		return exitWith(codeInput, errors.New("--backend hil asks for --inventory FILE; begin with a copy of hil/sample.yml, `spklab doctor` says which cards there are"))
+	}
+	h, err := topo.LoadHardware(f.inventory)
+	if err == nil {
+		err = src.UseHardware(h, topo.Host{})
+	}
+	return fail(err)
 }
 
 // labsToTakeDown are the labs that `down` means. No lab at all is nothing to do.

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/topo"
 )
 
 func newPlan() *cobra.Command {
@@ -29,12 +31,30 @@ func newPlan() *cobra.Command {
 			if err != nil {
 				return fail(err)
 			}
-			return out.print(c.OutOrStdout(), plan, func(w io.Writer, _ bool) { fmt.Fprint(w, plan) })
+			return out.print(c.OutOrStdout(), plan, func(w io.Writer, _ bool) { printPlan(w, plan) })
 		},
 	}
 	overrule = addFabric(c)
 	out = addOutput(c)
 	return c
+}
+
+// printPlan prints a line a step, and of a card what changes and whose its VFs are as comments below.
+func printPlan(w io.Writer, plan topo.Plan) {
+	for _, s := range plan.Steps() {
+		fmt.Fprintln(w, s)
+		if s.PF == nil {
+			continue
+		}
+		changes := "nothing changes"
+		if len(s.PF.Changes) > 0 {
+			changes = strings.Join(s.PF.Changes, ", ")
+		}
+		fmt.Fprintf(w, "#  PF %s of %s: %s\n", s.PF.Name, s.PF.Worker, changes)
+		for _, v := range s.PF.VFs {
+			fmt.Fprintf(w, "#  VF %d %s is %s\n", v.Index, v.Address, v.Resource)
+		}
+	}
 }
 
 func newValidate() *cobra.Command {

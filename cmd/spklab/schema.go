@@ -11,18 +11,19 @@ import (
 
 // schemas are what `spklab schema` can print, by name.
 func schemas() map[string]func() ([]byte, error) {
-	return map[string]func() ([]byte, error){"lab": topo.Schema, "run": report.Schema}
+	return map[string]func() ([]byte, error){"lab": topo.Schema, "inventory": topo.HardwareSchema, "run": report.Schema}
 }
 
 func newSchema() *cobra.Command {
 	return &cobra.Command{
-		Use:   "schema [lab|run]",
-		Short: "Print the JSON schema of lab files, or of run.json",
-		Long: `Print the JSON schema of lab files (lab, the default) or of run.json (run). An editor that knows
+		Use:   "schema [lab|inventory|run]",
+		Short: "Print the JSON schema of lab files, of inventories of cards, or of run.json",
+		Long: `Print the JSON schema of lab files (lab, the default), of inventories of SR-IOV cards (inventory) or
+of run.json (run). An editor that knows
 YAML's language server uses that of lab files when a lab file begins with
 
     # yaml-language-server: $schema=FILE`,
-		Args: cobra.MaximumNArgs(1), ValidArgs: []string{"lab", "run"},
+		Args: cobra.MaximumNArgs(1), ValidArgs: []string{"lab", "inventory", "run"},
 		RunE: func(c *cobra.Command, args []string) error {
 			of := "lab"
 			if len(args) > 0 {
@@ -30,7 +31,7 @@ YAML's language server uses that of lab files when a lab file begins with
 			}
 			print, ok := schemas()[of]
 			if !ok {
-				return exitWith(codeInput, fmt.Errorf("schema %q: want lab or run", of))
+				return exitWith(codeInput, fmt.Errorf("schema %q: want lab, inventory or run", of))
 			}
 			schema, err := print()
 			if err != nil {

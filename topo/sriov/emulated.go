@@ -15,6 +15,11 @@ const (
 	SettingMaxTxRate Setting = "max_tx_rate"
 )
 
+// Settings are all of them.
+func Settings() []Setting {
+	return []Setting{SettingVLAN, SettingSpoofChk, SettingTrust, SettingMinTxRate, SettingMaxTxRate}
+}
+
 // Emulated says whether the PF is QEMU's igb: that driver on a machine that says QEMU made it.
 func (i *Inventory) Emulated(p *PF) bool { return i.Platform == "QEMU" && p.Driver == "igb" }
 

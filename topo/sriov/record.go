@@ -14,6 +14,7 @@ type Record struct {
 	Owner  string `json:"owner"`
 	Target Target `json:"target"`
 	Prior  PF     `json:"prior"`
+	Lent   bool   `json:"lent,omitempty"` // its interface is in another network namespace
 }
 
 const recordSuffix = ".json"

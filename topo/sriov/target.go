@@ -20,6 +20,9 @@ type VFTarget struct {
 	Index int  `json:"index"`
 	VFIO  bool `json:"vfio,omitempty"` // bound to vfio-pci, else to the kernel's own driver
 	MTU   int  `json:"mtu,omitempty"`  // bytes, 0 = as it is
+	// Address is the PCI address that the VF has or will have, and Resource what it is of; they are for reading.
+	Address  string `json:"address,omitempty"`
+	Resource string `json:"resource,omitempty"`
 }
 
 // String is one stable line.

@@ -17,6 +17,8 @@ type Plan struct {
 	Pools    []Pool     // by resource
 	Problems []Problem
 	Notes    []Problem // what is done otherwise than a policy says
+	// Unmatched are policies for the node that choose no PF of it, with the reasons.
+	Unmatched []Problem
 }
 
 // PortPlan is what a PF is to become.
@@ -60,6 +62,39 @@ func (g *group) vfio() bool { return g.policy.Spec.DeviceType == api.DeviceVFIO 
 
 func (g *group) overlaps(o *group) bool { return g.first <= o.last && o.first <= g.last }
 
+// ForAll says what policies make of nodes. A policy has to choose a PF of at least one of the nodes that it
+// is for; the problem stands in the plan of the first of them. One that is for no node is noted there.
+func ForAll(nodes []Node, policies []api.SriovNetworkNodePolicy) []Plan {
+	var out []Plan
+	for i := range nodes {
+		out = append(out, For(nodes[i], policies))
+	}
+	for i := range policies {
+		p := &policies[i]
+		first, matched := -1, false
+		var why []string
+		for k := range nodes {
+			if !nodes[k].selected(p) {
+				continue
+			}
+			if first < 0 {
+				first = k
+			}
+			at := slices.IndexFunc(out[k].Unmatched, func(u Problem) bool { return u.Object == ref(p) })
+			if matched = matched || at < 0; at >= 0 {
+				why = append(why, out[k].Unmatched[at].Message)
+			}
+		}
+		switch {
+		case first < 0 && len(out) > 0:
+			out[0].Notes = append(out[0].Notes, Problem{ref(p), fmt.Sprintf("its nodeSelector %v chooses no node", p.Spec.NodeSelector)})
+		case first >= 0 && !matched:
+			out[first].Problems = append(out[first].Problems, Problem{ref(p), "its nicSelector chooses no PF: " + strings.Join(why, "; ")})
+		}
+	}
+	return out
+}
+
 // For says what policies make of a node. The result does not depend on their order.
 func For(n Node, policies []api.SriovNetworkNodePolicy) Plan {
 	b := planner{plan: Plan{Node: n.Name}, pools: map[string]*Pool{}}
@@ -101,7 +136,7 @@ func (b *planner) note(object, format string, args ...any) {
 	b.plan.Notes = append(b.plan.Notes, Problem{object, fmt.Sprintf(format, args...)})
 }
 
-// choosesSome asks that a policy chooses a PF, and that each PF that it names is there.
+// choosesSome notes why a policy chooses no PF, if it does not.
 func (b *planner) choosesSome(p *api.SriovNetworkNodePolicy, ports []Port) {
 	var why []string
 	for i := range ports {
@@ -114,7 +149,7 @@ func (b *planner) choosesSome(p *api.SriovNetworkNodePolicy, ports []Port) {
 	if why == nil {
 		why = []string{"it has no PF"}
 	}
-	b.bad(ref(p), "its nicSelector chooses no PF of %s: %s", b.plan.Node, strings.Join(why, "; "))
+	b.plan.Unmatched = append(b.plan.Unmatched, Problem{ref(p), b.plan.Node + ": " + strings.Join(why, "; ")})
 }
 
 // port combines the policies that choose a port; policies stand with the winning one first.
@@ -194,7 +229,8 @@ func (b *planner) target(p *Port, groups []group) sriov.Target {
 	for i := range groups {
 		g := &groups[i]
 		for v := g.first; v <= g.last; v++ {
-			t.VFs = append(t.VFs, sriov.VFTarget{Index: v, VFIO: g.vfio(), MTU: g.policy.Spec.MTU})
+			address, _ := p.VFAddress(v) // pool says what is wrong with it
+			t.VFs = append(t.VFs, sriov.VFTarget{Index: v, VFIO: g.vfio(), MTU: g.policy.Spec.MTU, Address: address, Resource: g.resource()})
 		}
 	}
 	slices.SortFunc(t.VFs, func(a, c sriov.VFTarget) int { return a.Index - c.Index })

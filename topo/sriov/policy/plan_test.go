@@ -186,9 +186,9 @@ func TestProblems(t *testing.T) {
 		want     string
 	}{
 		{"wrong vendor", []api.SriovNetworkNodePolicy{pol("r", 0, 2, api.NICSelector{Vendor: "15b3", PFNames: []string{"ens1f0"}})}, nil,
-			is + "r: its nicSelector chooses no PF of worker-1: ens1f0 (0000:01:00.0): its vendor is 8086, not 15b3; ens2f0 (0000:02:00.0): its vendor is 8086, not 15b3; ens3f0 (0000:03:00.0): it is not among pfNames [ens1f0]"},
+			is + "r: its nicSelector chooses no PF: worker-1: ens1f0 (0000:01:00.0): its vendor is 8086, not 15b3; ens2f0 (0000:02:00.0): its vendor is 8086, not 15b3; ens3f0 (0000:03:00.0): it is not among pfNames [ens1f0]"},
 		{"no such PF", []api.SriovNetworkNodePolicy{pol("r", 0, 2, names("ens9f0#0-1"))}, nil,
-			is + "r: its nicSelector chooses no PF of worker-1: ens1f0 (0000:01:00.0): it is not among pfNames [ens9f0#0-1]; ens2f0 (0000:02:00.0): it is not among pfNames [ens9f0#0-1]; ens3f0 (0000:03:00.0): it is not among pfNames [ens9f0#0-1]"},
+			is + "r: its nicSelector chooses no PF: worker-1: ens1f0 (0000:01:00.0): it is not among pfNames [ens9f0#0-1]; ens2f0 (0000:02:00.0): it is not among pfNames [ens9f0#0-1]; ens3f0 (0000:03:00.0): it is not among pfNames [ens9f0#0-1]"},
 		{"numVfs too large", []api.SriovNetworkNodePolicy{pol("r", 0, 8, names("ens1f0"))}, nil,
 			is + "r: numVfs: 8, and PF ens1f0 (0000:01:00.0) can have 7 (sriov_totalvfs); write at most that"},
 		{"beyond the inventory", []api.SriovNetworkNodePolicy{pol("r", 0, 5, names("ens1f0"), func(s *api.SriovPolicySpec) { s.MTU = 9000 })},
@@ -233,7 +233,7 @@ func TestProblems(t *testing.T) {
 			if tt.change != nil {
 				tt.change(&n.Ports[1])
 			}
-			plan := For(n, tt.policies)
+			plan := ForAll([]Node{n}, tt.policies)[0]
 			var got []string
 			for _, p := range plan.Problems {
 				got = append(got, p.String())
@@ -243,8 +243,23 @@ func TestProblems(t *testing.T) {
 			}
 		})
 	}
-	if got := For(Node{Name: "w"}, []api.SriovNetworkNodePolicy{pol("r", 0, 1, names("a"))}).Problems; len(got) != 1 || got[0].Message != "its nicSelector chooses no PF of w: it has no PF" {
-		t.Errorf("a node without PFs: %v", got)
+}
+
+// TestForAll asks of a policy that it chooses a PF somewhere, not everywhere.
+func TestForAll(t *testing.T) {
+	bare := Node{Name: "worker-2", Labels: map[string]string{"sriov": "true"}}
+	one := pol("one", 0, 1, names("ens1f0"))
+	missing := pol("missing", 0, 1, names("ens9"))
+	nowhere := pol("nowhere", 0, 1, names("ens1f0"), func(s *api.SriovPolicySpec) { s.NodeSelector = map[string]string{"zone": "b"} })
+	plans := ForAll([]Node{bare, {Name: "worker-3"}}, []api.SriovNetworkNodePolicy{missing, nowhere})
+	want := "problem SriovNetworkNodePolicy op/missing: its nicSelector chooses no PF: worker-2: it has no PF; worker-3: it has no PF\n" +
+		"note SriovNetworkNodePolicy op/nowhere: its nodeSelector map[zone:b] chooses no node\n"
+	if diff := cmp.Diff(want, text(plans[0])+text(plans[1])); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	plans = ForAll([]Node{bare, node()}, []api.SriovNetworkNodePolicy{one})
+	if len(plans[0].Problems)+len(plans[1].Problems) > 0 || len(plans[1].Pools) != 1 {
+		t.Errorf("%s%s", text(plans[0]), text(plans[1]))
 	}
 }
 

@@ -1,0 +1,109 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+
+	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/topo"
+	"github.com/spklab/spklab/topo/sriov"
+	"github.com/spklab/spklab/topo/sriov/policy"
+)
+
+// labelCapable is what node feature discovery puts on nodes with SR-IOV cards, and what the
+// nodeSelector of most policies asks for.
+const labelCapable = "feature.node.kubernetes.io/network-sriov.capable"
+
+// UseHardware has the lab use the cards of an inventory, which has to fit the lab and the machine.
+func (s *Source) UseHardware(h *topo.Hardware, host topo.Host) error {
+	hostname, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("find host name: %w", err)
+	}
+	if err := h.Fits(s.Spec, hostname); err != nil {
+		return err
+	}
+	if s.Inventory, err = host.Cards(); err != nil {
+		return err
+	}
+	s.Hardware, err = h.On(s.Inventory)
+	return err
+}
+
+// cardPlans are what the policies make of the cards of each worker that has some.
+func cardPlans(spec *topo.Lab, hw *topo.Hardware, inv sriov.Inventory, res api.Resources) []policy.Plan {
+	if hw == nil {
+		return nil
+	}
+	var nodes []policy.Node
+	for _, n := range machines(spec) {
+		node := policy.Node{Name: n.Name, Labels: maps.Clone(n.Labels)}
+		for _, c := range hw.PFs {
+			pf := inv.Find(c.PF)
+			if c.Worker != n.Name || pf == nil {
+				continue
+			}
+			port := policy.Port{PF: *pf, As: c.As, NetFilter: c.NetFilter, MaxVFs: c.MaxVFs, MaxMTU: c.MaxMTU}
+			node.Ports = append(node.Ports, port)
+		}
+		if len(node.Ports) == 0 {
+			continue
+		}
+		if node.Labels == nil {
+			node.Labels = map[string]string{}
+		}
+		node.Labels[labelCapable] = "true"
+		nodes = append(nodes, node)
+	}
+	return policy.ForAll(nodes, res.SriovPolicies)
+}
+
+// cardFindings are what the policies cannot do, and do otherwise than they say.
+func cardFindings(plans []policy.Plan, hw *topo.Hardware, res api.Resources) []api.Finding {
+	var out []api.Finding
+	if hw == nil {
+		for i := range res.SriovPolicies {
+			out = append(out, api.Finding{
+				Severity: api.SeverityWarning, Object: api.Ref(api.KindSriovPolicy, &res.SriovPolicies[i]),
+				Message: "no VFs are made: the lab uses no card of this machine", Hint: "--backend hil -i INVENTORY, see hil/sample.yml",
+			})
+		}
+		return out
+	}
+	for _, p := range plans {
+		for _, x := range p.Problems {
+			out = append(out, api.Finding{Severity: api.SeverityError, Object: x.Object, Message: x.Message})
+		}
+		for _, x := range p.Notes {
+			out = append(out, api.Finding{Severity: api.SeverityWarning, Object: x.Object, Message: x.Message})
+		}
+	}
+	return out
+}
+
+// cardSteps are the VFs that the policies ask for, and the cards that are ports of the lab's switch.
+func cardSteps(spec *topo.Lab, hw *topo.Hardware, plans []policy.Plan) ([]topo.Step, error) {
+	var steps []topo.Step
+	var errs []error
+	for _, plan := range plans {
+		for _, x := range plan.Problems {
+			errs = append(errs, errors.New(x.String()))
+		}
+		for _, p := range plan.Ports {
+			steps = append(steps, topo.Step{PF: &topo.PFStep{Target: p.Target, Name: p.Port.Name, Worker: plan.Node, Changes: p.Changes}})
+		}
+	}
+	if hw == nil {
+		return nil, nil
+	}
+	for _, c := range hw.PFs {
+		if !c.Uplink {
+			continue
+		}
+		u := &topo.UplinkStep{Address: c.PF, Netns: topo.NetnsName(spec.Name, topo.Switch), Bridge: c.Network, MTU: networkMTU(spec, c.Network)}
+		steps = append(steps, topo.Step{Uplink: u})
+	}
+	return steps, errors.Join(errs...)
+}
