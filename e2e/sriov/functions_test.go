@@ -8,6 +8,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/topo/sriov"
 )
 
 // vfs is how many VFs the checks work with.
@@ -121,10 +123,10 @@ func administration() group {
 		{name: "trust", do: func(c *cards) error {
 			return c.both(func(pf netlink.Link, on bool) error { return netlink.LinkSetVfTrust(pf, 0, on) }, func(vf netlink.VfInfo) bool { return vf.Trust == 1 })
 		}},
-		{name: "anti-spoofing", note: notEnforced, do: func(c *cards) error {
+		{name: "anti-spoofing", setting: sriov.SettingSpoofChk, do: func(c *cards) error {
 			return c.both(func(pf netlink.Link, on bool) error { return netlink.LinkSetVfSpoofchk(pf, 0, !on) }, func(vf netlink.VfInfo) bool { return !vf.Spoofchk })
 		}},
-		{name: "rate of transmission", note: notEnforced, do: func(c *cards) error {
+		{name: "rate of transmission", setting: sriov.SettingMaxTxRate, do: func(c *cards) error {
 			return c.both(func(pf netlink.Link, on bool) error {
 				return netlink.LinkSetVfRate(pf, 0, 0, map[bool]int{true: 100}[on])
 			}, func(vf netlink.VfInfo) bool { return vf.MaxTxRate == 100 })

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spklab/spklab/scenarios/report"
+	"github.com/spklab/spklab/topo"
+	"github.com/spklab/spklab/topo/sriov"
 	"github.com/spklab/spklab/vm/guest"
 )
 
@@ -25,14 +27,21 @@ const (
 	tableFile = "checks.md"
 )
 
-// notEnforced is the note on what QEMU's igb stores and gives back, and does not do.
-const notEnforced = "configured, not enforced"
-
 // check is one thing that has to hold on the cards, after all that stand before it.
 type check struct {
-	name string
-	note string // what a report says beside it
-	do   func(*cards) error
+	name    string
+	setting sriov.Setting // that the check is about, if a report has something to say of it
+	do      func(*cards) error
+}
+
+// label is what a report says of a setting of the cards: whether they act on it.
+func label(t *testing.T, s sriov.Setting) string {
+	t.Helper()
+	inv, err := topo.Host{}.Cards()
+	if err != nil || len(inv.PFs) == 0 {
+		t.Fatalf("%d cards, %v", len(inv.PFs), err)
+	}
+	return inv.Label(&inv.PFs[0], s)
 }
 
 // group is checks about one thing.
@@ -60,8 +69,8 @@ func TestVirtualFunctions(t *testing.T) {
 					t.Error(err)
 				}
 				s.Duration = time.Since(s.Started)
-				if k.note != "" {
-					s.Labels = []string{k.note}
+				if note := label(t, k.setting); note != "" {
+					s.Labels = []string{note}
 				}
 				run.Scenarios = append(run.Scenarios, s)
 			})
