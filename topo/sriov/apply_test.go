@@ -112,7 +112,7 @@ func TestRestoreAfterKill(t *testing.T) {
 // and compares. It says whether the last of the two that was to be killed came to its end.
 func killedAt(t *testing.T, prior PF, target Target, apply, restore int) bool {
 	t.Helper()
-	n := &node{pf: prior, kill: apply}
+	n := &node{pf: copied(prior), kill: apply}
 	h := hostOf(t, n)
 	ended := survive(func() error { return h.Apply(context.Background(), target) }, t)
 	if n.kill = restore; restore > 0 {
@@ -129,6 +129,12 @@ func killedAt(t *testing.T, prior PF, target Target, apply, restore int) bool {
 		t.Fatalf("a record is left: %v, %v", r, err)
 	}
 	return ended
+}
+
+// copied shares nothing with the PF.
+func copied(p PF) PF {
+	inv, _ := (&node{pf: p}).inventory()
+	return inv.PFs[0]
 }
 
 // survive says whether f came to its end.
