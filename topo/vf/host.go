@@ -137,8 +137,9 @@ func (h Host) lockFor(ctx context.Context, address string) (func(), error) {
 
 // free says whether a VF without a record can be had.
 func (h Host) free(address string, s State) error {
-	if s.Link.Name != "" {
-		return nil
+	here, err := h.Interface(address)
+	if err != nil || here != "" && s.Link.Name != "" {
+		return err
 	}
 	driver, err := h.Driver(address)
 	switch {
@@ -146,7 +147,7 @@ func (h Host) free(address string, s State) error {
 		return err
 	case driver == "":
 		return errors.New("no driver is bound to it")
-	case slices.Contains(userspace(), driver):
+	case s.Link.Name == "" && slices.Contains(userspace(), driver):
 		return nil
 	}
 	return fmt.Errorf("%w: its interface is in a network namespace of somebody else's", ErrAllocated)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -49,15 +48,13 @@ func openNIC(h Host, r Record) (device, error) {
 	if n.own, err = openSpace(fd); err != nil {
 		return nil, err
 	}
-	fd, err = netns.GetFromPath(filepath.Join(netnsDir, filepath.Base(r.Request.Netns)))
-	if errors.Is(err, os.ErrNotExist) {
-		return n, nil
+	path := filepath.Join(netnsDir, filepath.Base(r.Request.Netns))
+	var at unix.Statfs_t
+	if err := unix.Statfs(path, &at); err != nil || at.Type != unix.NSFS_MAGIC {
+		return n, nil // gone, or a name without a namespace, as a kill may leave it
 	}
-	if err == nil {
+	if fd, err = netns.GetFromPath(path); err == nil {
 		n.target, err = openSpace(fd)
-	}
-	if errors.Is(err, unix.EINVAL) { // a name without a namespace, as a kill may leave it
-		return n, nil
 	}
 	if err != nil {
 		n.close()
