@@ -39,6 +39,8 @@ type Config struct {
 	PCIBusID   string `json:"pciBusID,omitempty"`   // 0000:00:1f.6
 
 	VLAN int `json:"vlan,omitempty"`
+
+	SRIOV *SRIOV `json:"-"` // of type sriov
 }
 
 // DNS is what a result says about name resolution.
@@ -88,7 +90,7 @@ func Inspect(text string) (Config, []Problem) {
 		return c, []Problem{{Message: `config without a type; write "type": "macvlan"`}}
 	}
 	problems := append(unknown(c.Type, raw), c.common()...)
-	if _, ok := raw["vlan"]; ok {
+	if _, ok := raw["vlan"]; ok && c.Type != TypeSRIOV {
 		problems = append(problems, Problem{Text: "vlan", Warning: true, Message: "vlan in the config of a NetworkAttachmentDefinition; the tag belongs to F5SPKVlan"})
 	}
 	switch c.Type {
@@ -96,6 +98,8 @@ func Inspect(text string) (Config, []Problem) {
 		problems = append(problems, c.macvlan()...)
 	case TypeHostDevice:
 		problems = append(problems, c.hostDevice()...)
+	case TypeSRIOV:
+		problems = append(problems, c.sriov(raw)...)
 	}
 	if c.Mode == "" && c.Type == TypeMacvlan {
 		c.Mode = "bridge"

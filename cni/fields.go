@@ -14,6 +14,7 @@ func fieldsOf(plugin string) []string {
 	return map[string][]string{
 		TypeMacvlan:    {"master", "mode", "mtu", "mac", "linkInContainer", "bcqueuelen"},
 		TypeHostDevice: {"device", "hwaddr", "kernelpath", "pciBusID"},
+		TypeSRIOV:      sriovFields(),
 	}[plugin]
 }
 

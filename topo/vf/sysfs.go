@@ -40,7 +40,7 @@ func (h Host) device(address string) string {
 
 // Find looks a VF up. The error is of kind ErrNoVF where the address is none of a VF.
 func (h Host) Find(address string) (Function, error) {
-	if !validAddress(address) {
+	if !ValidAddress(address) {
 		return Function{}, fmt.Errorf("%q: %w: a PCI address reads like 0000:01:10.0", address, ErrNoVF)
 	}
 	dir := h.device(address)
@@ -70,8 +70,8 @@ func (h Host) Find(address string) (Function, error) {
 	return Function{}, fmt.Errorf("%s: %w: its PF %s has no virtfn of it", address, ErrNoVF, f.PF)
 }
 
-// validAddress says whether text reads DOMAIN:BUS:DEVICE.FUNCTION, which also keeps it inside of sysfs.
-func validAddress(text string) bool {
+// ValidAddress says whether text reads DOMAIN:BUS:DEVICE.FUNCTION, which also keeps it inside of sysfs.
+func ValidAddress(text string) bool {
 	var domain, bus, device, function uint
 	n, err := fmt.Sscanf(text, "%x:%x:%x.%x", &domain, &bus, &device, &function)
 	return err == nil && n == 4 && text == fmt.Sprintf("%04x:%02x:%02x.%x", domain, bus, device, function)
