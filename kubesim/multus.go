@@ -103,11 +103,17 @@ func (s Selection) addrs() []netip.Addr {
 }
 
 // attachNetworks plays multus and the plugins: it writes network-status, the cluster network first, and
-// what IPAM decides. A pod one of whose networks does not exist or has no address for it cannot start.
+// what IPAM decides. A pod one of whose networks does not exist, or has no address or device for it, cannot
+// start.
 func attachNetworks(r *api.Resources, opt Options) []api.Finding {
 	var findings []api.Finding
 	releaseGone(r, opt)
+	devices := newDeviceManager(r, opt)
 	eachLivePod(r, func(p *corev1.Pod) {
+		before, err := api.NetworkStatuses(p)
+		if err != nil {
+			before = nil // it is written anew
+		}
 		annotate(p, api.AnnotationNetworkStatus, "")
 		annotate(p, AnnotationAssigned, "")
 		if len(p.Status.PodIPs) == 0 {
@@ -131,6 +137,10 @@ func attachNetworks(r *api.Resources, opt Options) []api.Finding {
 			entry, assigned, err := attach(p, nad, s, opt)
 			if err != nil {
 				findings = append(findings, podError(p, fmt.Sprintf("network %s: %v", name, err), "mend the ipam of the NetworkAttachmentDefinition or the annotation "+api.AnnotationNetworks))
+				return
+			}
+			if problem := devices.give(&entry, p, nad, s, before); problem != nil {
+				findings = append(findings, *problem)
 				return
 			}
 			if assigned != nil {

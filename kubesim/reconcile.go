@@ -10,6 +10,7 @@ import (
 
 	"github.com/spklab/spklab/cni"
 	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/topo/vf"
 )
 
 // Options are what Reconcile cannot read from the objects.
@@ -17,6 +18,8 @@ type Options struct {
 	Now time.Time // for timestamps of new objects
 	// OVN says that the cluster network is OVN-Kubernetes, whose annotations then appear.
 	OVN bool
+	// Pools are the VFs that device plugins offer, by node.
+	Pools map[string][]vf.Pool
 	// Reservations are host-local's, by node/network. Reconcile changes them: pods that come take addresses,
 	// those of pods that are gone are free again. nil: none are kept.
 	Reservations map[string]cni.Reservations

@@ -39,7 +39,7 @@ func Check(src *Source) ([]api.Finding, error) {
 
 // settled is what the cluster will hold once every pod runs.
 func settled(spec *topo.Lab, res api.Resources) (api.Resources, []api.Finding) {
-	opt := kubesim.Options{Now: time.Unix(0, 0), OVN: isOVN(spec), Reservations: map[string]cni.Reservations{}, NICMAC: spec.NICMAC}
+	opt := kubesim.Options{Now: time.Unix(0, 0), OVN: isOVN(spec), Reservations: map[string]cni.Reservations{}, NICMAC: spec.NICMAC, Pools: pools(spec)}
 	res.Nodes = machines(spec)
 	res, _ = kubesim.Reconcile(res, opt)
 	for i := range res.Pods {
@@ -103,8 +103,10 @@ func checkNAD(spec *topo.Lab, o api.Object, c cni.Config) error {
 		return checkMaster(spec, o, c)
 	case cni.TypeHostDevice:
 		return checkDevice(spec, o, c)
+	case cni.TypeSRIOV:
+		return nil // its devices are those of pools, of which the pods' findings tell
 	}
-	return at(o, c.Type, fmt.Sprintf("%s: no plugin of type %s here; write macvlan or host-device", o, c.Type))
+	return at(o, c.Type, fmt.Sprintf("%s: no plugin of type %s here; write macvlan, host-device or sriov", o, c.Type))
 }
 
 // checkDevice asks that every worker has the device, as far as it is named by its name.

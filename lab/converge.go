@@ -61,7 +61,7 @@ func (l *Lab) reconcile(old api.Resources) (api.Resources, []api.Finding, error)
 	if err != nil {
 		return api.Resources{}, nil, err
 	}
-	now, findings := kubesim.Reconcile(withNodes, kubesim.Options{Now: time.Now(), OVN: isOVN(l.Spec), Reservations: networks, NICMAC: l.Spec.NICMAC})
+	now, findings := kubesim.Reconcile(withNodes, kubesim.Options{Now: time.Now(), OVN: isOVN(l.Spec), Reservations: networks, NICMAC: l.Spec.NICMAC, Pools: pools(l.Spec)})
 	for name, r := range networks {
 		if err := r.Write(filepath.Join(l.networksDir(), filepath.FromSlash(name))); err != nil {
 			return now, findings, err

@@ -21,6 +21,7 @@ import (
 	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/topo/fabric"
 	"github.com/spklab/spklab/topo/sriov"
+	"github.com/spklab/spklab/topo/vf"
 )
 
 // imageApp is the application that ships with spklab (package traffic).
@@ -98,7 +99,11 @@ func Plan(spec *topo.Lab, res api.Resources, env Env) (topo.Plan, error) {
 		}
 		steps = append(steps, topo.PodBase(spec, wired)...)
 		steps = append(steps, divert(driver.Pod(spec, w, wired), topo.NetnsName(spec.Name, p.Name), gateways)...)
-		steps = append(steps, podProcess(spec, p, env)...)
+		devices, err := kubesim.DeviceEnv(p, &res)
+		if err != nil {
+			return topo.Plan{}, err
+		}
+		steps = append(steps, podProcess(spec, p, env, devices)...)
 	}
 	return topo.NewPlan(steps), nil
 }
@@ -132,7 +137,7 @@ func wire(p *corev1.Pod, res *api.Resources) (topo.Pod, error) {
 		if err != nil {
 			return out, err
 		}
-		a := topo.Attachment{Network: s.Name, Config: c, Interface: s.Interface, MAC: s.MAC}
+		a := topo.Attachment{Network: s.Name, Config: c, Interface: s.Interface, MAC: s.MAC, Device: s.PCIAddress()}
 		if a.Assigned, err = kubesim.Assigned(p, s.Interface); err != nil {
 			return out, err
 		}
@@ -178,10 +183,11 @@ func fixedAddresses(selections []kubesim.Selection, link string) []netip.Prefix 
 // MetricsAddr is where the proxy of each TMM serves metrics, in the TMM's network namespace.
 const MetricsAddr = "127.0.0.1:9179"
 
-// podProcess is what runs in a pod: the proxy in a TMM, the application in a pod of that image.
-func podProcess(spec *topo.Lab, p *corev1.Pod, env Env) []topo.Step {
+// podProcess is what runs in a pod, with variables KEY=VALUE: the proxy in a TMM, the application in a pod
+// of that image.
+func podProcess(spec *topo.Lab, p *corev1.Pod, env Env, variables []string) []topo.Step {
 	id := p.Namespace + "/" + p.Name
-	step := &topo.ProcessStep{Name: p.Name, Netns: topo.NetnsName(spec.Name, p.Name), Ready: env.socket(p.Name), GraceSeconds: grace(p)}
+	step := &topo.ProcessStep{Name: p.Name, Netns: topo.NetnsName(spec.Name, p.Name), Ready: env.socket(p.Name), GraceSeconds: grace(p), Env: variables}
 	for _, c := range p.Spec.Containers {
 		switch c.Image {
 		case kubesim.ImageTMM:
@@ -321,6 +327,17 @@ func prefixLen(spec *topo.Lab, network string, a netip.Addr) int {
 		}
 	}
 	return a.BitLen()
+}
+
+// pools are the workers' VFs.
+func pools(spec *topo.Lab) map[string][]vf.Pool {
+	out := map[string][]vf.Pool{}
+	for _, w := range spec.Workers {
+		for _, p := range w.Pools {
+			out[w.Name] = append(out[w.Name], vf.Pool(p))
+		}
+	}
+	return out
 }
 
 // isOVN says whether the fabric is OVN-Kubernetes, whose annotations the pods then carry.

@@ -31,6 +31,11 @@ func Attach(node, pod string, a Attachment) []Step {
 			HostNetns: node, Device: c.Device, HWAddr: c.HWAddr, KernelPath: c.KernelPath, PCIBusID: c.PCIBusID,
 			Netns: pod, Name: a.Interface, Assigned: a.Assigned,
 		}})
+	case cni.TypeSRIOV:
+		if a.Device == "" {
+			return nil
+		}
+		steps = append(steps, Step{VF: &VFStep{Address: a.Device, Netns: pod, Name: a.Interface, Settings: vfSettings(a), Assigned: a.Assigned}})
 	default:
 		return nil
 	}

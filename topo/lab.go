@@ -59,6 +59,15 @@ type Worker struct {
 	Name     string         `yaml:"name" json:"name"`
 	PodCIDRs []netip.Prefix `yaml:"podCIDRs" json:"podCIDRs"`
 	NICs     []NIC          `yaml:"nics" json:"nics"`
+	// Pools are the virtual functions of this machine's network cards that the worker has for its pods.
+	Pools []Pool `yaml:"pools,omitempty" json:"pools,omitempty"`
+}
+
+// Pool is what an SR-IOV device plugin offers by one name.
+type Pool struct {
+	// Resource is PREFIX/NAME, as NetworkAttachmentDefinitions name it in k8s.v1.cni.cncf.io/resourceName.
+	Resource string   `yaml:"resource" json:"resource"`
+	VFs      []string `yaml:"vfs" json:"vfs"` // PCI addresses of virtual functions, such as 0000:01:10.0
 }
 
 // Router is an upstream router that learns virtual servers by BGP.

@@ -72,6 +72,7 @@ const (
 	rankNetns = iota
 	rankPF
 	rankSysctl
+	rankVF // before the pins of what is attached to it, which are undone first
 	rankFile
 	rankPins
 	rankBridge
@@ -87,7 +88,7 @@ const (
 )
 
 func stageName(rank int) string {
-	names := [...]string{"namespaces", "cards", "sysctls", "files", "pins", "bridges", "cables", "macvlans",
+	names := [...]string{"namespaces", "cards", "sysctls", "virtual functions", "files", "pins", "bridges", "cables", "macvlans",
 		"interfaces", "interface sysctls", "addresses", "link routes", "routes", "inner macvlans"}
 	if rank >= rankProcess {
 		return fmt.Sprintf("processes %d", rank-rankProcess)
@@ -106,6 +107,8 @@ func (s Step) rank() int {
 		return rankLinkSysctl
 	case s.Sysctl != nil:
 		return rankSysctl
+	case s.VF != nil:
+		return rankVF
 	case s.File != nil:
 		return rankFile
 	case s.Pins != nil:

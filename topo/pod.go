@@ -21,6 +21,8 @@ type Attachment struct {
 	Config    cni.Config
 	Interface string // net1
 	MAC       string // empty: the kernel's or the device's own
+	// Device is the PCI address of the device that was chosen, for plugins that need one.
+	Device string
 	// Assigned is what the configuration's IPAM decided on, nil without IPAM.
 	Assigned *cni.Assigned
 	// Addresses are given to the interface besides by who runs the lab; most get theirs from who runs in

@@ -81,7 +81,7 @@ func (r *Runtime) Converge(ctx context.Context, p Plan, progress func(Progress))
 }
 
 // Down removes the lab: everything in the journal in reverse, processes that carry the lab's
-// mark even where the journal lost them, pins, and the state directory. What is absent already
+// mark even where the journal lost them, VFs likewise, pins, and the state directory. What is absent already
 // counts as removed. progress may be nil.
 func (r *Runtime) Down(ctx context.Context, progress func(Progress)) error {
 	if err := r.checkName(); err != nil {
@@ -102,6 +102,9 @@ func (r *Runtime) Down(ctx context.Context, progress func(Progress)) error {
 		return err
 	}
 	if err := stopProcesses(ctx, r.dir+"/", 0); err != nil {
+		return err
+	}
+	if err := r.returnVFs(ctx); err != nil {
 		return err
 	}
 	if err := r.removePins(); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spklab/spklab/cni"
 	"github.com/spklab/spklab/topo/sriov"
+	"github.com/spklab/spklab/topo/vf"
 )
 
 // Step is one thing that a lab makes. Exactly one of the pointers is set. A Step is plain data:
@@ -21,6 +22,7 @@ type Step struct {
 	Veth       *VethStep       `json:"veth,omitempty"`
 	Macvlan    *MacvlanStep    `json:"macvlan,omitempty"`
 	HostDevice *HostDeviceStep `json:"host_device,omitempty"`
+	VF         *VFStep         `json:"vf,omitempty"`
 	Addr       *AddrStep       `json:"addr,omitempty"`
 	Link       *LinkStep       `json:"link,omitempty"`
 	Route      *RouteStep      `json:"route,omitempty"`
@@ -104,6 +106,16 @@ type HostDeviceStep struct {
 	Netns      string        `json:"netns"`
 	Name       string        `json:"name"`
 	Assigned   *cni.Assigned `json:"assigned,omitempty"` // nil: up without addresses
+}
+
+// VFStep is a virtual function of an SR-IOV network card, given to a namespace as sriov-cni does. What it
+// was before is in a record below the state directory.
+type VFStep struct {
+	Address  string        `json:"address"` // PCI address
+	Netns    string        `json:"netns"`
+	Name     string        `json:"name"` // of the interface
+	Settings vf.Settings   `json:"settings"`
+	Assigned *cni.Assigned `json:"assigned,omitempty"`
 }
 
 // AddrStep is an address on an interface (IPv6: without duplicate address detection).

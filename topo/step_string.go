@@ -26,6 +26,8 @@ func (s Step) String() string {
 		return s.Macvlan.line()
 	case s.HostDevice != nil:
 		return s.HostDevice.line()
+	case s.VF != nil:
+		return words("vf", s.VF.Netns, s.VF.Name, "pci", s.VF.Address, s.VF.Settings.String(), assigned(s.VF.Assigned))
 	case s.Addr != nil:
 		return fmt.Sprintf("addr %s %s %s", s.Addr.Netns, s.Addr.Link, s.Addr.Prefix)
 	case s.Link != nil:

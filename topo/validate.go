@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/spklab/spklab/topo/vf"
 )
 
 // FormatVersion is the version of the lab file format.
@@ -257,10 +259,12 @@ func (v *validator) workers() {
 		name   string
 	}
 	var all []entry
+	vfs := map[string]string{}
 	for i, w := range v.lab.Workers {
 		path := fmt.Sprintf("workers[%d]", i)
 		v.node(path, w.Name)
 		v.nics(path, w.NICs)
+		v.pools(path, w.Pools, vfs)
 		if len(w.PodCIDRs) == 0 {
 			v.bad(path+".podCIDRs", "", "an empty list; write the network of the worker's pods, out of fabric.clusterCIDRs")
 		}
@@ -275,6 +279,29 @@ func (v *validator) workers() {
 				}
 			}
 			all = append(all, entry{c, w.Name})
+		}
+	}
+}
+
+// pools checks a worker's VFs; taken has those before, with their pools.
+func (v *validator) pools(path string, pools []Pool, taken map[string]string) {
+	for i, p := range pools {
+		at := fmt.Sprintf("%s.pools[%d]", path, i)
+		if prefix, name, ok := strings.Cut(p.Resource, "/"); !ok || prefix == "" || name == "" || strings.Contains(name, "/") {
+			v.bad(at+".resource", p.Resource, "no PREFIX/NAME; write one such as openshift.io/internal")
+		}
+		if len(p.VFs) == 0 {
+			v.bad(at+".vfs", "", "an empty list; write PCI addresses of virtual functions")
+		}
+		for j, address := range p.VFs {
+			where := fmt.Sprintf("%s.vfs[%d]", at, j)
+			if !vf.ValidAddress(address) {
+				v.bad(where, address, "no PCI address; write one such as 0000:01:10.0")
+			}
+			if other := taken[address]; other != "" {
+				v.bad(where, address, "is also in %s; write each VF once", other)
+			}
+			taken[address] = at
 		}
 	}
 }

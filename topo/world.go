@@ -119,6 +119,8 @@ func (s Step) attached() (netns, name string) {
 		return s.Macvlan.Netns, s.Macvlan.Name
 	case s.HostDevice != nil:
 		return s.HostDevice.Netns, s.HostDevice.Name
+	case s.VF != nil:
+		return s.VF.Netns, s.VF.Name
 	}
 	return "", ""
 }
@@ -140,12 +142,15 @@ func vanishedNetns(records []record) map[string]bool {
 }
 
 // vanished says whether a step that was made does not stand any more, as far as that is cheap to
-// see: a namespace is gone with all that was in it, or a process has ended.
+// see: a namespace is gone with all that was in it, a card has lost a VF, or a process has ended.
 func (w *world) vanished(s Step, gone map[string]bool, alive map[string][]int) bool {
 	for _, ns := range s.namespaces() {
 		if gone[ns] {
 			return true
 		}
+	}
+	if s.VF != nil && !w.r.vfs().Present(s.VF.Address) {
+		return true
 	}
 	return s.Process != nil && len(alive[s.Process.Name]) == 0
 }
@@ -165,6 +170,8 @@ func (s Step) namespaces() []string {
 		return []string{s.Macvlan.ParentNetns, s.Macvlan.Netns}
 	case s.HostDevice != nil:
 		return []string{s.HostDevice.HostNetns, s.HostDevice.Netns}
+	case s.VF != nil:
+		return []string{s.VF.Netns}
 	case s.Addr != nil:
 		return []string{s.Addr.Netns}
 	case s.Link != nil:
@@ -192,7 +199,7 @@ func (w *world) leave(steps []Step) {
 // goesAlong says whether a step needs no undoing of its own: all its namespaces are removed by
 // the same call.
 func (w *world) goesAlong(s Step) bool {
-	if s.Netns != nil || s.Process != nil || s.HostDevice != nil || s.Uplink != nil { // a device outlives its namespace
+	if s.Netns != nil || s.Process != nil || s.HostDevice != nil || s.Uplink != nil || s.VF != nil { // a device outlives its namespace
 		return false
 	}
 	names := s.namespaces()
@@ -221,6 +228,8 @@ func (w *world) make(ctx context.Context, s Step) error {
 		return w.makeMacvlan(s.Macvlan)
 	case s.HostDevice != nil:
 		return w.makeHostDevice(s.HostDevice)
+	case s.VF != nil:
+		return w.makeVF(ctx, s.VF)
 	case s.Addr != nil:
 		return w.makeAddr(s.Addr)
 	case s.Link != nil:
@@ -264,6 +273,8 @@ func (w *world) undo(ctx context.Context, s Step) error {
 		return w.removeLink(s.Macvlan.Netns, s.Macvlan.Name)
 	case s.HostDevice != nil:
 		return w.returnHostDevice(s.HostDevice)
+	case s.VF != nil:
+		return w.r.vfs().Del(ctx, s.VF.Address)
 	case s.Addr != nil:
 		return w.removeAddr(s.Addr)
 	case s.Link != nil:

@@ -55,6 +55,33 @@ type NetworkStatus struct {
 	Default   bool         `json:"default,omitempty"` // the cluster network
 	DNS       struct{}     `json:"dns"`
 	Gateway   []netip.Addr `json:"gateway,omitempty"` // of the default routes by this interface
+	// DeviceInfo is of a device that a plugin has moved or bound (Device Information Specification 1.1.0).
+	DeviceInfo *DeviceInfo `json:"device-info,omitempty"`
+}
+
+// DeviceInfo tells which device stands behind an interface.
+type DeviceInfo struct {
+	Type    string    `json:"type"` // pci
+	Version string    `json:"version"`
+	PCI     PCIDevice `json:"pci"`
+}
+
+// PCIDevice is a device by its PCI address.
+type PCIDevice struct {
+	Address string `json:"pci-address"`
+}
+
+// DeviceInfoOf is what network-status says of an interface by a PCI device.
+func DeviceInfoOf(address string) *DeviceInfo {
+	return &DeviceInfo{Type: "pci", Version: "1.1.0", PCI: PCIDevice{Address: address}}
+}
+
+// PCIAddress is of the device behind the interface, empty for none.
+func (s *NetworkStatus) PCIAddress() string {
+	if s.DeviceInfo == nil {
+		return ""
+	}
+	return s.DeviceInfo.PCI.Address
 }
 
 // NetworkStatuses reads the pod's network-status annotation; a pod without one has none.

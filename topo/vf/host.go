@@ -202,6 +202,27 @@ func (h Host) restore(ctx context.Context, d device, r Record) error {
 	return h.forget(r.Function.Address)
 }
 
+// Present says whether a VF that was given away is still there, with its interface where it went to.
+func (h Host) Present(address string) bool {
+	r, err := h.record(address)
+	if err != nil || r == nil {
+		return false
+	}
+	if _, err := h.Find(address); err != nil {
+		return false
+	}
+	if r.Prior.Link.Name == "" {
+		return true
+	}
+	d, err := h.reach(*r)
+	if err != nil {
+		return false
+	}
+	defer d.close()
+	now, err := d.State()
+	return err == nil && now.Link.Name == r.Request.Interface
+}
+
 // Check says how a VF that was given away differs from its record.
 func (h Host) Check(address string) error {
 	r, err := h.record(address)
