@@ -88,7 +88,7 @@ var mayImport = map[string][]string{
 	"scenarios/report":   {"scenarios/evidence", "topo"},
 	"scenarios/record":   {"scenarios/report"},
 	"scenarios/diagnose": {"scenarios/report", "lab", "topo", "kubesim", "dataplane"},
-	"scenarios":          {"scenarios", "bfd", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
+	"scenarios":          {"scenarios", "bfd", "cni", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
 	"e2e":                {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane", "vm"},
 	"scenarios/timeline": {"scenarios/report", "lab", "topo", "dataplane"},
 	"scenarios/regress":  {"scenarios/report", "scenarios/state"},

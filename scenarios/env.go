@@ -4,6 +4,7 @@ import (
 	"os/exec"
 	"slices"
 
+	"github.com/spklab/spklab/cni"
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/topo"
@@ -21,6 +22,7 @@ const (
 	Conntrack     Capability = "conntrack"      // the nodes' datapaths tell their connections
 	FlannelHostGW Capability = "flannel-hostgw" // plain routes between nodes
 	Macvlan       Capability = "macvlan"        // TMM's interfaces are macvlan
+	SRIOV         Capability = "sriov"          // TMM's interfaces are virtual functions of a network card
 	BGP           Capability = "bgp"            // an upstream router that learns by BGP
 	SignedBGP     Capability = "bgp-password"   // the sessions with it are signed
 	IPv6          Capability = "ipv6"           // the cluster network carries IPv6
@@ -84,9 +86,9 @@ func Capabilities(l *lab.Lab) ([]Capability, error) {
 		return nil, err
 	}
 	for i := range res.NADs {
-		if c, err := res.NADs[i].Config(); err == nil && c.Type == "macvlan" {
-			has = append(has, Macvlan)
-			break
+		c, err := res.NADs[i].Config()
+		if kind, ok := attachmentKinds()[c.Type]; ok && err == nil && !slices.Contains(has, kind) {
+			has = append(has, kind)
 		}
 	}
 	for _, c := range tools() {
@@ -96,6 +98,11 @@ func Capabilities(l *lab.Lab) ([]Capability, error) {
 	}
 	slices.Sort(has)
 	return has, nil
+}
+
+// attachmentKinds are the capabilities of labs by the plugins of their networks.
+func attachmentKinds() map[string]Capability {
+	return map[string]Capability{cni.TypeMacvlan: Macvlan, cni.TypeSRIOV: SRIOV}
 }
 
 // missing are the capabilities of needs that the environment lacks.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +46,23 @@ tmm: {cniNetworks: default/a}
 controller: {watchNamespace: apps}
 `
 
+// sriovNAD is the network a as one of VFs.
+func sriovNAD(fields string) string {
+	return `apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: a, annotations: {k8s.v1.cni.cncf.io/resourceName: openshift.io/internal}}
+spec: {config: '{"type": "sriov"` + fields + `}'}
+`
+}
+
+func policyOfVFs(mtu int) string {
+	return fmt.Sprintf(`apiVersion: sriovnetwork.openshift.io/v1
+kind: SriovNetworkNodePolicy
+metadata: {name: p, namespace: openshift-sriov-network-operator}
+spec: {resourceName: internal, nodeSelector: {a: b}, numVfs: 2, mtu: %d, nicSelector: {pfNames: [ens1]}}
+`, mtu)
+}
+
 func TestCheck(t *testing.T) {
 	tests := []struct {
 		name     string
@@ -58,6 +76,15 @@ func TestCheck(t *testing.T) {
 			want: []string{"error: F5SPKVlan default/v: tag 5 is also the tag of F5SPKVlan default/int; give each VLAN its own tag"}},
 		{name: "two untagged", more: vlan("{interfaces: ['1.1'], selfip_v4s: [10.0.1.1], prefixlen_v4: 24}"),
 			want: []string{"error: F5SPKVlan default/v: interface 1.1 carries the untagged F5SPKVlan default/int already; give one of them a tag"}},
+		{name: "tagged on a VF that tags", from: `["1.1"], internal`, to: `["1.1"], tag: 5, internal`, more: sriovNAD(`, "vlan": 100`),
+			want: []string{`error: F5SPKVlan default/int: interface 1.1: F5SPKVlan default/int tags with 5, and the VF of NetworkAttachmentDefinition default/a with 100 again: no frame of TMM has the tag that its neighbours expect; write tag: 0 in the F5SPKVlan, or "vlan": 0 in the config of NetworkAttachmentDefinition default/a`}},
+		{name: "untagged on a VF that tags", more: sriovNAD(`, "vlan": 100`)},
+		{name: "tagged on a VF", from: `["1.1"], internal`, to: `["1.1"], tag: 5, internal`, more: sriovNAD(`, "vlan": 0`)},
+		{name: "longer frames than the VFs take", from: `["1.1"], internal`, to: `["1.1"], mtu: 9000, internal`, more: sriovNAD("") + "---\n" + policyOfVFs(8000),
+			want: []string{"error: F5SPKVlan default/int: mtu 9000 on interface 1.1 is above the 8000 of SriovNetworkNodePolicy openshift-sriov-network-operator/p, which makes the VFs of openshift.io/internal; write mtu: 9000 in the policy, or mtu: 8000 here"}},
+		{name: "as long frames as the VFs take", from: `["1.1"], internal`, to: `["1.1"], mtu: 9000, internal`, more: sriovNAD("") + "---\n" + policyOfVFs(9000)},
+		{name: "1500 is what a VLAN has without an mtu", more: sriovNAD("") + "---\n" + policyOfVFs(1400),
+			want: []string{"error: F5SPKVlan default/int: mtu 1500 on interface 1.1 is above the 1400 of SriovNetworkNodePolicy openshift-sriov-network-operator/p, which makes the VFs of openshift.io/internal; write mtu: 1500 in the policy, or mtu: 1400 here"}},
 		{name: "interface beyond", from: "1.1", to: "1.2",
 			want: []string{"error: F5SPKVlan default/int: interface 1.2 does not exist: tmm.cniNetworks has 1; write 1.1 to 1.1, or add a network"}},
 		{name: "fewer self-IPs than replicas", from: "tmm: {", to: "tmm: {replicaCount: 2, ",

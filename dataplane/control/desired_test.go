@@ -256,6 +256,13 @@ func TestComputeGolden(t *testing.T) {
 	}
 }
 
+// tagging is a network whose VFs put a tag on what the pod sends.
+const tagging = `apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: macvlan-external, namespace: default}
+spec: {config: '{"type": "sriov", "vlan": 30}'}
+`
+
 // TestComputeConditions changes one thing each and looks at what is said and what stays
 // announced.
 func TestComputeConditions(t *testing.T) {
@@ -274,6 +281,8 @@ func TestComputeConditions(t *testing.T) {
 		{name: "only draining", replace: []string{notReady, ""}, want: []string{"NoEndpoints F5SPKIngressTCP apps/web"}, announce: both[1:]},
 		{name: "interface beyond", replace: []string{`interfaces: ["1.2"]`, `interfaces: ["1.3"]`},
 			want: []string{"InterfaceMissing F5SPKVlan default/external", "Input F5SPKStaticRoute default/default-v4", "Input F5SPKStaticRoute default/default-v4"}},
+		{name: "tagged on a VF that tags", replace: []string{`interfaces: ["1.2"]`, "interfaces: [\"1.2\"]\n  tag: 100"}, more: tagging, want: []string{"TwoTags F5SPKVlan default/external"}, announce: both},
+		{name: "untagged on a VF that tags", more: tagging, announce: both},
 		{name: "fewer IPv6 self-IPs", replace: []string{index0, `tmm-index: "1"`, `selfip_v6s: ["2001:db8:51::16", "2001:db8:51::17"]`, `selfip_v6s: ["2001:db8:51::16"]`},
 			want: []string{"NoSelfIP F5SPKVlan default/external"}, announce: both[:1]},
 		{name: "no index", replace: []string{index0, `other: "0"`}, want: []string{"NoSelfIP Pod default/f5-tmm-1"}},

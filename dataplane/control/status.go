@@ -159,6 +159,7 @@ const (
 	ReasonMembersDown       = "MembersDown" // monitors have found members down
 	ReasonInterfaceMissing  = "InterfaceMissing"
 	ReasonNotSupported      = "NotSupported"
+	ReasonTwoTags           = "TwoTags"
 	ReasonConflict          = "Conflict"
 	ReasonFiltered          = "Filtered" // a route map hides a virtual server
 	ReasonDamped            = "Damped"   // withdrawn too often in short order: announced later

@@ -60,6 +60,9 @@ func (p *planner) placeVLANs() {
 				p.fail(ReasonNotSupported, ref, fmt.Sprintf("interface %s carries %s already: one untagged VLAN or several tagged ones", number, other))
 				continue
 			}
+			if message, hint := p.res.DoubleTag(v, p.self.Interfaces[n].Network); message != "" {
+				p.fail(ReasonTwoTags, ref, fmt.Sprintf("interface %s: %s; %s", number, message, hint))
+			}
 			taken[number], mixed[number] = ref, v.Spec.Tag == 0
 			p.place(ref, v, p.self.Interfaces[n])
 		}
