@@ -317,7 +317,7 @@ func TestWarnings(t *testing.T) {
 		{"zone of its own", dnsCache("[{forwardZone: ., nameServers: [{ipAddress: 192.0.2.53}]}, {forwardZone: lab, nameServers: [{ipAddress: 192.0.2.54}]}]"), `f.yaml:4:95: a zone of its own is kept and not used: the name servers of "." are asked for every name`},
 		{"route type", staticRoute("{destination: 10.0.0.0, prefixLen: 8, gateway: 10.1.0.1, type: pool}"), `f.yaml:4:70: type "pool" is kept, gateway is used`},
 		{"pool without spec.name", snatpool("{addressList: [[192.0.2.1]]}"), `f.yaml:4:7: no spec.name: metadata.name "m" is the pool's name`},
-		{"nad vlan", nad(`{"type": "sriov", "vlan": 5}`), `f.yaml:5:31: vlan in the config of a NetworkAttachmentDefinition; the tag belongs to F5SPKVlan`},
+		{"nad vlan", nad(`{"type": "macvlan", "master": "a", "vlan": 5}`), `f.yaml:5:48: vlan in the config of a NetworkAttachmentDefinition; the tag belongs to F5SPKVlan`},
 		{"nad unknown field", nad(`{"type": "macvlan", "masterr": "a"}`), `f.yaml:5:33: unknown field "masterr" is ignored by macvlan; did you mean master?`},
 		{"nad ipam", nad(`{"type": "macvlan", "master": "a", "ipam": {"type": "dhcp"}}`), `f.yaml:5:65: ipam of type "dhcp" is not run here: the interface comes up without addresses; write host-local, static or {}`},
 		{"flat list", snatpool("{name: p, addressList: [10.0.0.1]}"),
