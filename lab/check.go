@@ -13,6 +13,7 @@ import (
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/kubesim"
 	"github.com/spklab/spklab/topo"
+	"github.com/spklab/spklab/topo/vf"
 )
 
 // Check looks at a source as a whole without making anything. What cannot work is the error,
@@ -23,7 +24,7 @@ func Check(src *Source) ([]api.Finding, error) {
 		return nil, err
 	}
 	errs := []error{checkNodes(src.Objects), checkNADs(src.Spec, src.Objects)}
-	res, findings := settled(src.Spec, res)
+	res, findings := settled(src.Spec, res, pools(src.Spec, src.Hardware, src.Inventory, res))
 	cards := cardFindings(cardPlans(src.Spec, src.Hardware, src.Inventory, res), src.Hardware, res)
 	findings = slices.Concat(findings, cards, api.Check(res), checkSelfIPs(src.Spec, res), checkMTUs(src.Spec, res), checkNames(src.Spec, res), checkImages(res))
 	var warnings []api.Finding
@@ -37,9 +38,9 @@ func Check(src *Source) ([]api.Finding, error) {
 	return warnings, errors.Join(errs...)
 }
 
-// settled is what the cluster will hold once every pod runs.
-func settled(spec *topo.Lab, res api.Resources) (api.Resources, []api.Finding) {
-	opt := kubesim.Options{Now: time.Unix(0, 0), OVN: isOVN(spec), Reservations: map[string]cni.Reservations{}, NICMAC: spec.NICMAC, Pools: pools(spec)}
+// settled is what the cluster will hold once every pod runs, with the workers' VFs.
+func settled(spec *topo.Lab, res api.Resources, vfs map[string][]vf.Pool) (api.Resources, []api.Finding) {
+	opt := kubesim.Options{Now: time.Unix(0, 0), OVN: isOVN(spec), Reservations: map[string]cni.Reservations{}, NICMAC: spec.NICMAC, Pools: vfs}
 	res.Nodes = machines(spec)
 	res, _ = kubesim.Reconcile(res, opt)
 	for i := range res.Pods {
@@ -283,7 +284,11 @@ func (l *Lab) checkApply(objs []api.Object) error {
 	if err != nil {
 		return err
 	}
-	res, _ = settled(l.Spec, res)
+	inv, err := l.inventory()
+	if err != nil {
+		return err
+	}
+	res, _ = settled(l.Spec, res, pools(l.Spec, l.cards, inv, res))
 	var errs []error
 	for _, f := range checkNames(l.Spec, res) {
 		errs = append(errs, locate(&Source{Objects: objs, File: f.Object}, f))

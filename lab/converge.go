@@ -57,11 +57,15 @@ func (l *Lab) converge(ctx context.Context) ([]api.Finding, error) {
 func (l *Lab) reconcile(old api.Resources) (api.Resources, []api.Finding, error) {
 	withNodes := old
 	withNodes.Nodes = machines(l.Spec)
+	inv, err := l.inventory()
+	if err != nil {
+		return api.Resources{}, nil, err
+	}
 	networks, err := l.reservations()
 	if err != nil {
 		return api.Resources{}, nil, err
 	}
-	now, findings := kubesim.Reconcile(withNodes, kubesim.Options{Now: time.Now(), OVN: isOVN(l.Spec), Reservations: networks, NICMAC: l.Spec.NICMAC, Pools: pools(l.Spec)})
+	now, findings := kubesim.Reconcile(withNodes, kubesim.Options{Now: time.Now(), OVN: isOVN(l.Spec), Reservations: networks, NICMAC: l.Spec.NICMAC, Pools: pools(l.Spec, l.cards, inv, old)})
 	for name, r := range networks {
 		if err := r.Write(filepath.Join(l.networksDir(), filepath.FromSlash(name))); err != nil {
 			return now, findings, err

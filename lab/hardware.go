@@ -32,6 +32,14 @@ func (s *Source) UseHardware(h *topo.Hardware, host topo.Host) error {
 	return err
 }
 
+// inventory is what the machine has of cards, empty for a lab that uses none.
+func (l *Lab) inventory() (sriov.Inventory, error) {
+	if l.cards == nil {
+		return sriov.Inventory{}, nil
+	}
+	return l.opt.Host.Cards()
+}
+
 // cardPlans are what the policies make of the cards of each worker that has some.
 func cardPlans(spec *topo.Lab, hw *topo.Hardware, inv sriov.Inventory, res api.Resources) []policy.Plan {
 	if hw == nil {

@@ -22,7 +22,7 @@ func Sketch(src *Source, opt Options) (picture.Picture, error) {
 	if err != nil {
 		return picture.Picture{}, err
 	}
-	res, _ = settled(src.Spec, res)
+	res, _ = settled(src.Spec, res, pools(src.Spec, src.Hardware, src.Inventory, res))
 	nodes := labNodes(src.Spec)
 	for i := range res.Pods {
 		nodes = append(nodes, podNode(&res.Pods[i]))

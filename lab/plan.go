@@ -329,9 +329,14 @@ func prefixLen(spec *topo.Lab, network string, a netip.Addr) int {
 	return a.BitLen()
 }
 
-// pools are the workers' VFs.
-func pools(spec *topo.Lab) map[string][]vf.Pool {
+// pools are the workers' VFs: those of the lab file, and those that policies make of the lab's cards.
+func pools(spec *topo.Lab, hw *topo.Hardware, inv sriov.Inventory, res api.Resources) map[string][]vf.Pool {
 	out := map[string][]vf.Pool{}
+	for _, plan := range cardPlans(spec, hw, inv, res) {
+		for _, p := range plan.Pools {
+			out[plan.Node] = append(out[plan.Node], vf.Pool{Resource: p.Resource, VFs: p.VFs})
+		}
+	}
 	for _, w := range spec.Workers {
 		for _, p := range w.Pools {
 			out[w.Name] = append(out[w.Name], vf.Pool(p))
@@ -353,7 +358,7 @@ func Preview(src *Source, opt Options) (topo.Plan, []api.Finding, error) {
 	if err != nil {
 		return topo.Plan{}, findings, err
 	}
-	res, _ = settled(src.Spec, res)
+	res, _ = settled(src.Spec, res, pools(src.Spec, src.Hardware, src.Inventory, res))
 	rt := opt.Host.Open(src.Spec.Name)
 	// The programs stand by their names: a plan reads the same wherever they are installed.
 	plan, err := Plan(src.Spec, res, Env{Spklab: "spklab", Spkproxy: "spkproxy", StateDir: rt.Dir(), PinDir: rt.PinDir(),

@@ -26,7 +26,7 @@ func shipped(t *testing.T) (*Source, api.Resources) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, findings := settled(src.Spec, res)
+	res, findings := settled(src.Spec, res, nil)
 	if len(findings) > 0 {
 		t.Fatal(findings)
 	}
