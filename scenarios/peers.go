@@ -128,10 +128,12 @@ func bgpPeers() []spec {
 	})
 }
 
-// peersSetUp makes the endpoints and the Services of the cells that the lab has routers for, and puts a route
-// map between all routers and the TMMs. Nothing damps: each cell takes the same endpoint away.
+// peersSetUp makes the endpoints and the Services of the cells that the lab has routers for in a namespace
+// that the TMMs serve, and puts a route map between all routers and the TMMs. Nothing damps: each cell takes the same endpoint away.
 func (s *scene) peersSetUp() {
-	docs := []string{"apiVersion: v1\nkind: Namespace\nmetadata: {name: " + peersName + "}\n"}
+	namespace := "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + peersName + "}\n"
+	must(s.lab.Apply(s.ctx, parse(namespace)))
+	var docs []string
 	for _, pod := range []string{goingPod, stayingPod} {
 		docs = append(docs, gatePod(peersName, pod, pod))
 	}
@@ -143,6 +145,8 @@ func (s *scene) peersSetUp() {
 		}
 	}
 	s.edit(api.KindValues, "", "", func(doc map[string]any) {
+		controller := at(doc, "controller")
+		controller["watchNamespace"] = fmt.Sprintf("%v,%s", controller["watchNamespace"], peersName)
 		at(doc, "tmm")["damping"] = map[string]any{"max": "0s"}
 		config := at(doc, "tmm", "dynamicRouting", "tmmRouting", "config")
 		config["prefixList"] = lists
