@@ -81,6 +81,10 @@ func (s *scene) poolPath(proto string, f family) {
 	s.egressPath(w, proto, f, func(t tmm) netip.Addr { return poolOf(f, t.status.Index) })
 }
 
+// othersTurns is how many turns what else the pods send may take meanwhile: keep-alives of connections
+// that nobody else has any more.
+const othersTurns = 2
+
 // tooFewLists gives all TMMs but the last an address. OVN goes on sending pods' connections to
 // each TMM in turn.
 func (s *scene) tooFewLists() {
@@ -111,7 +115,7 @@ func (s *scene) tooFewLists() {
 		check(conn.Close(), "close")
 	}
 	s.figure(report.Figure{Name: "connections that left", Value: float64(out), Note: fmt.Sprintf("of %d", 5*len(w.tmms))})
-	gomega.Expect(out).To(gomega.Equal(5*n), "connections that left, each by a TMM that has an address")
+	gomega.Expect(out).To(gomega.BeNumerically("~", 5*n, othersTurns), "connections that left, each by a TMM that has an address")
 	s.eventually("the others are counted", func() error { return s.counted("drop_no_snat_pool") })
 }
 
