@@ -166,3 +166,23 @@ func obstaclesOfPackets() []obstacle {
 		},
 	}
 }
+
+// obstaclesOfLiveness are those that keep BFD down: routes stay, and a router that dies is noticed late.
+func obstaclesOfLiveness(speak, silent func(*whyLab)) []obstacle {
+	const (
+		listed = "    - protocol: udp   # BFD, which a neighbor with `fallover: true` speaks\n      port: \"3784\"\n"
+		deaf   = "nft 'add table inet why; add chain inet why in { type filter hook input priority 0; }; add rule inet why in udp dport 3784 counter drop'"
+	)
+	speak = then(speak, changedValues(whyNeighbor, whyNeighbor+"              fallover: true\n"))
+	silent = then(oldValues, silent)
+	return []obstacle{
+		{
+			name: "BFD's port is blocked", put: then(nodeDoes("upstream", deaf), speak), remove: then(nodeDoes("upstream", "nft delete table inet why"), silent),
+			condition: "BFD", object: "nftables of upstream", field: "table why chain in: UDP port 3784", says: "BFD is",
+		},
+		{
+			name: "BFD is not among allowed_services", put: then(changedVLANs(listed, ""), speak), remove: then(oldVLANs, silent),
+			condition: "BFD", object: "F5SPKVlan default/external", field: "spec.allowed_services", says: "UDP 3784 is not listed",
+		},
+	}
+}

@@ -96,9 +96,11 @@ func whyFRR() whyRouter {
 		"route-map kept permit 10", "exit", "ip protocol bgp route-map kept")
 	tables := obstaclesOfTables(hide, bgp("no neighbor range0 prefix-list why in"), bgp("maximum-paths 1"), bgp("maximum-paths 64"),
 		keep, vtysh("configure terminal", "no ip protocol bgp route-map kept"))
+	cut := vtysh("clear bgp *")
 	return whyRouter{
-		kind: topo.RouterFRR, cut: vtysh("clear bgp *"), die: daemonDies("bgpd.pid"), tables: tables,
-		more: slices.Concat(obstaclesOfObjects(), obstaclesOfPackets()),
+		kind: topo.RouterFRR, cut: cut, die: daemonDies("bgpd.pid"), tables: tables,
+		more: slices.Concat(obstaclesOfObjects(), obstaclesOfPackets(),
+			obstaclesOfLiveness(vtysh("configure terminal", "router bgp 65000", "neighbor range0 bfd"), vtysh("configure terminal", "router bgp 65000", "no neighbor range0 bfd"))),
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/dataplane/bgp"
 	"github.com/spklab/spklab/topo"
 )
@@ -90,8 +93,8 @@ func neighbours() (map[netip.Addr]string, error) {
 	return out, nil
 }
 
-// filterCounters are those of nftables' rules that drop and count, by "family table chain: TCP port 179",
-// or the rule's handle where it looks for no port of BGP.
+// filterCounters are those of nftables' rules that drop and count, by "table T chain C: TCP port 179", UDP
+// port 3784, or the rule's handle where it looks for no port of BGP or BFD.
 func filterCounters() (counts map[string]uint64, err error) {
 	counts = map[string]uint64{}
 	conn, err := nftables.New(nftables.AsLasting())
@@ -111,8 +114,8 @@ func filterCounters() (counts map[string]uint64, err error) {
 		for _, r := range rules {
 			if n, port, drops := dropped(r); drops {
 				what := fmt.Sprintf("handle %d", r.Handle)
-				if port {
-					what = "TCP port 179"
+				if port != "" {
+					what = port
 				}
 				counts[fmt.Sprintf("table %s chain %s: %s", chain.Table.Name, chain.Name, what)] += n
 			}
@@ -121,15 +124,20 @@ func filterCounters() (counts map[string]uint64, err error) {
 	return counts, nil
 }
 
-// dropped is how many packets a rule has counted, whether it compares something with the port of BGP, and
-// whether it drops or rejects at all.
-func dropped(r *nftables.Rule) (packets uint64, port, drops bool) {
+// dropped is how many packets a rule has counted, the port of BGP or BFD that it compares something
+// with, and whether it drops or rejects at all.
+func dropped(r *nftables.Rule) (packets uint64, port string, drops bool) {
 	for _, e := range r.Exprs {
 		switch e := e.(type) {
 		case *expr.Counter:
 			packets = e.Packets
 		case *expr.Cmp:
-			port = port || slices.Equal(e.Data, binary.BigEndian.AppendUint16(nil, bgp.Port))
+			switch {
+			case slices.Equal(e.Data, binary.BigEndian.AppendUint16(nil, bgp.Port)):
+				port = portWords(corev1.ProtocolTCP, bgp.Port)
+			case slices.Equal(e.Data, binary.BigEndian.AppendUint16(nil, bfd.Port)):
+				port = portWords(corev1.ProtocolUDP, bfd.Port)
+			}
 		case *expr.Verdict:
 			drops = drops || e.Kind == expr.VerdictDrop
 		case *expr.Reject:

@@ -18,13 +18,14 @@ const (
 	conditionSession  = "session"
 	conditionRouter   = "router"
 	conditionRefused  = "permitted there"
+	conditionBFD      = "BFD"
 )
 
 // independent says whether a condition can fail by itself when an earlier one does. That nothing is to be
 // announced does, for instance, follow from there being no endpoint.
 func independent(name string) bool {
 	return slices.Contains([]string{
-		conditionServing, conditionAccepted, conditionBGP, conditionFamily, conditionRouteMap, conditionSession, conditionRouter, conditionRefused,
+		conditionServing, conditionAccepted, conditionBGP, conditionFamily, conditionRouteMap, conditionSession, conditionRouter, conditionRefused, conditionBFD,
 	}, name)
 }
 

@@ -48,17 +48,17 @@ func (g growth) String() string { return fmt.Sprintf("%s of %s +%d", g.what, g.n
 func (s sessionSigns) decided() bool {
 	p := s.peer
 	unresolved := s.neighbour == neighbourFailed || s.neighbour == neighbourIncomplete
-	return p.Established() || p.Notification != "" || len(s.unsigned)+len(s.filtered) > 0 ||
+	return p.Established() && !unwatched(p) || p.Notification != "" || len(s.unsigned)+len(s.filtered) > 0 ||
 		p.Error != "" && (unresolved || !strings.Contains(p.Error, "timeout"))
 }
 
-// signs watches the sessions that are down until each is decided or the time is over.
+// signs watches the sessions that are down, or whose BFD is, until each is decided or the time is over.
 func (l *Lab) signs(ctx context.Context, in *Inspection) (map[sessionEnd]sessionSigns, error) {
 	w := watch{lab: l, began: map[string]counters{}, signs: map[sessionEnd]sessionSigns{}}
 	for i := range in.TMMs {
 		st := &in.TMMs[i]
 		for _, p := range st.BGP.Peers {
-			if !p.Established() && p.State != bgp.StateNoFamily {
+			if (!p.Established() || unwatched(p)) && p.State != bgp.StateNoFamily {
 				w.signs[sessionEnd{st.Pod, p.Addr}] = sessionSigns{peer: p}
 			}
 		}
@@ -176,6 +176,9 @@ func (v vip) askSession(c *chain, st *control.Status, n bgp.Neighbor, router top
 		signs.peer = p
 	}
 	object, field, text := signs.cause(n, router, st.BGP.ASN)
+	if endedByBFD(signs.peer) {
+		object, field, text = v.causeOfBFD(signs, signs.peer, router)
+	}
 	c.ask(false, conditionSession, object, field, text)
 }
 

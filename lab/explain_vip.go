@@ -243,6 +243,7 @@ func (v vip) waysOf(st *control.Status) []VIPWay {
 		if ours {
 			v.askRouter(&c, router, hop)
 		}
+		v.askLiveness(&c, st, n, router)
 		out = append(out, VIPWay{TMM: st.Pod, Neighbor: n.Addr, Router: router.Name, NextHop: hop, Conditions: c})
 	}
 	return out

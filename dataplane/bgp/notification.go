@@ -21,6 +21,13 @@ const NotificationBadPeerAS = "2/2 OPEN Message Error: Bad Peer AS"
 // as it is told (RFC 4486).
 const NotificationMaxPrefix = "6/1 Cease: Maximum Number of Prefixes Reached"
 
+// NotificationReset is Peer.Notification, after "sent ", of a session that an end has ended itself, as it does when BFD is
+// down; NotificationBFDDown begins it, after "received ", where the neighbor says so (RFC 9384).
+const (
+	NotificationReset   = "6/4 Cease: Administrative Reset"
+	NotificationBFDDown = "6/10 Cease"
+)
+
 // notifications is a writer that looks on at one direction of a BGP connection, and tells the
 // NOTIFICATIONs in it. It never fails; the zero value but for tell is ready.
 type notifications struct {
