@@ -97,8 +97,12 @@ func whyFRR() whyRouter {
 	tables := obstaclesOfTables(hide, bgp("no neighbor range0 prefix-list why in"), bgp("maximum-paths 1"), bgp("maximum-paths 64"),
 		keep, vtysh("configure terminal", "no ip protocol bgp route-map kept"))
 	cut := vtysh("clear bgp *")
+	few := obstacle{
+		name: "maximum-prefix below what is announced", put: then(bgp("neighbor range0 maximum-prefix 1"), cut), remove: then(bgp("no neighbor range0 maximum-prefix"), cut),
+		condition: "session", object: "upstream", field: "neighbors[].maxPrefix", says: "6/1",
+	}
 	return whyRouter{
-		kind: topo.RouterFRR, cut: cut, die: daemonDies("bgpd.pid"), tables: tables,
+		kind: topo.RouterFRR, cut: cut, die: daemonDies("bgpd.pid"), tables: append(tables, few),
 		more: slices.Concat(obstaclesOfObjects(), obstaclesOfPackets(),
 			obstaclesOfLiveness(vtysh("configure terminal", "router bgp 65000", "neighbor range0 bfd"), vtysh("configure terminal", "router bgp 65000", "no neighbor range0 bfd"))),
 	}
