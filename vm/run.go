@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -114,8 +115,13 @@ const boots = 3
 // has processors for this happens to a guest's second processor in one boot of many, before the command begins.
 var errStalled = fmt.Errorf("%w: its kernel stalled", ErrBoot)
 
-// stallWords are what the kernel says of it (Linux Documentation/RCU/stallwarn.rst).
-const stallWords = "rcu_preempt detected stalls"
+// stalled says whether a console has what a kernel says of it (Linux Documentation/RCU/stallwarn.rst,
+// Documentation/admin-guide/lockup-watchdogs.rst).
+func stalled(console string) bool {
+	return slices.ContainsFunc([]string{"detected stalls", "self-detected stall", "BUG: soft lockup"}, func(words string) bool {
+		return strings.Contains(console, words)
+	})
+}
 
 // describe is a kernel with its version as its tree has it.
 func (k Kernel) describe(tree string) string {
@@ -230,7 +236,7 @@ func (j Job) watch(share string, console *tail, ended <-chan struct{}, stop func
 			if _, err := os.Stat(filepath.Join(share, guest.StartedFile)); err == nil {
 				started = true
 			}
-			if !started && strings.Contains(console.String(), stallWords) {
+			if !started && stalled(console.String()) {
 				stop(errStalled)
 			}
 		}

@@ -120,3 +120,17 @@ func TestTail(t *testing.T) {
 		t.Errorf("%d octets, ends with %q", len(got), got[max(0, len(got)-20):])
 	}
 }
+
+func TestStalled(t *testing.T) {
+	for console, want := range map[string]bool{
+		"[   25.1] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:":         true,
+		"[   25.1] rcu: INFO: rcu_preempt self-detected stall on CPU":             true,
+		"[   25.1] watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [swapper]":   true,
+		"[    3.2] watchdog: Delayed init of the lockup detector failed: -19":     false,
+		"[    0.0] rcu: RCU calculated value of scheduler-enlistment delay is 25": false,
+	} {
+		if got := stalled(console); got != want {
+			t.Errorf("%q: %t, want %t", console, got, want)
+		}
+	}
+}
