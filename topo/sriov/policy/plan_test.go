@@ -51,7 +51,7 @@ func text(p Plan) string {
 		fmt.Fprintf(&b, "%s [%s]\n", x.Target, strings.Join(x.Changes, ", "))
 	}
 	for _, x := range p.Pools {
-		fmt.Fprintf(&b, "%s %s vfio=%t\n", x.Resource, EnvValue(x.VFs), x.VFIO)
+		fmt.Fprintf(&b, "%s %s vfio=%t\n", x.Resource, strings.Join(x.VFs, ","), x.VFIO)
 	}
 	for _, x := range p.Problems {
 		fmt.Fprintf(&b, "problem %s\n", x)
@@ -260,20 +260,5 @@ func TestForAll(t *testing.T) {
 	plans = ForAll([]Node{bare, node()}, []api.SriovNetworkNodePolicy{one})
 	if len(plans[0].Problems)+len(plans[1].Problems) > 0 || len(plans[1].Pools) != 1 {
 		t.Errorf("%s%s", text(plans[0]), text(plans[1]))
-	}
-}
-
-func TestDevices(t *testing.T) {
-	tests := map[string]string{
-		"openshift.io/f5_internal": "PCIDEVICE_OPENSHIFT_IO_F5_INTERNAL",
-		"intel.com/sriov-dpdk":     "PCIDEVICE_INTEL_COM_SRIOV-DPDK", // a hyphen stays
-	}
-	for resource, want := range tests {
-		if got := EnvName(resource); got != want {
-			t.Errorf("%s: %s, want %s", resource, got, want)
-		}
-	}
-	if got := EnvValue([]string{"0000:01:10.0", "0000:01:10.2"}); got != "0000:01:10.0,0000:01:10.2" {
-		t.Error(got)
 	}
 }
