@@ -43,6 +43,7 @@ func chapters() []chapter {
 		{name: "BGP gate", specs: bgpGate()},
 		{name: "BGP peers", specs: bgpPeers(), setUp: (*scene).peersSetUp, tearDown: (*scene).peersTearDown},
 		{name: "macvlan", specs: macvlan()},
+		{name: "SR-IOV", specs: sriov()},
 		{name: "TMM's network", specs: tmmNetwork()},
 		{name: "Diagnosis", specs: diagnosis()},
 		{name: "Throughput", specs: throughput()},

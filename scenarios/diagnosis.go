@@ -31,7 +31,7 @@ func diagnosis() []spec {
 		body: func(s *scene) { s.tooFewSelfIPs() },
 	}, {
 		name:   "fewer lists in a SNAT pool than TMMs: the TMM without one lets nobody out, and the reason is said",
-		labels: []string{"diagnosis", "snat-pool"}, needs: []Capability{SimOVN, Macvlan, BGP},
+		labels: []string{"diagnosis", "snat-pool"}, needs: []Capability{SimOVN, Attached, BGP},
 		body: func(s *scene) { s.tooFewLists() },
 	}}
 }

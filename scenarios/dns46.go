@@ -28,7 +28,7 @@ func dns46() []spec {
 	return []spec{{
 		name:   "DNS46: a pod asks over IPv4 for a host that has IPv6 alone, and reaches it by the address that it is given",
 		labels: []string{"egress", "dns46", "tcp", "udp", "ipv4", "ipv6"},
-		needs:  []Capability{SimOVN, Macvlan, BGP, IPv6},
+		needs:  []Capability{SimOVN, Attached, BGP, IPv6},
 		body:   func(s *scene) { s.dns46() },
 	}}
 }

@@ -21,6 +21,7 @@ const (
 	RoundRobin    Capability = "round-robin"    // OVN gives new connections to gateways in turn, and keeps them there
 	Conntrack     Capability = "conntrack"      // the nodes' datapaths tell their connections
 	FlannelHostGW Capability = "flannel-hostgw" // plain routes between nodes
+	Attached      Capability = "attached"       // TMM has interfaces of networks, by whatever plugin
 	Macvlan       Capability = "macvlan"        // TMM's interfaces are macvlan
 	SRIOV         Capability = "sriov"          // TMM's interfaces are virtual functions of a network card
 	BGP           Capability = "bgp"            // an upstream router that learns by BGP
@@ -90,6 +91,9 @@ func Capabilities(l *lab.Lab) ([]Capability, error) {
 		if kind, ok := attachmentKinds()[c.Type]; ok && err == nil && !slices.Contains(has, kind) {
 			has = append(has, kind)
 		}
+	}
+	if slices.Contains(has, Macvlan) || slices.Contains(has, SRIOV) {
+		has = append(has, Attached)
 	}
 	for _, c := range tools() {
 		if _, err := exec.LookPath(string(c)); err == nil { // a tool's capability is called like it

@@ -25,22 +25,22 @@ func icmp() []spec {
 		out = append(out, spec{
 			name:   fmt.Sprintf("ping over %s of a virtual server: a TMM answers", f),
 			labels: []string{"icmp", "ingress", f.label()},
-			needs:  f.needs(SimOVN, Macvlan, BGP, Ping),
+			needs:  f.needs(SimOVN, Attached, BGP, Ping),
 			body:   func(s *scene) { s.pingServer(f) },
 		}, spec{
 			name:   fmt.Sprintf("ping over %s from a pod to a host outside, hop by hop", f),
 			labels: []string{"icmp", "egress", f.label()},
-			needs:  f.needs(SimOVN, Macvlan, BGP, Ping),
+			needs:  f.needs(SimOVN, Attached, BGP, Ping),
 			body:   func(s *scene) { s.pingEgress(f) },
 		}, spec{
 			name:   fmt.Sprintf("traceroute over %s to a virtual server shows the TMM", f),
 			labels: []string{"icmp", "ingress", "traceroute", f.label()},
-			needs:  f.needs(SimOVN, Macvlan, BGP, Traceroute),
+			needs:  f.needs(SimOVN, Attached, BGP, Traceroute),
 			body:   func(s *scene) { s.trace(f) },
 		}, spec{
 			name:   fmt.Sprintf("path MTU over %s: a TMM whose internal network carries %d octets says so", f, smallMTU),
 			labels: []string{"icmp", "ingress", "mtu", f.label()},
-			needs:  f.needs(SimOVN, Macvlan, BGP),
+			needs:  f.needs(SimOVN, Attached, BGP),
 			body:   func(s *scene) { s.pathMTU(f) },
 		})
 	}

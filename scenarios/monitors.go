@@ -62,7 +62,7 @@ func monitors() []spec {
 		out = append(out, spec{
 			name:   fmt.Sprintf("a ready endpoint that %s is taken out by a monitor, and brought back", a.name),
 			labels: []string{"virtual-server", "tcp", "monitor", "ipv4", "ipv6"},
-			needs:  []Capability{SimOVN, Macvlan, BGP, IPv6},
+			needs:  []Capability{SimOVN, Attached, BGP, IPv6},
 			body:   func(s *scene) { s.monitored(a) },
 		})
 	}

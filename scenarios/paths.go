@@ -27,7 +27,7 @@ func ingress() []spec {
 				out = append(out, spec{
 					name:   fmt.Sprintf("%s over %s, source translation %s, hop by hop", protoName(proto), f, snat),
 					labels: []string{"ingress", proto, f.label(), "snat-" + snat},
-					needs:  f.needs(SimOVN, Macvlan, BGP),
+					needs:  f.needs(SimOVN, Attached, BGP),
 					body:   func(s *scene) { s.ingressPath(proto, f, snat) },
 				})
 			}
@@ -36,7 +36,7 @@ func ingress() []spec {
 	return append(out, spec{
 		name:   "new connections go round robin over the ready endpoints",
 		labels: []string{"ingress", "tcp", "ipv4", "round-robin"},
-		needs:  []Capability{SimOVN, Macvlan, BGP},
+		needs:  []Capability{SimOVN, Attached, BGP},
 		body:   func(s *scene) { s.endpointRoundRobin() },
 	})
 }
@@ -100,7 +100,7 @@ func egress() []spec {
 			out = append(out, spec{
 				name:   fmt.Sprintf("%s over %s with the TMM's address, hop by hop", protoName(proto), f),
 				labels: []string{"egress", proto, f.label(), "snat-automap"},
-				needs:  f.needs(SimOVN, Macvlan, BGP),
+				needs:  f.needs(SimOVN, Attached, BGP),
 				body: func(s *scene) {
 					s.egressPath(s.world(), proto, f, func(t tmm) netip.Addr { return f.of(t.external.self) })
 				},

@@ -54,7 +54,7 @@ func pools() []spec {
 			out = append(out, spec{
 				name:   fmt.Sprintf("%s over %s with the TMM's address of a SNAT pool, hop by hop", protoName(proto), f),
 				labels: []string{"egress", proto, f.label(), "snat-pool"},
-				needs:  f.needs(SimOVN, Macvlan, BGP),
+				needs:  f.needs(SimOVN, Attached, BGP),
 				body:   func(s *scene) { s.poolPath(proto, f) },
 			})
 		}

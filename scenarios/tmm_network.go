@@ -24,7 +24,7 @@ func tmmNetwork() []spec {
 		out = append(out, spec{
 			name:   fmt.Sprintf("a static route over %s leads there, and is gone with its resource", f),
 			labels: []string{"routes", f.label()},
-			needs:  f.needs(SimOVN, Macvlan, BGP),
+			needs:  f.needs(SimOVN, Attached, BGP),
 			body:   func(s *scene) { s.staticRoute(f) },
 		})
 	}
@@ -32,7 +32,7 @@ func tmmNetwork() []spec {
 		out = append(out, spec{
 			name:   fmt.Sprintf("a TMM's own services over %s: what allowed_services lists answers, the rest is silent", f),
 			labels: []string{"services", f.label()},
-			needs:  f.needs(SimOVN, Macvlan, BGP),
+			needs:  f.needs(SimOVN, Attached, BGP),
 			body:   func(s *scene) { s.allowedServices(f) },
 		})
 	}
@@ -40,7 +40,7 @@ func tmmNetwork() []spec {
 		out = append(out, spec{
 			name:   fmt.Sprintf("a virtual server inside the VLAN's network over %s: one TMM answers for it, and the next one when that is not ready", f),
 			labels: []string{"neighbours", f.label()},
-			needs:  f.needs(SimOVN, Macvlan, BGP, IPv6),
+			needs:  f.needs(SimOVN, Attached, BGP, IPv6),
 			body:   func(s *scene) { s.nearAnswers(f) },
 		})
 	}

@@ -19,7 +19,7 @@ import (
 // virtualServers is what a virtual server's resource can say beside where it is. What does not
 // depend on the family is tried over one.
 func virtualServers() []spec {
-	needs := []Capability{SimOVN, Macvlan, BGP, IPv6}
+	needs := []Capability{SimOVN, Attached, BGP, IPv6}
 	vs := func(name string, f family, label string, body func(*scene, family)) spec {
 		return spec{
 			name:   fmt.Sprintf("%s (%s)", name, f),
