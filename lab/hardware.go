@@ -110,8 +110,7 @@ func cardSteps(spec *topo.Lab, hw *topo.Hardware, plans []policy.Plan) ([]topo.S
 		if !c.Uplink {
 			continue
 		}
-		u := &topo.UplinkStep{Address: c.PF, Netns: topo.NetnsName(spec.Name, topo.Switch), Bridge: c.Network, MTU: networkMTU(spec, c.Network)}
-		steps = append(steps, topo.Step{Uplink: u})
+		steps = append(steps, topo.UplinkSteps(spec, c)...)
 	}
 	return steps, errors.Join(errs...)
 }

@@ -3,7 +3,6 @@ package topo
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spklab/spklab/topo/sriov"
 )
@@ -19,8 +18,7 @@ func (w *world) place(u *UplinkStep) (sriov.Place, error) {
 	if err != nil {
 		return sriov.Place{}, err
 	}
-	name := "up" + strings.NewReplacer(":", "", ".", "").Replace(u.Address)
-	return sriov.Place{NS: h.ns, Link: h.Handle, Bridge: u.Bridge, Name: name}, nil
+	return sriov.Place{NS: h.ns, Link: h.Handle, Bridge: u.Bridge, Tags: u.Tags, Name: "up" + cardID(u.Address)}, nil
 }
 
 func (w *world) makeUplink(u *UplinkStep) error {

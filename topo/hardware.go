@@ -27,8 +27,11 @@ type Hardware struct {
 
 // Card is a physical function of an SR-IOV card, with its cable.
 type Card struct {
-	PF      string `yaml:"pf" json:"pf"`           // interface or PCI address
-	Network string `yaml:"network" json:"network"` // network of the lab on the card's cable
+	PF      string `yaml:"pf" json:"pf"`                               // interface or PCI address
+	Network string `yaml:"network,omitempty" json:"network,omitempty"` // network of the lab on the card's cable, untagged
+	// VLANs are the networks of the lab that are tagged on the card's cable, in the place of Network. With an
+	// uplink of them the lab's switch has a VLAN-aware bridge.
+	VLANs []CableVLAN `yaml:"vlans,omitempty" json:"vlans,omitempty"`
 	// Worker has the VFs of the card for its pods. A card is a worker's or an uplink.
 	Worker string `yaml:"worker,omitempty" json:"worker,omitempty"`
 	// Uplink makes the card a port of the lab's switch: routers, clients and workers reach the cable by it.
@@ -39,6 +42,12 @@ type Card struct {
 	NetFilter string `yaml:"netFilter,omitempty" json:"netFilter,omitempty"`
 	MaxVFs    int    `yaml:"maxVFs,omitempty" json:"maxVFs,omitempty"` // at most; 0 = what the card can have
 	MaxMTU    int    `yaml:"maxMTU,omitempty" json:"maxMTU,omitempty"` // bytes, what the cable carries; 0 = no limit
+}
+
+// CableVLAN is a network of the lab on a cable that carries several.
+type CableVLAN struct {
+	Network string `yaml:"network" json:"network"`
+	Tag     int    `yaml:"tag" json:"tag"` // 802.1Q, 1 to 4094
 }
 
 // LoadHardware reads an inventory file strictly, as Load does a lab file.
@@ -91,6 +100,7 @@ func (h *Hardware) validate() error {
 		case c.Uplink && (c.MaxVFs != 0 || c.As != "" || c.NetFilter != ""):
 			bad(at, "", "maxVFs, as and netFilter are about VFs, of which an uplink has none; leave them out")
 		}
+		c.validateCable(at, bad)
 		if c.MaxVFs < 0 {
 			bad(at+".maxVFs", fmt.Sprint(c.MaxVFs), "want 1 or more, or 0 for what the card can have")
 		}
@@ -99,6 +109,24 @@ func (h *Hardware) validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// validateCable asks that a card's cable carries one network, or tagged ones with a tag each.
+func (c *Card) validateCable(at string, bad func(path, text, format string, args ...any)) {
+	if (c.Network == "") == (len(c.VLANs) == 0) {
+		bad(at, "", "want either network, the one on the card's cable, or vlans, those that are tagged on it")
+	}
+	tagged := map[int]string{}
+	for i, v := range c.VLANs {
+		at := fmt.Sprintf("%s.vlans[%d].tag", at, i)
+		if v.Tag < 1 || v.Tag > 4094 {
+			bad(at, fmt.Sprint(v.Tag), "no VLAN tag; want 1 to 4094")
+		}
+		if other := tagged[v.Tag]; other != "" {
+			bad(at, fmt.Sprint(v.Tag), "is network %s's tag already; give each network its own", other)
+		}
+		tagged[v.Tag] = v.Network
+	}
 }
 
 // Fits says whether the inventory is about networks and workers of the lab, and this machine.
@@ -111,8 +139,13 @@ func (h *Hardware) Fits(l *Lab, hostname string) error {
 		bad("node", h.Node, "this machine is %s; use the inventory there, or one of this machine", hostname)
 	}
 	for i, c := range h.PFs {
-		if _, ok := l.network(c.Network); !ok {
+		if _, ok := l.network(c.Network); !ok && c.Network != "" {
 			bad(fmt.Sprintf("pfs[%d].network", i), c.Network, "lab %s has no such network; it has %s", l.Name, networkNames(l))
+		}
+		for k, v := range c.VLANs {
+			if _, ok := l.network(v.Network); !ok {
+				bad(fmt.Sprintf("pfs[%d].vlans[%d].network", i, k), v.Network, "lab %s has no such network; it has %s", l.Name, networkNames(l))
+			}
 		}
 		if c.Worker != "" && !slices.ContainsFunc(l.Workers, func(w Worker) bool { return w.Name == c.Worker }) {
 			bad(fmt.Sprintf("pfs[%d].worker", i), c.Worker, "lab %s has no such worker; it has %s", l.Name, workerNames(l))

@@ -19,8 +19,14 @@ pfs:
 untouched: [eno1]
 `
 
+// tagged is a card more.
+const tagged = `- {pf: "0000:03:00.0", vlans: [{network: internal, tag: 100}, {network: external, tag: 200}], uplink: true}
+`
+
+func withTagged() string { return strings.Replace(hardware, "untouched:", tagged+"untouched:", 1) }
+
 func TestParseHardware(t *testing.T) {
-	h, err := ParseHardware("rack.yml", []byte(hardware))
+	h, err := ParseHardware("rack.yml", []byte(withTagged()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +35,7 @@ func TestParseHardware(t *testing.T) {
 		PFs: []Card{
 			{PF: "ens1f0", Network: "external", Worker: "worker-1", As: "ens256", MaxVFs: 4, MaxMTU: 9000},
 			{PF: "0000:02:00.0", Network: "external", Uplink: true},
+			{PF: "0000:03:00.0", VLANs: []CableVLAN{{Network: "internal", Tag: 100}, {Network: "external", Tag: 200}}, Uplink: true},
 		},
 	}
 	if diff := cmp.Diff(want, h); diff != "" {
@@ -38,22 +45,26 @@ func TestParseHardware(t *testing.T) {
 
 func TestHardwareMistakes(t *testing.T) {
 	tests := []struct{ name, old, new, want string }{
-		{"empty", hardware, "", "f.yml:1:1: the file holds nothing; an inventory file begins with `spklabHardware: 1`"},
+		{"empty", withTagged(), "", "f.yml:1:1: the file holds nothing; an inventory file begins with `spklabHardware: 1`"},
 		{"version", "spklabHardware: 1", "spklabHardware: 2", `f.yml:1:17: "2": not a version of this format; the file begins with ` + "`spklabHardware: 1`"},
 		{"unknown field", "maxVFs: 4", "maxVF: 4", `f.yml:4:65: "maxVF": unknown field; did you mean maxVFs?`},
 		{"number as a text", "maxVFs: 4", `maxVFs: "4"`, `f.yml:4:73: "4": want a whole number`},
 		{"no card", "pf: ens1f0", `pf: "3b:00.0"`, `f.yml:4:8: "3b:00.0": no interface and no PCI address; write one like ens1f0 or 0000:3b:00.0`},
 		{"twice", `"0000:02:00.0"`, "ens1f0", `f.yml:5:8: "ens1f0": stands at pfs[0] already; write each card once`},
+		{"both cables", "vlans:", "network: external, vlans:", "f.yml:6:4: want either network, the one on the card's cable, or vlans, those that are tagged on it"},
+		{"no cable", "network: external, uplink", "uplink", "f.yml:5:4: want either network, the one on the card's cable, or vlans, those that are tagged on it"},
+		{"no tag", "tag: 100", "tag: 4095", `f.yml:6:57: "4095": no VLAN tag; want 1 to 4094`},
+		{"a tag twice", "tag: 200", "tag: 100", `f.yml:6:88: "100": is network internal's tag already; give each network its own`},
 		{"nobody's", "uplink: true", "uplink: false", "f.yml:5:4: a card of nobody; write worker: NAME for its VFs, or uplink: true for a port of the lab's switch"},
 		{"both", "worker: worker-1", "worker: worker-1, uplink: true", "f.yml:4:61: a card is a worker's or an uplink; leave worker or uplink out"},
 		{"VFs of an uplink", "uplink: true", "uplink: true, maxVFs: 2", "f.yml:5:4: maxVFs, as and netFilter are about VFs, of which an uplink has none; leave them out"},
 		{"untouched and used", "[eno1]", "[ens1f0]", `f.yml:4:8: "ens1f0": stands in untouched, too; take it out of one of them`},
 		{"MTU", "9000", "9", `f.yml:4:84: "9": want 68 to 65535 bytes, or 0 for no limit`},
-		{"none", hardware[strings.Index(hardware, "pfs:"):], "pfs: []\n", "f.yml:3:6: an empty list; write the cards that labs may use"},
+		{"none", withTagged()[strings.Index(withTagged(), "pfs:"):], "pfs: []\n", "f.yml:3:6: an empty list; write the cards that labs may use"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			text := strings.Replace(hardware, tt.old, tt.new, 1)
+			text := strings.Replace(withTagged(), tt.old, tt.new, 1)
 			_, err := ParseHardware("f.yml", []byte(text))
 			if err == nil {
 				t.Fatal("no error")

@@ -37,6 +37,10 @@ func (w *world) makeBridge(b *BridgeStep) error {
 	}
 	snooping := false
 	br := &netlink.Bridge{LinkAttrs: a, MulticastSnooping: &snooping}
+	if b.VLANs {
+		aware, none := true, uint16(0)
+		br.VlanFiltering, br.VlanDefaultPVID = &aware, &none
+	}
 	if err := h.LinkAdd(br); err != nil {
 		return err
 	}
@@ -109,6 +113,11 @@ func (w *world) raise(e VethEnd) error {
 		}
 		if err := h.LinkSetMaster(l, master); err != nil {
 			return fmt.Errorf("put %s on bridge %s: %w", e.Name, e.Master, err)
+		}
+	}
+	if e.Tag != 0 {
+		if err := h.BridgeVlanAdd(l, uint16(e.Tag), true, true, false, false); err != nil {
+			return fmt.Errorf("put %s into VLAN %d: %w", e.Name, e.Tag, err)
 		}
 	}
 	return h.LinkSetUp(l)

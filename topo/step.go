@@ -53,6 +53,8 @@ type UplinkStep struct {
 	Netns   string `json:"netns"`
 	Bridge  string `json:"bridge"`
 	MTU     int    `json:"mtu,omitempty"`
+	// Tags are the VLANs that a VLAN-aware bridge has tagged at this port.
+	Tags []int `json:"tags,omitempty"`
 }
 
 // BridgeStep is a Linux bridge, up, with multicast snooping off.
@@ -61,6 +63,7 @@ type BridgeStep struct {
 	Name  string `json:"name"`
 	MTU   int    `json:"mtu,omitempty"`
 	MAC   string `json:"mac,omitempty"`
+	VLANs bool   `json:"vlans,omitempty"` // VLAN-aware: a port is in no VLAN until it says in which
 }
 
 // VethStep is a cable; both ends come up.
@@ -80,6 +83,7 @@ type VethEnd struct {
 	MAC    string `json:"mac,omitempty"`
 	MTU    int    `json:"mtu,omitempty"`
 	Master string `json:"master,omitempty"` // bridge in the same namespace
+	Tag    int    `json:"tag,omitempty"`    // the VLAN of a VLAN-aware bridge that the end is in, untagged
 	Alias  string `json:"alias,omitempty"`  // what the interface is for, as `ip link` shows it
 }
 

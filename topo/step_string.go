@@ -17,7 +17,7 @@ func (s Step) String() string {
 	case s.PF != nil:
 		return s.PF.Target.String()
 	case s.Uplink != nil:
-		return words("uplink", s.Uplink.Address, s.Uplink.Netns, "master", s.Uplink.Bridge, number("mtu", s.Uplink.MTU))
+		return words("uplink", s.Uplink.Address, s.Uplink.Netns, "master", s.Uplink.Bridge, number("mtu", s.Uplink.MTU), tags(s.Uplink.Tags))
 	case s.Bridge != nil:
 		return s.Bridge.line()
 	case s.Veth != nil:
@@ -47,11 +47,11 @@ func (s Step) String() string {
 }
 
 func (b *BridgeStep) line() string {
-	return words("bridge", b.Netns, b.Name, number("mtu", b.MTU), text("mac", b.MAC))
+	return words("bridge", b.Netns, b.Name, number("mtu", b.MTU), text("mac", b.MAC), flag("vlans", b.VLANs))
 }
 
 func (e VethEnd) line() string {
-	return words(e.Netns, e.Name, text("mac", e.MAC), number("mtu", e.MTU), text("master", e.Master), text("alias", e.Alias))
+	return words(e.Netns, e.Name, text("mac", e.MAC), number("mtu", e.MTU), text("master", e.Master), number("tag", e.Tag), text("alias", e.Alias))
 }
 
 func (m *MacvlanStep) line() string {
@@ -133,6 +133,15 @@ func number(key string, value int) string {
 		return ""
 	}
 	return key + " " + strconv.Itoa(value)
+}
+
+// tags are VLANs of a port.
+func tags(of []int) string {
+	var out []string
+	for _, t := range of {
+		out = append(out, number("tag", t))
+	}
+	return words(out...)
 }
 
 func flag(key string, value bool) string {

@@ -15,6 +15,7 @@ type Place struct {
 	NS     netns.NsHandle
 	Link   *netlink.Handle // inside of it
 	Bridge string          // there, whose port the PF becomes
+	Tags   []int           // VLANs of the bridge that are tagged at the port; a VLAN-aware bridge has no others there
 	Name   string          // of the PF there; no interface of either namespace may have it
 }
 
@@ -74,6 +75,11 @@ func plug(name string, mtu int, to Place) error {
 	}
 	if err := to.Link.LinkSetMaster(l, bridge); err != nil {
 		return fmt.Errorf("plug %s into %s: %w", name, to.Bridge, err)
+	}
+	for _, tag := range to.Tags {
+		if err := to.Link.BridgeVlanAdd(l, uint16(tag), false, false, false, false); err != nil {
+			return fmt.Errorf("put %s into VLAN %d: %w", name, tag, err)
+		}
 	}
 	return to.Link.LinkSetUp(l)
 }
