@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/spklab/spklab/dataplane/control"
+	"github.com/spklab/spklab/ovnsim/forward"
+	"github.com/spklab/spklab/ovnsim/nbdb"
+	"github.com/spklab/spklab/ovnsim/northbound"
 )
 
 // TestEgress breaks what a TMM needs to send a pod's packets on, one thing after the other.
@@ -52,6 +55,50 @@ func TestEgress(t *testing.T) {
 			}
 			if last.OK || last.Name != tc.condition || last.Object != tc.object || last.Field != tc.field || !strings.Contains(last.Text, tc.says) {
 				t.Errorf("%+v, want %s of %s, %s: %s", last, tc.condition, tc.object, tc.field, tc.says)
+			}
+		})
+	}
+}
+
+// TestRowAndDatapath asks for a pod's row by a gateway, for its BFD session, and for the datapath's own.
+func TestRowAndDatapath(t *testing.T) {
+	pod, gateway := netip.MustParseAddr("10.131.1.100"), netip.MustParseAddr("10.144.100.16")
+	up, session := nbdb.BFDStatusUp, "bfd-1"
+	for _, tc := range []struct {
+		name   string
+		change func(*northbound.Topology, *forward.State)
+		fails  string // empty: none does
+	}{
+		{"nothing", func(*northbound.Topology, *forward.State) {}, ""},
+		{"no router", func(rows *northbound.Topology, _ *forward.State) { rows.Routers[0].Name = "GR_worker-2" }, "row in the northbound database"},
+		{"another router's", func(rows *northbound.Topology, _ *forward.State) { rows.Routers[0].StaticRoutes = nil }, "row in the northbound database"},
+		{"by another gateway", func(rows *northbound.Topology, _ *forward.State) { rows.Routes[0].Nexthop = "10.144.100.17" }, "row in the northbound database"},
+		{"of another pod", func(rows *northbound.Topology, _ *forward.State) { rows.Routes[0].IPPrefix = "10.131.1.101/32" }, "row in the northbound database"},
+		{"BFD is down", func(rows *northbound.Topology, _ *forward.State) { rows.BFDs[0].Status = nil }, "BFD session is up"},
+		{"BFD is not there", func(rows *northbound.Topology, _ *forward.State) { rows.BFDs = nil }, "BFD session is up"},
+		{"the datapath has another gateway", func(_ *northbound.Topology, st *forward.State) {
+			st.Pods[0].Gateways[0].Address = netip.MustParseAddr("10.144.100.17")
+		}, "programmed in the datapath"},
+		{"the datapath has another pod", func(_ *northbound.Topology, st *forward.State) {
+			st.Pods[0].Pod = netip.MustParseAddr("10.131.1.101")
+		}, "programmed in the datapath"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			rows := northbound.Topology{
+				Routers: []nbdb.LogicalRouter{{Name: "GR_worker-1", StaticRoutes: []string{"route-1"}}},
+				Routes:  []nbdb.LogicalRouterStaticRoute{{UUID: "route-1", IPPrefix: "10.131.1.100/32", Nexthop: "10.144.100.16", BFD: &session}},
+				BFDs:    []nbdb.BFD{{UUID: session, DstIP: "10.144.100.16", Status: &up}},
+			}
+			st := forward.State{Node: "worker-1", Pods: []forward.PodState{{Pod: pod, Gateways: []forward.GatewayState{{Address: gateway}}}}}
+			tc.change(&rows, &st)
+			failed := ""
+			for _, c := range append(askRow(rows, "worker-1", pod, gateway), askDatapath(st, pod, gateway)) {
+				if !c.OK {
+					failed += c.Name
+				}
+			}
+			if failed != tc.fails {
+				t.Errorf("%q fails, want %q", failed, tc.fails)
 			}
 		})
 	}

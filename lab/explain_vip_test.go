@@ -36,6 +36,10 @@ func TestExplainVIP(t *testing.T) {
 	without := func(paths []bgp.Path) []bgp.Path {
 		return slices.DeleteFunc(slices.Clone(paths), func(p bgp.Path) bool { return p.Prefix == web })
 	}
+	first := netip.MustParseAddr("198.51.100.16") // of the TMM that is asked
+	byOthers := func(paths []bgp.Path) []bgp.Path {
+		return slices.DeleteFunc(slices.Clone(paths), func(p bgp.Path) bool { return p.Prefix == web && p.NextHop == first })
+	}
 	type world struct {
 		spec  *topo.Lab
 		res   api.Resources
@@ -123,7 +127,7 @@ func TestExplainVIP(t *testing.T) {
 		{"another path is better", func(w *world) {
 			rib, low := &w.ribs[0], uint32(50)
 			for i := range rib.Loc {
-				if p := &rib.Loc[i]; p.Prefix == web && p.NextHop == netip.MustParseAddr("198.51.100.16") {
+				if p := &rib.Loc[i]; p.Prefix == web && p.NextHop == first {
 					p.LocalPref = &low
 				} else {
 					p.Best = true
@@ -131,6 +135,12 @@ func TestExplainVIP(t *testing.T) {
 			}
 			rib.FIB = nil
 		}, "best there", "upstream", false},
+		{"told by the other TMM alone", func(w *world) {
+			w.ribs[0].In, w.ribs[0].Loc = byOthers(w.ribs[0].In), byOthers(w.ribs[0].Loc)
+		}, "received", "upstream", false},
+		{"the kernel goes by the other TMM alone", func(w *world) {
+			w.ribs[0].FIB = slices.DeleteFunc(w.ribs[0].FIB, func(r bgp.Route) bool { return r.Prefix == web && slices.Contains(r.NextHops, first) })
+		}, "forwarded", "upstream", false},
 		{"not in the kernel", func(w *world) { w.ribs[0].FIB = nil }, "forwarded", "upstream", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -250,59 +260,6 @@ func TestSessionCause(t *testing.T) {
 			object, field, text := tc.signs.cause(n, upstream, 65001)
 			if object != tc.object || field != tc.field || !strings.Contains(text, tc.says) {
 				t.Errorf("%s, %s: %s; want %s, %s: %s", object, field, text, tc.object, tc.field, tc.says)
-			}
-		})
-	}
-}
-
-// TestLivenessCause tells apart what keeps BFD down, under an established session and one that it has ended.
-func TestLivenessCause(t *testing.T) {
-	const rule = "table x chain in: UDP port 3784"
-	addr := netip.MustParseAddr("198.51.100.1")
-	for _, tc := range []struct {
-		name                string
-		peer                bgp.Peer
-		change              func(*vip)
-		condition           string // that fails; empty: none does
-		object, field, says string
-	}{
-		{name: "up", peer: bgp.Peer{State: bgp.StateEstablished, BFD: "up"}, change: func(*vip) {}},
-		{"the router speaks none", bgp.Peer{State: bgp.StateEstablished, BFD: "down"}, func(*vip) {}, "BFD", "lab file: router upstream", "neighbors[].bfd", "upstream speaks none"},
-		{"both speak", bgp.Peer{State: bgp.StateEstablished, BFD: "init"}, func(v *vip) { v.spec.Routers[0].Neighbors[0].BFD = true }, "BFD", "BGP neighbor 198.51.100.1", "fallover", "BFD is init"},
-		{"a filter", bgp.Peer{State: bgp.StateEstablished, BFD: "down"}, func(v *vip) {
-			v.signs[sessionEnd{"default/f5-tmm-1", addr}] = sessionSigns{filtered: []growth{{"upstream", "table x chain in: handle 4", 9}, {"upstream", rule, 2}}}
-		}, "BFD", "nftables of upstream", rule, "dropped 2 packets"},
-		{"not listed", bgp.Peer{State: bgp.StateEstablished, BFD: "down"}, func(v *vip) {
-			for i := range v.res.VLANs {
-				s := v.res.VLANs[i].Spec
-				v.res.VLANs[i].Spec.Allowed = s.Allowed[:min(len(s.Allowed), 1)]
-			}
-		}, "BFD", "F5SPKVlan default/external", "spec.allowed_services", "UDP 3784 is not listed"},
-		{"ended here", bgp.Peer{State: "ACTIVE", BFD: "down", Notification: "sent " + bgp.NotificationReset}, func(*vip) {}, "session", "lab file: router upstream", "neighbors[].bfd", "BFD is down"},
-		{"ended there", bgp.Peer{State: "ACTIVE", BFD: "down", Notification: "received 6/10 Cease: BFD Down"}, func(*vip) {}, "session", "lab file: router upstream", "neighbors[].bfd", "BFD is down"},
-		{"reset by somebody", bgp.Peer{State: "ACTIVE", BFD: "up", Notification: "sent " + bgp.NotificationReset}, func(*vip) {}, "session", "BGP neighbor 198.51.100.1", "state", "6/4"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			src, res := shipped(t)
-			v := vip{spec: src.Spec, res: res, signs: map[sessionEnd]sessionSigns{}}
-			tc.change(&v)
-			tc.peer.Addr = addr
-			st := &control.Status{Pod: "default/f5-tmm-1"}
-			st.BGP.Peers = []bgp.Peer{tc.peer}
-			times := bgp.DefaultBFD()
-			n := bgp.Neighbor{Addr: addr, BFD: &times}
-			var c chain
-			v.askSession(&c, st, n, v.spec.Routers[0])
-			v.askLiveness(&c, st, n, v.spec.Routers[0])
-			last := c[len(c)-1]
-			if tc.condition == "" {
-				if !allHold(c) || last.Name != conditionBFD {
-					t.Errorf("%+v, want conditions that hold", c)
-				}
-				return
-			}
-			if last.OK || last.Name != tc.condition || last.Object != tc.object || last.Field != tc.field || !strings.Contains(last.Text, tc.says) {
-				t.Errorf("%+v, want %s of %s, %s: %s", last, tc.condition, tc.object, tc.field, tc.says)
 			}
 		})
 	}
