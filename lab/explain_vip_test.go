@@ -174,6 +174,17 @@ func TestExplainVIP(t *testing.T) {
 			}
 		})
 	}
+	t.Run("IPv6 is not accepted", func(t *testing.T) {
+		src, res := shipped(t)
+		in := perfect(t, src, res)
+		for i := range res.Values.TMM.DynamicRouting.TMMRouting.Config.BGP.Neighbors {
+			res.Values.TMM.DynamicRouting.TMMRouting.Config.BGP.Neighbors[i].AcceptsIPv6 = false
+		}
+		e := explainVIP(src.Spec, res, in, learned(in), nil, netip.MustParseAddr("2001:db8:2::10"))
+		if len(e.Causes) != 1 || e.Causes[0].Object != "BGP neighbor 2001:db8:51::1" || e.Causes[0].Field != "acceptsIPv6" {
+			t.Errorf("causes %+v, want acceptsIPv6 of the IPv6 neighbor", e.Causes)
+		}
+	})
 	t.Run("nobody asks for it", func(t *testing.T) {
 		src, res := shipped(t)
 		in := perfect(t, src, res)
