@@ -129,7 +129,8 @@ func obstaclesOfValues() []obstacle {
 func obstaclesOfSessions() []obstacle {
 	const neighbor = "BGP neighbor 198.51.100.1"
 	blocked := func(w *whyLab) {
-		nodeDoes("upstream", "nft 'add table inet why; add chain inet why in { type filter hook input priority 0; }; add rule inet why in ip version 4 tcp dport 179 counter drop'")(w)
+		nodeDoes("upstream", "nft 'add table inet why; add chain inet why in { type filter hook input priority 0; }; "+
+			"add rule inet why in ip version 4 tcp dport 179 counter drop; add rule inet why in ip version 4 tcp sport 179 counter drop'")(w) // BIRD dials, too
 		w.router.cut(w)
 	}
 	open := nodeDoes("upstream", "nft delete table inet why")
