@@ -39,10 +39,13 @@ func obstaclesOfTables(hide, show, single, equal, forget, remember func(*whyLab)
 			condition: "best there", object: "upstream", field: "Loc-RIB", says: "by 1 of 2 such paths: look at its maximum-paths",
 		})
 	}
-	return append(out, obstacle{
-		name: "the kernel does not have the route", put: forget, remove: remember,
-		condition: "forwarded", object: "upstream", field: "kernel routes", says: "no route by",
-	})
+	if forget != nil {
+		out = append(out, obstacle{
+			name: "the kernel is not given the route", put: forget, remove: remember,
+			condition: "forwarded", object: "upstream", field: "kernel routes", says: "no route by",
+		})
+	}
+	return out
 }
 
 // signal sends the router's process a signal; FRR's and BIRD's daemons are others.
@@ -175,11 +178,9 @@ func whyEmbedded() whyRouter {
 			p.replace(w.t, p.argv)
 		}
 	}
-	// The router puts back what it misses when a path or a session changes, as late ones of an earlier obstacle do.
-	away := repeat(nodeDoes("upstream", "ip route del 192.0.2.10 2>&1 || :"), "forwarded")
 	return whyRouter{
 		kind: topo.RouterEmbedded, conf: whyConf, cut: restart(""), die: func(w *whyLab) { w.kill("upstream") },
-		tables: obstaclesOfTables(restart(`"refuse": ["192.0.2.10/32"],`), restart(""), nil, nil, away, restart("")),
+		tables: obstaclesOfTables(restart(`"refuse": ["192.0.2.10/32"],`), restart(""), nil, nil, nil, nil),
 		more: []obstacle{{
 			name: "the router's process hangs", put: signal(syscall.SIGSTOP), remove: signal(syscall.SIGCONT),
 			condition: "router", object: "upstream", field: "state", says: "no answer",

@@ -176,14 +176,10 @@ func (w *whyLab) first(six bool) (lab.VIPCause, error) {
 }
 
 // wait waits until the first cause is a condition.
-func wait(condition string) func(*whyLab) { return repeat(func(*whyLab) {}, condition) }
-
-// repeat does a thing until the first cause is a condition.
-func repeat(step func(*whyLab), condition string) func(*whyLab) {
+func wait(condition string) func(*whyLab) {
 	return func(w *whyLab) {
 		w.t.Helper()
 		for deadline := time.Now().Add(whyTimeout); ; time.Sleep(50 * time.Millisecond) {
-			step(w)
 			c, err := w.first(false)
 			if err == nil && c.Name == condition {
 				return

@@ -47,7 +47,7 @@ func Run(ctx context.Context, cfg Config, socket string) error {
 	if err := m.prepare(cfg); err != nil {
 		return err
 	}
-	if err := bgp.ClearKernel(m.protocol); err != nil {
+	if err := clearRoutes(m.protocol); err != nil {
 		return err
 	}
 	r := &router{cfg: cfg, maker: m, log: ctl.NewLog(cfg.Router.Name)}
@@ -61,7 +61,7 @@ func Run(ctx context.Context, cfg Config, socket string) error {
 		}
 		return s.Serve(ctx, socket)
 	})
-	return errors.Join(g.Wait(), bgp.ClearKernel(m.protocol))
+	return errors.Join(g.Wait(), clearRoutes(m.protocol))
 }
 
 // router is a running one.
@@ -237,7 +237,7 @@ func (r *router) state(ctx context.Context) (bgp.RouterState, error) {
 			st.Peers[i].BFD = states[st.Peers[i].Addr]
 		}
 	}
-	routes, err := bgp.KernelRoutes(r.maker.protocol)
+	routes, err := listRoutes(r.maker.protocol)
 	if err != nil {
 		return st, err
 	}

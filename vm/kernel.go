@@ -52,7 +52,7 @@ func modules() []string {
 		"sctp", "xfrm_user", "tcp_diag", "udp_diag", "af_packet_diag",
 		"cls_bpf", "cls_matchall", "cls_u32", "act_mirred", "act_gact", "sch_ingress", "sch_netem", "sch_tbf", "sch_htb",
 		"nf_tables", "nft_ct", "nft_nat", "nft_masq", "nft_chain_nat", "nf_conntrack_netlink",
-		"igb", "igbvf", "virtio_net", "vfio_pci", "vfio_iommu_type1", // virtio_net last: eth2
+		"igb", "igbvf", "vfio_pci", "vfio_iommu_type1",
 	}
 }
 

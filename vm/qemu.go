@@ -99,9 +99,10 @@ func (h hardware) command() ([]string, error) {
 		"-fsdev", "local,id=share,security_model=none,path="+h.share,
 		"-device", "virtio-9p-pci,fsdev=share,mount_tag="+guest.Tag,
 		"-device", "pcie-root-port,id=port1,chassis=1,slot=1", "-device", "pcie-root-port,id=port2,chassis=2,slot=2",
+		"-device", "pcie-root-port,id=port3,chassis=3,slot=3", "-netdev", "hubport,id=cable3,hubid=0",
 		"-netdev", "hubport,id=cable1,hubid=0", "-netdev", "hubport,id=cable2,hubid=0",
-		"-netdev", "hubport,id=cable3,hubid=0", "-device", "virtio-net-pci,netdev=cable3,romfile=,mac=52:54:00:00:00:03",
 		"-device", "igb,bus=port1,netdev=cable1,romfile=,mac=52:54:00:00:00:01", "-device", "igb,bus=port2,netdev=cable2,romfile=,mac=52:54:00:00:00:02",
+		"-device", "igb,bus=port3,netdev=cable3,romfile=,mac=52:54:00:00:00:03",
 	), nil
 }
 

@@ -21,8 +21,8 @@ type fib struct {
 
 func newFIB() *fib { return &fib{routes: map[netip.Prefix][]netip.Addr{}} }
 
-// told returns a copy of what the kernel was told; KernelRoutes has what it holds.
-func (f *fib) told() map[netip.Prefix][]netip.Addr {
+// installed returns a copy of what the kernel was told.
+func (f *fib) installed() map[netip.Prefix][]netip.Addr {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return maps.Clone(f.routes)
@@ -65,8 +65,16 @@ func (f *fib) remove(prefix netip.Prefix) error {
 
 // clear removes every route of protocol bgp from the namespace.
 func (f *fib) clear() error {
-	if err := ClearKernel(unix.RTPROT_BGP); err != nil {
-		return err
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Protocol: unix.RTPROT_BGP}, netlink.RT_FILTER_PROTOCOL)
+		if err != nil {
+			return fmt.Errorf("list BGP routes: %w", err)
+		}
+		for _, r := range routes {
+			if err := netlink.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("remove route to %s: %w", r.Dst, err)
+			}
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,7 +11,6 @@ import (
 
 	api "github.com/osrg/gobgp/v3/api"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/ctl"
@@ -130,29 +129,21 @@ func (r *router) lost(peer netip.Addr) {
 	}
 }
 
-// sync compares every path of the Loc-RIB with what the kernel was told, and with what it holds: a route that
-// somebody else has taken away or changed is put back.
+// sync compares every path of the Loc-RIB with what the kernel was told.
 func (r *router) sync(ctx context.Context) error {
 	want, err := r.paths(ctx)
 	if err != nil {
 		return err
 	}
-	holds, err := KernelRoutes(unix.RTPROT_BGP)
-	if err != nil {
-		return err
-	}
-	told := r.fib.told()
-	for prefix, old := range told {
+	have := r.fib.installed()
+	for prefix, old := range have {
 		if _, ok := want[prefix]; !ok {
 			err = errors.Join(err, r.withdraw(prefix, old))
 		}
 	}
 	for prefix, hops := range want {
-		switch {
-		case !slices.Equal(told[prefix], hops):
+		if !slices.Equal(have[prefix], hops) {
 			err = errors.Join(err, r.learn(prefix, hops))
-		case !slices.Equal(holds[prefix], hops):
-			err = errors.Join(err, r.install(prefix, hops))
 		}
 	}
 	return err
@@ -160,10 +151,6 @@ func (r *router) sync(ctx context.Context) error {
 
 func (r *router) learn(prefix netip.Prefix, hops []netip.Addr) error {
 	r.log.Add(EventRouteLearned, prefix.String(), join(hops))
-	return r.install(prefix, hops)
-}
-
-func (r *router) install(prefix netip.Prefix, hops []netip.Addr) error {
 	if err := r.fib.install(prefix, hops); err != nil {
 		return err
 	}
@@ -222,12 +209,8 @@ func (r *router) state(ctx context.Context) (RouterState, error) {
 		return RouterState{}, err
 	}
 	r.liveness.note(peers)
-	routes, err := KernelRoutes(unix.RTPROT_BGP)
-	if err != nil {
-		return RouterState{}, err
-	}
 	st := RouterState{Name: r.cfg.Name, ASN: r.cfg.ASN, Peers: peers, Routes: []Route{}}
-	for prefix, hops := range routes {
+	for prefix, hops := range r.fib.installed() {
 		st.Routes = append(st.Routes, Route{Prefix: prefix, NextHops: hops})
 	}
 	slices.SortFunc(st.Routes, func(a, b Route) int { return a.Prefix.Compare(b.Prefix) })

@@ -58,7 +58,8 @@ func TestVirtualFunctions(t *testing.T) {
 	}
 	c := newCards(t)
 	run := report.Run{Lab: "sriov", Started: time.Now()}
-	groups := []group{functions(), administration(), packets(), drivers(), topology(), unplugged()}
+	var before []sriov.PF // the cards without a lab
+	groups := []group{functions(), administration(), packets(), drivers(), restored(&before), topology(), unplugged(), takenDown(&before)}
 	broken := ""
 	for _, g := range groups {
 		for _, k := range g.checks {

@@ -1,51 +1,67 @@
 package sriov
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/topo"
 )
 
-// labName is the lab's, and trunk the card on the wire that its switch has.
+// The lab: the topology spk with its TMMs on VFs, and the inventory of the guest's cards.
 const (
-	labName = "vf"
-	trunk   = "eth2"
+	labName   = "vf"
+	labFiles  = "testdata/spk-sriov"
+	inventory = "testdata/rack.yml"
 )
 
-// topology: the whole topology spk, its TMMs' interfaces VFs on the workers' cards, VLANs tagged on the wire.
+// topology: the whole topology, by what spklab itself makes of policies, networks and inventory.
 func topology() group {
 	return group{name: "spk over virtual functions", chained: true, checks: []check{
-		{name: "the topology comes up", do: func(*cards) error { return spklab("up", "spk", "--name", labName) }},
-		{name: "VFs of the workers' cards are the TMMs' interfaces", do: func(*cards) error { return giveTMMs() }},
-		{name: "a VLAN-aware bridge is the switch", do: func(*cards) error { return cable() }},
-		{name: "tagged F5SPKVlans are applied", do: func(*cards) error { return spklab("apply", "--lab", labName, "-f", "testdata/vlans.yaml") }},
-		{name: "routers lead to the virtual servers", do: func(*cards) error {
-			return until(led)
-		}},
+		{name: "the topology comes up on the cards", do: func(*cards) error { return spklab(up(labFiles)...) }},
+		{name: "VFs of the workers' cards are the TMMs' interfaces", do: func(*cards) error { return tmmsHaveVFs() }},
+		{name: "a VLAN-aware bridge is the switch", do: func(*cards) error { return trunked() }},
+		{name: "routers lead to the virtual servers", do: func(*cards) error { return until(led) }},
 		{name: "ingress: TCP over IPv4", do: scenario("ingress && tcp && ipv4 && snat-automap")},
 		{name: "ingress: UDP over IPv6, client addresses kept", do: scenario("ingress && udp && ipv6 && snat-none")},
 		{name: "egress: TCP over IPv4", do: scenario("egress && tcp && ipv4 && snat-automap")},
-		{name: "ECMP of the upstream router over the TMMs", do: func(c *cards) error {
-			return until(func() error { return scenario("bgp && ecmp")(c) }) // a busy machine may cost a session or two
-		}},
+		{name: "ECMP of the upstream router over the TMMs", do: scenario("bgp && ecmp")},
+		{name: "device-info and PCIDEVICE variables name the VFs", do: scenario("sriov")},
 	}}
+}
+
+// up are the words that bring a lab up on the guest's cards.
+func up(files string) []string {
+	return []string{"up", files, "--name", labName, "--backend", "hil", "-i", inventory}
 }
 
 // spklab runs spklab in the state directory that it has in the guest.
 func spklab(words ...string) error {
-	out, err := exec.Command(filepath.Join(os.Getenv(envBin), "spklab"), words...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("spklab %s: %w\n%s", strings.Join(words, " "), err, out)
+	_, err := output(words...)
+	return err
+}
+
+// output is what spklab prints on standard output; an error has all of it.
+func output(words ...string) ([]byte, error) {
+	cmd := program(words...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("spklab %s: %w\n%s%s", strings.Join(words, " "), err, stdout.String(), stderr.String())
 	}
-	return nil
+	return stdout.Bytes(), nil
+}
+
+func program(words ...string) *exec.Cmd {
+	return exec.Command(filepath.Join(os.Getenv(envBin), "spklab"), words...)
 }
 
 // led says that the router leads to every TMM for a virtual server, in both families.
@@ -66,12 +82,12 @@ type function struct {
 	name  string // of the interface there
 }
 
-// given are the TMMs' VFs: a worker's card has those of the TMM that runs there.
+// given are the TMMs' VFs by the policies: of the card of a worker, 0 for the first network and 2 for the second.
 func given() []function {
 	var out []function
 	for i, card := range []string{cardAddress, peerAddress} {
 		for k, name := range []string{"net1", "net2"} {
-			out = append(out, function{card, k, topo.NetnsName(labName, fmt.Sprintf("f5-tmm-%d", i+1)), name})
+			out = append(out, function{card, 2 * k, topo.NetnsName(labName, fmt.Sprintf("f5-tmm-%d", i+1)), name})
 		}
 	}
 	return out
@@ -79,63 +95,42 @@ func given() []function {
 
 func (f function) address() string { return target(f.card, fmt.Sprintf("virtfn%d", f.index)) }
 
-// giveTMMs puts VFs in the place of the TMMs' interfaces, with their names and MACs.
-func giveTMMs() error {
-	for _, card := range []string{cardAddress, peerAddress} {
-		if err := makeVFs(card, 2); err != nil {
-			return err
-		}
-		pf, err := interfaceOf(card)
-		if err != nil {
-			return err
-		}
-		if err := raise(pf); err != nil {
-			return err
-		}
-	}
+// tmmsHaveVFs asks the driver of each interface which device it stands for.
+func tmmsHaveVFs() error {
+	var errs []error
 	for _, f := range given() {
-		if err := f.replace(); err != nil {
-			return fmt.Errorf("%s of %s: %w", f.name, f.tmm, err)
+		device, err := deviceOf(f.tmm, f.name)
+		if err == nil && device != f.address() {
+			err = fmt.Errorf("is %q, want %s", device, f.address())
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s of %s: %w", f.name, f.tmm, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// replace puts the VF in the place of the interface that has its name.
-func (f function) replace() error {
-	var mac net.HardwareAddr
-	err := topo.Do(f.tmm, func() error {
-		l, err := netlink.LinkByName(f.name)
+// deviceOf is the PCI address behind an interface of a namespace (ETHTOOL_GDRVINFO).
+func deviceOf(ns, name string) (address string, err error) {
+	err = topo.Do(ns, func() error {
+		s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
-		mac = l.Attrs().HardwareAddr
-		return netlink.LinkDel(l)
+		defer unix.Close(s)
+		info, err := unix.IoctlGetEthtoolDrvinfo(s, name)
+		if err == nil {
+			address = unix.ByteSliceToString(info.Bus_info[:])
+		}
+		return err
 	})
-	if err != nil {
-		return err
-	}
-	pf, err := interfaceOf(f.card)
-	if err != nil {
-		return err
-	}
-	l, err := netlink.LinkByName(pf)
-	if err != nil {
-		return err
-	}
-	if err := netlink.LinkSetVfHardwareAddr(l, f.index, mac); err != nil {
-		return err
-	}
-	if err := f.unbind(); err != nil {
-		return err
-	}
-	return f.bind()
+	return address, err
 }
 
 // unbind takes the VF's driver away, and with it its interface wherever that is.
 func (f function) unbind() error { return write(f.address(), "driver/unbind", f.address()) }
 
-// bind has the driver take the VF, which then has the MAC that its PF says, and gives it to its TMM.
+// bind has the driver take the VF, and gives it to its TMM.
 func (f function) bind() error {
 	if err := rebind(f.address(), ""); err != nil {
 		return err
@@ -147,29 +142,34 @@ func (f function) bind() error {
 	return move(name, f.tmm, f.name)
 }
 
-// cable makes the trunk a port of a VLAN-aware bridge, with the lab's networks at untagged ports.
-func cable() error {
-	lan := topo.NetnsName(labName, topo.Switch)
-	if err := move(trunk, lan, trunk); err != nil {
-		return err
-	}
-	words := [][]string{
-		{"ip", "link", "add", "switch", "type", "bridge", "vlan_filtering", "1", "vlan_default_pvid", "0", "mcast_snooping", "0"},
-		{"ip", "link", "set", trunk, "master", "switch", "up"},
-		{"ip", "link", "set", "switch", "up"},
-	}
-	for network, tag := range map[string]string{"internal": "100", "external": "200"} {
-		words = append(words,
-			[]string{"ip", "link", "add", "port" + tag, "type", "veth", "peer", "name", "up" + tag},
-			[]string{"ip", "link", "set", "port" + tag, "master", "switch", "up"},
-			[]string{"ip", "link", "set", "up" + tag, "master", network, "up"},
-			[]string{"bridge", "vlan", "add", "dev", trunk, "vid", tag},
-			[]string{"bridge", "vlan", "add", "dev", "port" + tag, "vid", tag, "pvid", "untagged"})
-	}
-	for _, w := range words {
-		if out, err := exec.Command("ip", append([]string{"netns", "exec", lan}, w...)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%v: %w: %s", w, err, out)
+// trunked says that the uplink is a port of a VLAN-aware bridge, which has the lab's networks tagged there.
+func trunked() error {
+	return topo.Do(topo.NetnsName(labName, topo.Switch), func() error {
+		port, err := netlink.LinkByName("up000003000")
+		if err != nil {
+			return err
 		}
-	}
-	return nil
+		master, err := netlink.LinkByIndex(port.Attrs().MasterIndex)
+		if err != nil {
+			return err
+		}
+		if b, ok := master.(*netlink.Bridge); !ok || b.VlanFiltering == nil || !*b.VlanFiltering {
+			return fmt.Errorf("%s is no VLAN-aware bridge", master.Attrs().Name)
+		}
+		vlans, err := netlink.BridgeVlanList()
+		if err != nil {
+			return err
+		}
+		var tags []uint16
+		for _, v := range vlans[int32(port.Attrs().Index)] {
+			if v.EngressUntag() || v.PortVID() {
+				return fmt.Errorf("VLAN %d is untagged at the uplink", v.Vid)
+			}
+			tags = append(tags, v.Vid)
+		}
+		if !slices.Equal(tags, []uint16{100, 200}) {
+			return fmt.Errorf("the uplink has VLANs %v", tags)
+		}
+		return nil
+	})
 }
