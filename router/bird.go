@@ -51,6 +51,7 @@ func birdFiles(c bgp.RouterConfig) []file {
 		line("\tdebug { states, routes };")
 		line("\tlocal as %d;", c.ASN)
 		line("\tneighbor range %s as %d;", r.Prefix, r.ASN)
+		line("\tpassive;") // else a session that is lost is dialed by BIRD, too, past what a filter says of connections to it
 		if r.ASN == c.ASN {
 			line("\tdirect;") // otherwise an internal session has its next hops looked up, and BFD of several hops
 		}

@@ -20,7 +20,8 @@ import (
 const (
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = time.Second
-	// stable is how long a connection must have lived for the retry time to start over.
+	// stable is how long a connection must have lived to have been a session's. The next attempt waits for
+	// lastRetry then: FRR 8.4 may lose a dynamic neighbor that is back while it deletes the one before.
 	stable = 5 * time.Second
 	// limitRetry is the time until a neighbor is asked again that did not take as many prefixes as it was told.
 	limitRetry = 3 * time.Second
@@ -59,10 +60,7 @@ func (t *transport) run(ctx, kill context.Context) {
 		if err == nil {
 			began, before := time.Now(), t.notified.Load()
 			t.carry(kill, t.opening(conn))
-			if time.Since(began) > stable {
-				wait = firstRetry
-			}
-			if t.lost.Swap(false) {
+			if t.lost.Swap(false) || time.Since(began) > stable {
 				wait = lastRetry
 			}
 			if text := t.notified.Load(); text != before && *text == "received "+NotificationMaxPrefix {
