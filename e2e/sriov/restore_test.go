@@ -18,7 +18,10 @@ import (
 func restored(before *[]sriov.PF) group {
 	unchanged := func() error { return asBefore(before) }
 	checks := []check{
-		{name: "the cards are read", do: func(*cards) (err error) {
+		{name: "the cards are read", do: func(c *cards) (err error) {
+			if err = raise(c.peer); err != nil { // for a route over it
+				return err
+			}
 			*before, err = cardsNow()
 			return err
 		}},
