@@ -31,6 +31,9 @@ type (
 // patience bounds every wait for the lab to follow a change.
 const patience = 20 * time.Second
 
+// longest is how long eventually waits: a connection that has ended is counted for 10 to 15 s by itself.
+const longest = 2 * patience
+
 // poll is how often a wait looks.
 const poll = 20 * time.Millisecond
 
@@ -87,7 +90,7 @@ func (s *scene) step(name string, f func()) {
 // answer that differs from the one before is written down with its time.
 func (s *scene) eventually(what string, f func() error) {
 	ginkgo.GinkgoHelper()
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	ctx, cancel := context.WithTimeout(s.ctx, longest)
 	defer cancel()
 	began := ctl.Now()
 	for {
@@ -100,7 +103,7 @@ func (s *scene) eventually(what string, f func() error) {
 		select {
 		case <-ctx.Done():
 			took := time.Duration(ctl.Now() - began).Round(time.Millisecond)
-			s.env.rec.refuse(report.Check{Name: what, Expected: "within " + patience.String(), Got: err.Error(), At: ctl.Now(), Location: spot(types.NewCodeLocation(0))},
+			s.env.rec.refuse(report.Check{Name: what, Expected: "within " + longest.String(), Got: err.Error(), At: ctl.Now(), Location: spot(types.NewCodeLocation(0))},
 				fmt.Sprintf("not within %s: %v", took, err))
 			return
 		case <-time.After(poll):
