@@ -79,7 +79,7 @@ var mayImport = map[string][]string{
 	"kubesim":            {"cni", "dataplane/api", "topo/vf"},
 	"traffic":            {"topo"},
 	"lab":                {"lab/knock", "bfd", "cni", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
-	"lab/churn":          {"lab", "traffic", "topo", "dataplane"},
+	"lab/churn":          {"lab", "traffic", "topo", "dataplane", "bfd"},
 	"lab/knock":          {},
 	"lab/live":           {"lab", "topo/picture", "dataplane"},
 	"scenarios/evidence": {"topo"},

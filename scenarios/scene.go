@@ -28,7 +28,7 @@ type (
 	missing  []Capability // that the scenario lacked
 )
 
-// patience bounds every wait for the lab to follow a change.
+// patience bounds one attempt at something, and what is waited for outside of eventually.
 const patience = 20 * time.Second
 
 // longest is how long eventually waits: a connection that has ended is counted for 10 to 15 s by itself.

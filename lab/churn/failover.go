@@ -12,6 +12,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/lab"
@@ -283,6 +284,9 @@ func (b *failover) round(ctx context.Context, n int) (d death, err error) {
 	if err := b.learn(ctx); err != nil {
 		return d, err
 	}
+	if err := b.watched(ctx); err != nil {
+		return d, err
+	}
 	victim := b.hops[n%len(b.hops)]
 	d.victim = victim
 	d.spread, err = b.ways(synthetic())
@@ -323,6 +327,39 @@ func (b *failover) round(ctx context.Context, n int) (d death, err error) {
 		return d, err
 	}
 	return d, b.comeBack(ctx, &d, flows)
+}
+
+// watched waits until BFD watches every session of the router, where there is to be BFD: a session comes back
+// before its BFD does.
+func (b *failover) watched(ctx context.Context) error {
+	if !b.setting.BFD {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	state := ""
+	err := until(ctx, func() (bool, error) {
+		in, err := b.lab.Inspect(ctx)
+		if err != nil {
+			return false, err
+		}
+		up := 0
+		state = ""
+		for _, r := range in.Routers {
+			for _, p := range r.Peers {
+				if p.BFD == bfd.Up.String() {
+					up++
+				} else {
+					state += fmt.Sprintf(" %s: %s, BFD %q;", p.Addr, p.State, p.BFD)
+				}
+			}
+		}
+		return up >= 2*tmms && state == "", nil // a session of each family
+	})
+	if err != nil {
+		return fmt.Errorf("BFD does not watch every session of %s:%s %w", b.router.Name, state, err)
+	}
+	return nil
 }
 
 // comeBack revives the victim, as a new one with empty tables, and looks at the flows once more.
