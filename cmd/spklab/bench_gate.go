@@ -60,10 +60,10 @@ func showGate(w io.Writer, r *churn.Report) {
 	printTable(w, fmt.Sprintf("lab %s, router %s, %d rounds", r.Lab, r.Router, r.Rounds), []string{"what", "median", "p99", "max ms"}, rows)
 	rows = make([][]string, len(r.Losses))
 	for i, l := range r.Losses {
-		rows[i] = []string{l.Name, fmt.Sprint(l.Sent), fmt.Sprint(l.Lost), fmt.Sprint(l.Holes), fmt.Sprint(l.Unreachable), number(l.Latest)}
+		rows[i] = []string{l.Name, fmt.Sprint(l.Sent), fmt.Sprint(l.Lost), fmt.Sprint(l.Holes), number(l.Earliest)}
 	}
 	fmt.Fprintln(w)
-	printTable(w, "requests by when they were sent", []string{"when", "sent", "lost", "before one answered", "router had no route", "sent before that, ms"}, rows)
+	printTable(w, "requests by when they were sent", []string{"when", "sent", "lost", "before one answered", "first lost, ms before the route went"}, rows)
 	rows = make([][]string, len(r.Drops))
 	for i, d := range r.Drops {
 		rows[i] = []string{d.Reason, fmt.Sprint(d.Packets)}

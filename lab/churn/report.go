@@ -2,11 +2,9 @@ package churn
 
 import (
 	"cmp"
-	"errors"
 	"maps"
 	"math"
 	"slices"
-	"syscall"
 
 	"github.com/spklab/spklab/lab"
 )
@@ -48,10 +46,10 @@ type Loss struct {
 	// tail: it was sent, or came to the router, just when the route went; that it did not go on to a
 	// TMM in vain is what the drops say.
 	Holes int `json:"holes"`
-	// Unreachable of the lost came to the router when it had no route: it said so (ICMP), and no TMM saw them.
-	Unreachable int `json:"unreachable"`
-	// Latest is how long before the route went, in ms, the earliest of these was sent; 0 for none, and where there was no route.
-	Latest float64 `json:"unreachable_sent_before_ms"`
+	// Earliest is how long before the route went, in ms, the first of the lost of any round was sent; 0 where there
+	// was none, and in the other stretches. A request needs some of it to come to the router, and what tells of the
+	// route is a little late itself.
+	Earliest float64 `json:"earliest_lost_before_ms"`
 }
 
 // Stretches of a round. In the second one there is no way, so that nothing can be served; an answer
@@ -131,7 +129,9 @@ func losses(rounds []round, requests []request, end int64) []Loss {
 			if r.err != nil {
 				l.Lost++
 				tail[n]++
-				l.refused(r, rounds[round].families[r.vip].gone)
+				if n == 0 {
+					l.Earliest = max(l.Earliest, float64(rounds[round].families[r.vip].gone-r.sent)/1e6)
+				}
 				continue
 			}
 			if n != noWayAt {
@@ -141,17 +141,6 @@ func losses(rounds []round, requests []request, end int64) []Loss {
 		}
 	}
 	return out
-}
-
-// refused counts a request that was lost as one that the router had no route for.
-func (l *Loss) refused(r *request, gone int64) {
-	if !errors.Is(r.err, syscall.ENETUNREACH) && !errors.Is(r.err, syscall.EHOSTUNREACH) {
-		return
-	}
-	l.Unreachable++
-	if r.sent < gone {
-		l.Latest = max(l.Latest, float64(gone-r.sent)/1e6)
-	}
 }
 
 // grown are the counters that are greater than before.
