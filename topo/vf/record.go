@@ -2,16 +2,15 @@ package vf
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/topo/record"
 )
 
 // Record is a VF that is given away: what there was before and where it went.
@@ -21,72 +20,18 @@ type Record struct {
 	Prior    State    `json:"prior"`
 }
 
-const recordSuffix = ".json"
-
-func (h Host) recordPath(address string) string {
-	return filepath.Join(h.Dir, address+recordSuffix)
-}
+func (h Host) records() record.Dir[Record] { return record.Dir[Record]{Path: h.Dir, What: "VF"} }
 
 // Records are the VFs that are given away, by their addresses.
-func (h Host) Records() ([]Record, error) {
-	paths, err := filepath.Glob(filepath.Join(h.Dir, "*"+recordSuffix))
-	if err != nil {
-		return nil, fmt.Errorf("list VFs: %w", err)
-	}
-	var out []Record
-	for _, p := range paths {
-		r, err := h.record(strings.TrimSuffix(filepath.Base(p), recordSuffix))
-		if err != nil {
-			return nil, err
-		}
-		if r != nil {
-			out = append(out, *r)
-		}
-	}
-	return out, nil
-}
+func (h Host) Records() ([]Record, error) { return h.records().All() }
 
 // record is what stands of a VF, nil for nothing.
-func (h Host) record(address string) (*Record, error) {
-	data, err := os.ReadFile(h.recordPath(address))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read record of VF %s: %w", address, err)
-	}
-	var r Record
-	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fmt.Errorf("read record of VF %s: %w", address, err)
-	}
-	return &r, nil
-}
+func (h Host) record(address string) (*Record, error) { return h.records().Get(address) }
 
 // write puts a record in place in one step: a kill leaves it whole or not there.
-func (h Host) write(r Record) error {
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode record of VF %s: %w", r.Function.Address, err)
-	}
-	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
-		return fmt.Errorf("make directory for records of VFs: %w", err)
-	}
-	path := h.recordPath(r.Function.Address)
-	if err := os.WriteFile(path+".part", append(data, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write record of VF %s: %w", r.Function.Address, err)
-	}
-	if err := os.Rename(path+".part", path); err != nil {
-		return fmt.Errorf("write record of VF %s: %w", r.Function.Address, err)
-	}
-	return nil
-}
+func (h Host) write(r Record) error { return h.records().Put(r.Function.Address, r) }
 
-func (h Host) forget(address string) error {
-	if err := os.Remove(h.recordPath(address)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove record of VF %s: %w", address, err)
-	}
-	return nil
-}
+func (h Host) forget(address string) error { return h.records().Forget(address) }
 
 // poll is how often what others change is looked at again.
 const poll = 50 * time.Millisecond
