@@ -25,6 +25,7 @@ import (
 const (
 	neighbourFailed     = "FAILED"
 	neighbourIncomplete = "INCOMPLETE"
+	neighbourProbed     = "PROBE" // for a moment also of one that answers
 )
 
 // counters are what a network namespace shows of connections that do not come about.
@@ -78,7 +79,7 @@ func neighbours() (map[netip.Addr]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list neighbours: %w", err)
 	}
-	words := map[int]string{netlink.NUD_FAILED: neighbourFailed, netlink.NUD_INCOMPLETE: neighbourIncomplete}
+	words := map[int]string{netlink.NUD_FAILED: neighbourFailed, netlink.NUD_INCOMPLETE: neighbourIncomplete, netlink.NUD_PROBE: neighbourProbed}
 	for _, n := range list {
 		a, ok := netip.AddrFromSlice(n.IP)
 		if !ok {

@@ -44,12 +44,16 @@ type growth struct {
 
 func (g growth) String() string { return fmt.Sprintf("%s of %s +%d", g.what, g.node, g.by) }
 
+// unresolved says whether nobody answers for the neighbor's address.
+func (s sessionSigns) unresolved() bool {
+	return slices.Contains([]string{neighbourFailed, neighbourIncomplete, neighbourProbed}, s.neighbour)
+}
+
 // decided says whether the signs tell why there is no session, or that there is one now.
 func (s sessionSigns) decided() bool {
 	p := s.peer
-	unresolved := s.neighbour == neighbourFailed || s.neighbour == neighbourIncomplete
 	return p.Established() && !unwatched(p) || p.Notification != "" || len(s.unsigned)+len(s.filtered) > 0 ||
-		p.Error != "" && (unresolved || !strings.Contains(p.Error, "timeout"))
+		p.Error != "" && (s.unresolved() || !strings.Contains(p.Error, "timeout"))
 }
 
 // signs watches the sessions that are down, or whose BFD is, until each is decided or the time is over.
@@ -201,7 +205,7 @@ func (s sessionSigns) cause(n bgp.Neighbor, router topo.Router, own uint32) (obj
 		return neighbor, "state", fmt.Sprintf("%s: NOTIFICATION %s", p.State, p.Notification)
 	case strings.Contains(p.Error, "refused"):
 		return at, "TCP port 179", "refuses connections: nothing listens there: " + p.Error
-	case s.neighbour == neighbourFailed || s.neighbour == neighbourIncomplete:
+	case s.unresolved():
 		return "neighbour table of TMM", n.Addr.String(), fmt.Sprintf("%s: nobody answers for the address: %s", s.neighbour, p.Error)
 	case len(s.unsigned) > 0:
 		return neighbor, "password", signatureText(s.unsigned)

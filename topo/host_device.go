@@ -14,6 +14,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/topo/dump"
 )
 
 // lentDevice is what a node's interface was before it went into a pod. It stands in a file of the state
@@ -241,7 +243,7 @@ func (w *world) deviceByMAC(netns, mac string) (*handle, netlink.Link, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	links, err := h.LinkList()
+	links, err := dump.Whole(h.LinkList)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list interfaces of %s: %w", netns, err)
 	}

@@ -17,12 +17,14 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/topo/dump"
 )
 
 // ReadNetwork reads the caller's network namespace: interfaces, default routes, SSH sessions.
 func ReadNetwork() (Network, error) {
 	var n Network
-	links, err := netlink.LinkList()
+	links, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		return n, fmt.Errorf("list interfaces: %w", err)
 	}

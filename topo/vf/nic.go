@@ -12,6 +12,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/topo/dump"
 )
 
 // netnsDir is where iproute2 keeps named namespaces.
@@ -132,7 +134,7 @@ func (n *nic) find() (*space, netlink.Link, error) {
 // in is the VF's interface in another namespace: by its device where the kernel tells (Linux 5.14), or
 // by the names that it has been given.
 func (n *nic) in(s *space) (netlink.Link, error) {
-	links, err := s.LinkList()
+	links, err := dump.Whole(s.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
@@ -362,7 +364,7 @@ func (n *nic) takeHome() error {
 
 // strip removes the VLANs and macvlans of an interface, which would stay behind when it moves.
 func strip(s *space, l netlink.Link) error {
-	links, err := s.LinkList()
+	links, err := dump.Whole(s.LinkList)
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
