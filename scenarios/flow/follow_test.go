@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -64,6 +65,25 @@ func TestFollowAHandshake(t *testing.T) {
 					t.Errorf("Follow (-want +got):\n%s", diff)
 				}
 			})
+		}
+	}
+}
+
+// TestFollowTies: a macvlan's tap may tell a packet a moment before its parent's does, and no more.
+func TestFollowTies(t *testing.T) {
+	for before, diverges := range map[int64]bool{5: false, tie: true} {
+		var r record
+		r.pass(t, segment{flags: evidence.SYN, seq: 1}, there())
+		parent, child := &r.Packets[3], &r.Packets[4]
+		parent.Mono = child.Mono + before
+		parent.At = time.Unix(0, parent.Mono)
+		f, err := Parse(">")
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths := Follow(&r.Trace, f, Known{Network: network(), Translations: []Translation{translated()}})
+		if len(paths) != 1 || paths[0].Diverges >= 0 != diverges {
+			t.Errorf("%s %d ns after %s: %q", parent.Point, before, child.Point, lines(paths))
 		}
 	}
 }
