@@ -68,7 +68,8 @@ func takenDown(before *[]sriov.PF) group {
 	}}
 }
 
-// cardsNow is what `spklab doctor` says of the cards, without the state of their cables.
+// cardsNow is what `spklab doctor` says of the cards, without the state of their cables and the numbers of IOMMU
+// groups, which the kernel gives out anew with each VF.
 func cardsNow() ([]sriov.PF, error) {
 	inv, err := topo.Host{}.Cards()
 	if err != nil {
@@ -79,6 +80,9 @@ func cardsNow() ([]sriov.PF, error) {
 	}
 	for i := range inv.PFs {
 		inv.PFs[i].Link = ""
+		for k := range inv.PFs[i].VFs {
+			inv.PFs[i].VFs[k].Group = ""
+		}
 	}
 	return inv.PFs, nil
 }
