@@ -38,9 +38,10 @@ deps-ovn25: build ## download OVN 25.03 (Debian 13) into the cache, for --ovn-re
 demo: deps build ## bring up the spk topology, run its scenarios, write the report, take it down
 	@.ci/unchanged .ci/demo $(ARTIFACTS)/demo
 
-e2e: deps build deps-ovn25 browser ## the suites of whole labs, two at a time; leaves nothing behind
+e2e: deps build deps-ovn25 browser ## the suites of whole labs, four at a time, then SR-IOV in a virtual machine; leaves nothing behind
 	@.ci/debs $(DEBS_TEST) $(DEBS_VM)
-	@.ci/unchanged go test -count=1 -parallel 2 -timeout 60m ./e2e/...
+	@.ci/unchanged go test -count=1 -parallel 4 -timeout 60m ./e2e ./e2e/browser
+	@$(MAKE) e2e-sriov
 
 check: deps build browser ## the tests of all packages, privileged ones too; leaves nothing behind
 	@.ci/debs $(DEBS_TEST) $(DEBS_BENCH) $(DEBS_VM)

@@ -56,7 +56,8 @@ var mayImport = map[string][]string{
 	"bfd":                {},
 	"cni":                {},
 	"ctl":                {},
-	"topo":               {"cni", "topo/vf", "topo/record", "topo/dump"},
+	"hil":                {},
+	"topo":               {"cni", "topo/vf", "topo/record", "topo/dump", "dataplane/vlan"},
 	"topo/fabric":        {"topo"},
 	"topo/picture":       {"topo"},
 	"topo/record":        {},
@@ -75,12 +76,13 @@ var mayImport = map[string][]string{
 	"dataplane/health":   {},
 	"ovnsim":             {"ovnsim", "bfd", "dataplane/api"},
 	"ovn":                {"ovnsim", "bfd"},
+	"roottest":           {},
 	"router":             {"bfd", "dataplane/bgp"},
 	"vm":                 {"ovn/debs", "vm"},
 	"vm/guest":           {},
 	"kubesim":            {"cni", "dataplane/api", "topo/vf"},
 	"traffic":            {"topo"},
-	"lab":                {"lab/knock", "bfd", "cni", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
+	"lab":                {"lab/knock", "hil", "bfd", "cni", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane"},
 	"lab/churn":          {"lab", "traffic", "topo", "dataplane", "bfd"},
 	"lab/knock":          {},
 	"lab/live":           {"lab", "topo/picture", "dataplane"},
@@ -95,7 +97,7 @@ var mayImport = map[string][]string{
 	"scenarios/timeline": {"scenarios/report", "lab", "topo", "dataplane"},
 	"scenarios/regress":  {"scenarios/report", "scenarios/state"},
 	"cmd/spkproxy":       {"dataplane"},
-	"cmd/spklab":         {"scenarios", "lab", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane", "e2e", "vm"},
+	"cmd/spklab":         {"scenarios", "lab", "hil", "traffic", "topo", "kubesim", "ovn", "router", "ovnsim", "dataplane", "e2e", "vm"},
 }
 
 func room(path string) (string, []string, bool) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spklab/spklab/bfd"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -25,12 +26,7 @@ type bed struct {
 
 func newBed(t *testing.T, name string) *bed {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root, and CI must not skip it")
-		}
-		t.Skip("needs root to make network namespaces")
-	}
+	roottest.Need(t)
 	b := &bed{t, topo.Host{Run: filepath.Join(t.TempDir(), "run")}.Open(name)}
 	t.Cleanup(func() {
 		if err := b.rt.Down(context.Background(), nil); err != nil {

@@ -156,6 +156,7 @@ func planParents(plans map[int]*port) error {
 	for _, index := range slices.Sorted(maps.Keys(plans)) {
 		p := plans[index]
 		if p.parent == 0 {
+			seeTags(plans, p.iface)
 			continue
 		}
 		parent := plans[p.parent]
@@ -170,6 +171,16 @@ func planParents(plans map[int]*port) error {
 		parent.vlans, parent.device.Tagged = true, true
 	}
 	return nil
+}
+
+// seeTags notes that frames of a VLAN whose tags the kernel does come in on its parent, where that is served too:
+// XDP would take them for frames without a tag, where the driver has taken the tags off.
+func seeTags(plans map[int]*port, vlan Interface) {
+	for _, p := range plans {
+		if vlan.Tag != 0 && p.iface.Name == vlan.Parent {
+			p.device.Tagged = true
+		}
+	}
 }
 
 // setMACs tells the programs the address of the first interface of each side.

@@ -119,3 +119,20 @@ func TestParseSpot(t *testing.T) {
 		}
 	}
 }
+
+// TestSeeTags: an interface that is served beside a VLAN of the kernel's sees that VLAN's frames.
+func TestSeeTags(t *testing.T) {
+	plans := map[int]*port{
+		1: {iface: Interface{Name: "net1", Index: 1}},
+		2: {iface: Interface{Name: "net2", Index: 2}},
+		3: {iface: Interface{Name: "net2.100", Index: 3, Parent: "net2", Tag: 100}},
+	}
+	if err := planParents(plans); err != nil {
+		t.Fatal(err)
+	}
+	for index, want := range map[int]bool{1: false, 2: true, 3: false} {
+		if got := plans[index].device.Tagged; got != want {
+			t.Errorf("%s sees tags: %t, want %t", plans[index].iface.Name, got, want)
+		}
+	}
+}

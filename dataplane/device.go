@@ -34,22 +34,23 @@ func look(index int) (device, error) {
 	if d.Features, d.Known, err = xdpFeatures(index); err != nil {
 		return device{}, fmt.Errorf("look at %s: %w", d.Name, err)
 	}
-	d.Driver = driver(d.Name)
+	d.Driver, _ = Driver(d.Name)
 	return d, nil
 }
 
-// driver is the name of an interface's driver, "" where it has none to tell.
-func driver(name string) string {
+// Driver is the name of an interface's driver and where on its bus the device is, both as they tell it; "" where it
+// has none to tell.
+func Driver(name string) (driver, bus string) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return ""
+		return "", ""
 	}
 	defer unix.Close(fd)
 	info, err := unix.IoctlGetEthtoolDrvinfo(fd, name)
 	if err != nil {
-		return ""
+		return "", ""
 	}
-	return unix.ByteSliceToString(info.Driver[:])
+	return unix.ByteSliceToString(info.Driver[:]), unix.ByteSliceToString(info.Bus_info[:])
 }
 
 // xdpFeatures asks for the features of an interface; known is false where the kernel does not

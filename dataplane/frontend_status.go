@@ -15,6 +15,9 @@ type FrontendStatus struct {
 	Kind   string `json:"kind"`             // of rtnetlink: "veth", "macvlan"; "device" for hardware
 	Driver string `json:"driver,omitempty"` // as ethtool names it
 	MTU    int    `json:"mtu"`              // bytes
+	// Tags says who takes the tags of a tagged VLAN off and puts them on: Tags8021Q or TagsEBPF; empty for an
+	// interface without a tag.
+	Tags string `json:"tags,omitempty"`
 	// XDPFeatures are the words for what the driver can do; FeaturesKnown is false where the
 	// kernel does not tell (before Linux 6.3).
 	XDPFeatures   []string `json:"xdp_features"`
@@ -23,6 +26,22 @@ type FrontendStatus struct {
 	// end at once, past its queue and the XDP programs there.
 	ToPeer   bool              `json:"to_peer"`
 	Programs []AttachedProgram `json:"programs"`
+}
+
+// Who takes a VLAN's tags off and puts them on.
+const (
+	Tags8021Q = "8021q" // the kernel, of which the VLAN has a device
+	TagsEBPF  = "ebpf"  // the programs, for the kernel has no 802.1Q
+)
+
+func (p *port) tags() string {
+	switch {
+	case p.iface.Tag == 0:
+		return ""
+	case p.parent != 0:
+		return TagsEBPF
+	}
+	return Tags8021Q
 }
 
 // AttachedProgram is a program that runs on an interface.
@@ -45,7 +64,7 @@ func (d *Dataplane) Frontends() ([]FrontendStatus, error) {
 		p := d.ports[index]
 		s := FrontendStatus{
 			Number: p.iface.Number, Name: p.iface.Name, Wanted: cmp.Or(p.iface.Frontend, FrontendAuto), Choice: p.choice,
-			Kind: p.device.Kind, Driver: p.device.Driver, MTU: p.device.MTU,
+			Kind: p.device.Kind, Driver: p.device.Driver, MTU: p.device.MTU, Tags: p.tags(),
 			XDPFeatures: p.device.Features.Words(), FeaturesKnown: p.device.Known, ToPeer: p.device.Peer,
 		}
 		for _, a := range p.on {

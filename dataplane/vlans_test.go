@@ -210,10 +210,10 @@ func TestVLANsPlaced(t *testing.T) {
 			n.config.Interfaces = nil // as a process that does not know them yet
 			d = n.open(t)
 			exchange(t, c, "second process")
-			n.rolesAt(t, d, "net1 tagged", "net1.50 egress ingress", "net2 tagged", "net2.100 egress ingress", "net2.200 egress ingress")
+			n.rolesAt(t, d, "net1 tagged", "net1.50 ebpf egress ingress", "net2 tagged", "net2.100 ebpf egress ingress", "net2.200 ebpf egress ingress")
 			n.tmm.do(t, func() error { return d.SetInterfaces(all[:2]) })
 			exchange(t, c, "without the other VLAN")
-			n.rolesAt(t, d, "net1 tagged", "net1.50 egress ingress", "net2 tagged", "net2.100 egress ingress")
+			n.rolesAt(t, d, "net1 tagged", "net1.50 ebpf egress ingress", "net2 tagged", "net2.100 ebpf egress ingress")
 			tags, err := readAll[bpf.VLANKey, bpf.VLAN](d.objs.SpkVlans)
 			must(t, err)
 			if len(tags) != 2 {
@@ -228,14 +228,14 @@ func TestVLANsPlaced(t *testing.T) {
 	}
 }
 
-// rolesAt compares what Frontends tells of the programs' roles.
+// rolesAt compares what Frontends tells of who does the tags, and of the programs' roles.
 func (n *network) rolesAt(t testing.TB, d *Dataplane, want ...string) {
 	t.Helper()
 	status, err := d.Frontends()
 	must(t, err)
 	var got []string
 	for _, s := range status {
-		line := s.Name
+		line := strings.TrimSpace(s.Name + " " + s.Tags)
 		for _, p := range s.Programs {
 			line += " " + p.Role
 			if p.ID == 0 {

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/topo"
 )
 
 // BenchmarkUp measures `spklab up spk` until the lab is ready, a second `up` of it, and, in the
 // same turn, the bare wiring of the same plan by `ip -batch`: no process, no sysctl, no waiting.
 func BenchmarkUp(b *testing.B) {
-	needRoot(b)
+	roottest.Need(b)
 	const name = "e2e-bench"
 	batches := wiring(b, name+"-ip")
 	var first, second, bare time.Duration
@@ -164,7 +165,7 @@ func (l *batches) undo(b *testing.B) {
 // BenchmarkThroughput is iperf3 through a virtual server beside plain kernel forwarding on the
 // same path, as the scenarios measure it.
 func BenchmarkThroughput(b *testing.B) {
-	needRoot(b)
+	roottest.Need(b)
 	const name = "e2e-iperf"
 	up(b, "spk", name)
 	sums := map[string]float64{}

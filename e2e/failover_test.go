@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/spklab/spklab/lab/churn"
+	"github.com/spklab/spklab/roottest"
 )
 
 // TestBenchFailover lets one of three TMMs die under `spklab bench failover`: no flow breaks that stays on
 // its TMM, none that the router moves where every TMM chooses alike and members see the client, and all
 // others that it moves do. How long it takes is for quiet machines.
 func TestBenchFailover(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	var r churn.FailoverReport
 	out := mustSpklab(t, "bench", "failover", "--name", "e2e-failover", "--router", "frr", "--bfd", "on", "--rounds", "1", "--flows", "160", "--rate", "20", "--settle", "500ms", "--silence", "4s", "-o", "json")
 	if err := json.Unmarshal(out, &r); err != nil {

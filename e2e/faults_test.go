@@ -13,6 +13,7 @@ import (
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bpf"
 	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/scenarios/diagnose"
 	"github.com/spklab/spklab/scenarios/report"
 	"github.com/spklab/spklab/topo"
@@ -100,7 +101,7 @@ func faults() []fault {
 			return "f5-tmm-1", func() {}
 		},
 	}, {
-		name: "MTU too small", focus: "path MTU over IPv4", layer: report.LayerLink, says: "carries 1300 octets",
+		name: "MTU too small", focus: "ICMP path MTU over IPv4", layer: report.LayerLink, says: "carries 1300 octets",
 		inject: func(b *broken) (string, func()) {
 			b.in("upstream", "ip", "link", "set", "eth0", "mtu", "1300")
 			return "upstream/eth0", func() { b.in("upstream", "ip", "link", "set", "eth0", "mtu", "1500") }
@@ -142,7 +143,7 @@ func faults() []fault {
 // fail, its verdict has to name the layer and the first hop that differs, and once the fault is repaired
 // the scenario has to pass again.
 func TestSeededFaults(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	t.Parallel()
 	for _, tool := range []string{"ethtool", "ip"} {
 		if _, err := exec.LookPath(tool); err != nil {

@@ -7,13 +7,15 @@ import (
 
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/lab/churn"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/topo"
 )
 
 // TestBenchGate runs a few rounds of `spklab bench gate` with FRR: every time is there and in its order,
 // and nothing is lost where nothing may be. How long it takes is for quiet machines.
 func TestBenchGate(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
+	t.Parallel()
 	const name, rounds = "e2e-churn", 3
 	up(t, "spk", name, "--router", topo.RouterFRR)
 	before := values(t, name)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/vm"
 )
 
@@ -90,7 +91,7 @@ const (
 // TestKernels is `make e2e-kernels`: on each kernel in a virtual machine the programs load and the tables of
 // packets pass, or what does not is what is known.
 func TestKernels(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	mode := os.Getenv(envKernels)
 	if mode == "" {
 		t.Skip("make e2e-kernels runs it")

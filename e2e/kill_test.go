@@ -5,13 +5,15 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/spklab/spklab/roottest"
 )
 
 // TestKillUpAtAnyMoment kills `spklab up` at ten random moments. Taking the lab down has to leave
 // nothing each time. In every other turn prune comes first: it removes what is half-made, and
 // leaves alone a lab that was whole already, which then has to be one that works.
 func TestKillUpAtAnyMoment(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	const lab = "e2e-kill"
 	begun := time.Now()
 	mustSpklab(t, "up", "spk", "--name", lab)

@@ -47,18 +47,6 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// needRoot skips where nobody is root, and fails where CI wants every test run.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("needs root")
-	}
-	t.Skip("needs root")
-}
-
 // command is spklab with arguments, in a state directory of the tests' own.
 func command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(built.bin, "spklab"), args...)

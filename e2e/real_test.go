@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spklab/spklab/lab/topologies"
 	"github.com/spklab/spklab/ovn"
 	"github.com/spklab/spklab/ovn/debs"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/traffic"
 )
@@ -27,7 +27,7 @@ func needOVN(t testing.TB) string {
 		needRelease(t, release)
 		return release
 	}
-	needRoot(t)
+	roottest.Need(t)
 	err := ovn.Check()
 	release := ""
 	if err == nil {
@@ -40,7 +40,7 @@ func needOVN(t testing.TB) string {
 // needRelease is needOVN for a release: nothing is downloaded by a test.
 func needRelease(t testing.TB, release string) {
 	t.Helper()
-	needRoot(t)
+	roottest.Need(t)
 	if installed, err := (ovn.Programs{}).Release(t.Context()); err == nil && installed == release {
 		return
 	}
@@ -95,19 +95,7 @@ func TestRealOVNLocalGateway(t *testing.T) {
 	needOVN(t)
 	t.Parallel()
 	const lab = "e2e-reallocal"
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, topologies.FS); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "spk", "spk.spklab.yml")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.Replace(string(data), "driver: ovn\n", "driver: ovn\n  gatewayMode: local\n", 1)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := spkWith(t, "driver: ovn\n", "driver: ovn\n  gatewayMode: local\n")
 	up(t, file, lab, "--backend", topo.BackendReal)
 	r := realLab{t: t, name: lab}
 	r.serve()

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/scenarios/record"
 	"github.com/spklab/spklab/scenarios/report"
 )
@@ -20,7 +21,7 @@ import (
 // TestRecord is about what remains of a test that does not end by itself; and, while its lab is whole, about
 // what others than tests see of a lab's packets.
 func TestRecord(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	t.Parallel()
 	const lab = "e2e-record"
 	up(t, "spk", lab)

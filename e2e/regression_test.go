@@ -11,18 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/scenarios/report"
 )
 
-// converge runs the scenario that runs are compared by, and returns where its artefacts are.
-func converge(t *testing.T, lab string) string {
-	t.Helper()
-	dir := t.TempDir()
-	mustSpklab(t, "test", lab, "--label-filter", "convergence", "--artifacts", dir, "--pcap", "off")
-	return dir
-}
-
-// together runs the scenario in several labs at once, so that whatever the machine does all runs have.
+// together runs the scenario that runs are compared by in several labs at once, so that whatever the machine does all
+// runs have, and returns where its artefacts are.
 func together(t *testing.T, labs ...string) []string {
 	t.Helper()
 	dirs := make([]string, len(labs))
@@ -59,22 +53,24 @@ func diff(t *testing.T, base, run string) (int, report.Regression) {
 }
 
 // TestRegression compares two runs of the same tree, which must differ in nothing, and one with a check
-// that is broken, which must be found.
+// that is broken, which must be found. The two go side by side, so that the machine may be busy.
 func TestRegression(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	if os.Getenv("SPKLAB_REGRESSION") != "" {
 		manyRegressions(t)
 		return
 	}
-	const lab = "e2e-regress"
-	up(t, "spk", lab)
-	base, run := converge(t, lab), converge(t, lab)
+	labs := []string{"e2e-regress-a", "e2e-regress-b"}
+	for _, lab := range labs {
+		up(t, "spk", lab)
+	}
+	dirs := together(t, labs...)
 	t.Run("the same tree", func(t *testing.T) {
-		if code, r := diff(t, base, run); code != 0 {
+		if code, r := diff(t, dirs[0], dirs[1]); code != 0 {
 			t.Errorf("false alarm: %s: %+v", r, r.Figures)
 		}
 	})
-	t.Run("a flipped check", func(t *testing.T) { flipped(t, lab) })
+	t.Run("a flipped check", func(t *testing.T) { flipped(t, labs[0]) })
 }
 
 // What `make regression` does: four labs of the same tree are tested at once, which makes six pairs. Then one of

@@ -16,6 +16,7 @@ import (
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/dataplane/bgp"
 	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/scenarios/evidence"
 	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/traffic"
@@ -25,7 +26,7 @@ import (
 // BFD and graceful restart: established flows lose no answer, the router's kernel loses no next hop, and nothing is withdrawn
 // on the wire, although BFD goes down with the process. Without graceful restart next hops go, so what is counted can be seen.
 func TestKillOnlyTheProcess(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	for _, tt := range []struct {
 		kind     string
 		graceful bool
@@ -54,7 +55,7 @@ type restart struct {
 	router string
 
 	echoes, lost, messages int
-	gone                   []ctl.Event // the router's kernel lost a next hop to the TMM
+	gone                   []ctl.Event // the router or its kernel lost a next hop to the TMM
 	withdrawn              []string    // prefixes withdrawn in UPDATEs at the router
 }
 
@@ -216,7 +217,8 @@ func (r *restart) read(trace *evidence.Trace) {
 	}
 }
 
-// listen asks the router which next hops its kernel lost: a route without one of the TMM's, or gone.
+// listen asks the router which next hops its kernel lost, or it says that it lost: a route without one of the
+// TMM's, or gone.
 func (r *restart) listen(t *testing.T, since int64) {
 	t.Helper()
 	events, err := r.lab.EventsSince(context.WithoutCancel(t.Context()), since)
@@ -228,8 +230,8 @@ func (r *restart) listen(t *testing.T, since int64) {
 			continue
 		}
 		hops := strings.Split(e.Detail, ",")
-		left := e.Kind == bgp.EventFIBInstalled && !slices.Contains(hops, restartedHop4) && !slices.Contains(hops, restartedHop6)
-		if left || e.Kind == bgp.EventFIBRemoved {
+		left := (e.Kind == bgp.EventFIBInstalled || e.Kind == bgp.EventRouteLearned) && !slices.Contains(hops, restartedHop4) && !slices.Contains(hops, restartedHop6)
+		if left || e.Kind == bgp.EventFIBRemoved || e.Kind == bgp.EventRouteWithdrawn {
 			r.gone = append(r.gone, e)
 		}
 	}

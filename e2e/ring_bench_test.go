@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/scenarios/flow"
 	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/traffic"
@@ -25,7 +26,7 @@ const iperfPort = 5201
 // BenchmarkRing measures what the always-on ring over every interface costs traffic through the proxy:
 // bulk data and new connections with it, as a ratio to without, median over the rounds.
 func BenchmarkRing(b *testing.B) {
-	needRoot(b)
+	roottest.Need(b)
 	const name = "e2e-ring"
 	mustSpklab(b, "up", "spk", "--name", name)
 	b.Cleanup(func() { mustSpklab(b, "down", name) })

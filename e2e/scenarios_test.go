@@ -11,7 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/spklab/spklab/lab/topologies"
 	"github.com/spklab/spklab/ovnsim/forward"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/scenarios"
 	"github.com/spklab/spklab/scenarios/report"
 	"github.com/spklab/spklab/topo"
@@ -28,13 +30,14 @@ func test(t testing.TB, lab string, flags ...string) (int, report.Run) {
 	return code, run
 }
 
-// TestScenarios runs everything that must hold against every shipped lab.
+// TestScenarios runs everything that must hold against every shipped lab, and what is about tagged VLANs, long
+// packets and pods' networks against one of its own.
 func TestScenarios(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	var summary runs
 	t.Cleanup(func() { summary.log(t) })
 	lists := scenarios.GatewayRuns()
-	// Two lists run at a time, so the longest begins first.
+	// Some lists run at a time, so the longest begin first.
 	for _, tc := range []struct {
 		name, topology string
 		profile        string // of OVN, empty for the topology's own
@@ -47,20 +50,25 @@ func TestScenarios(t *testing.T) {
 		after          func(t *testing.T, lab, artifacts string)
 	}{
 		{name: "reallist", topology: "spk", backend: topo.BackendReal, labels: lists[3].LabelFilter(), gateways: lists[3], least: 130},
-		{name: "spk", topology: "spk", labels: "!peers", gateways: lists[0], least: 160},
+		{name: "gateways", topology: "spk", labels: lists[0].LabelFilter(), gateways: lists[0], least: 150},
+		{name: "spk", topology: "spk", labels: "!peers && !exgw", least: 65},
 		{name: "flannel", topology: "flannel", least: 3},
 		{name: "2303", topology: "spk", profile: forward.ProfileOVN2303, labels: lists[1].LabelFilter(), gateways: lists[1], least: 40},
 		{name: "2503", topology: "spk", profile: forward.ProfileOVN2503, labels: lists[2].LabelFilter(), gateways: lists[2], least: 40},
 		{name: "frr", topology: "spk", router: topo.RouterFRR, labels: "bgp && !exgw && !peers", least: 4},
 		{name: "bird", topology: "spk", router: topo.RouterBIRD, labels: "bgp && !exgw && !peers", least: 4},
 		{name: "bgp", topology: "bgp", labels: "peers", least: 37, after: passwordsStay},
+		{name: "vlans", topology: "testdata/vlans", labels: "tagged || jumbo || beyond || attachments", least: 21},
 		{name: "real2503", topology: "spk", backend: topo.BackendReal, release: "25.03", labels: "exgw && policy-static && (ecmp || symmetry || mac)", least: 12},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			name, topology := "e2e-"+tc.name, tc.topology
 			if tc.profile != "" {
-				topology = withProfile(t, tc.profile)
+				topology = spkWith(t, "profile: spk", "profile: "+tc.profile)
+			}
+			if tc.backend == topo.BackendReal { // or each scenario would wait for Open vSwitch, half a second at a time
+				topology = spkWith(t, "driver: ovn\n", "driver: ovn\n  maxRevalidator: 100\n")
 			}
 			flags := []string{"--backend", tc.backend, "--router", tc.router}
 			switch {
@@ -143,26 +151,26 @@ func failuresFirst(in []report.Scenario) []report.Scenario {
 	return out
 }
 
-// withProfile is the directory of a copy of the spk topology with another profile of OVN.
-func withProfile(t *testing.T, profile string) string {
+// spkWith is the lab file of a copy of the spk topology with one text in the place of another.
+func spkWith(t *testing.T, was, is string) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "spk")
-	if err := os.CopyFS(dir, os.DirFS("../lab/topologies/spk")); err != nil {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, topologies.FS); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, "spk.spklab.yml")
+	file := filepath.Join(dir, "spk", "spk.spklab.yml")
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := strings.Replace(string(text), "profile: spk", "profile: "+profile, 1)
+	changed := strings.Replace(string(text), was, is, 1)
 	if changed == string(text) {
-		t.Fatal("the topology names no profile")
+		t.Fatalf("the topology has no %q", was)
 	}
 	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	return file
 }
 
 func verdict(t *testing.T, s report.Scenario) {
@@ -181,7 +189,8 @@ func verdict(t *testing.T, s report.Scenario) {
 // TestNoticesWhatIsBroken switches off one feature after the other in the simulated OVN of a
 // running lab. The scenario that is about the feature has to fail then, and to pass again.
 func TestNoticesWhatIsBroken(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
+	t.Parallel()
 	const lab = "e2e-broken"
 	up(t, "spk", lab)
 	for _, tc := range []struct{ feature, focus string }{
@@ -217,7 +226,8 @@ func TestNoticesWhatIsBroken(t *testing.T) {
 
 // TestSecondUpChangesNothing compares the journal of a lab and its processes before and after.
 func TestSecondUpChangesNothing(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
+	t.Parallel()
 	const lab = "e2e-twice"
 	up(t, "spk", lab)
 	journal := filepath.Join(built.state, lab, "journal")

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/scenarios/report"
 	"github.com/spklab/spklab/scenarios/state"
 )
@@ -24,7 +25,8 @@ import (
 // TestState changes one thing after the other in a running lab, and wants exactly that one difference
 // each time; then it takes parts of the lab away, which the rest of a snapshot must survive.
 func TestState(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
+	t.Parallel()
 	const name = "e2e-state"
 	up(t, "spk", name)
 	saved := filepath.Join(t.TempDir(), "before.json.gz")

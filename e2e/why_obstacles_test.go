@@ -165,6 +165,10 @@ func obstaclesOfPackets() []obstacle {
 			remove:    then(nodeDoes("worker-1", "ip link set ens256 mtu 1500"), nodeDoes("f5-tmm-1", "ip link set net2 mtu 1500")),
 			condition: "full size", object: "link f5-tmm-1/net2", field: "mtu", says: "worker-1/ens256 carries 1300",
 		},
+		{
+			name: "an application of UDP is dead", put: func(w *whyLab) { w.kill("app-1") }, remove: upAgain,
+			condition: "reachable", object: "pool member 10.131.1.100:5300", field: "port", says: "ICMP port unreachable: nothing listens", udp: true,
+		},
 	}
 }
 

@@ -9,11 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/roottest"
 )
 
 // whyVIP is the virtual address that is not reached.
@@ -28,12 +28,16 @@ const whyDamping = "{max: 0s}"
 // whyVIP6 is the other address of its resource.
 const whyVIP6 = "2001:db8:2::10"
 
+// whyEcho is one of UDP.
+const whyEcho = "192.0.2.12"
+
 // obstacle keeps the lab's router from leading to a virtual address, and what explain has to name first.
 type obstacle struct {
 	name                           string
 	put, remove                    func(w *whyLab)
 	condition, object, field, says string
 	six                            bool // it stands in the way of whyVIP6 alone, and not of whyVIP
+	udp                            bool // it stands in the way of whyEcho
 }
 
 // whyLab is a running lab.
@@ -50,19 +54,19 @@ type whyLab struct {
 // wants explain to name object and field of each as the first cause, and none once it is removed. Each
 // kind of router has a lab, side by side.
 func TestExplainVIP(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	for _, tool := range []string{"ip", "nft", "vtysh", "birdc"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Fatal(err)
 		}
 	}
-	var g sync.WaitGroup // most of the time is spent on waiting: more at once than there are processors
+	t.Parallel()
 	for _, r := range whyRouters() {
-		g.Go(func() {
-			t.Run(r.kind, func(t *testing.T) { explainObstacles(t, r) })
+		t.Run(r.kind, func(t *testing.T) {
+			t.Parallel()
+			explainObstacles(t, r)
 		})
 	}
-	g.Wait()
 }
 
 func explainObstacles(t *testing.T, r whyRouter) {
@@ -110,6 +114,16 @@ func newWhyLab(t *testing.T, r whyRouter) *whyLab {
 	return w
 }
 
+// tell logs what the lab says of its sessions.
+func (w *whyLab) tell() {
+	w.t.Helper()
+	for _, words := range [][]string{{"explain", "vip", "192.0.2.10"}, {"inspect", "bgp"}, {"events"}} {
+		_, out := spklab(w.t, append(words, "--lab", w.lab)...)
+		const most = 12 << 10
+		w.t.Logf("spklab %s:\n%s", strings.Join(words, " "), out[max(0, len(out)-most):])
+	}
+}
+
 // meets puts an obstacle in the way, waits until it is named, and removes it.
 func (w *whyLab) meets(o obstacle) bool {
 	w.t.Helper()
@@ -118,7 +132,7 @@ func (w *whyLab) meets(o obstacle) bool {
 	ok := w.until(o)
 	named := time.Since(began)
 	o.remove(w)
-	w.until(obstacle{six: o.six})
+	w.until(obstacle{six: o.six, udp: o.udp})
 	w.t.Logf("named after %s, gone after %s", named.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 	return ok
 }
@@ -137,7 +151,7 @@ func (w *whyLab) until(o obstacle) bool {
 	w.t.Helper()
 	last := ""
 	for deadline := time.Now().Add(whyTimeout); ; time.Sleep(50 * time.Millisecond) {
-		c, err := w.first(o.six)
+		c, err := w.first(o.addr())
 		switch {
 		case err != nil:
 			last = err.Error()
@@ -151,6 +165,7 @@ func (w *whyLab) until(o obstacle) bool {
 		}
 		if time.Now().After(deadline) {
 			w.t.Errorf("after %s the first cause is %q, want %+v", whyTimeout, last, [...]string{o.condition, o.object, o.field, o.says})
+			w.tell()
 			return false
 		}
 	}
@@ -161,13 +176,19 @@ func (o obstacle) is(c lab.VIPCause) bool {
 	return c.Name == o.condition && c.Object == o.object && c.Field == o.field && strings.Contains(c.Text, o.says)
 }
 
-// first is the first cause why a virtual address is not reached, the IPv4 or the IPv6 one; the zero value
-// where there is none.
-func (w *whyLab) first(six bool) (lab.VIPCause, error) {
-	addr := whyVIP
-	if six {
-		addr = whyVIP6
+// addr is the virtual address that it is about.
+func (o obstacle) addr() string {
+	switch {
+	case o.six:
+		return whyVIP6
+	case o.udp:
+		return whyEcho
 	}
+	return whyVIP
+}
+
+// first is the first cause why a virtual address is not reached; the zero value where there is none.
+func (w *whyLab) first(addr string) (lab.VIPCause, error) {
 	e, err := w.l.ExplainVIP(w.t.Context(), netip.MustParseAddr(addr))
 	if err != nil || e.OK {
 		return lab.VIPCause{}, err
@@ -180,7 +201,7 @@ func wait(condition string) func(*whyLab) {
 	return func(w *whyLab) {
 		w.t.Helper()
 		for deadline := time.Now().Add(whyTimeout); ; time.Sleep(50 * time.Millisecond) {
-			c, err := w.first(false)
+			c, err := w.first(whyVIP)
 			if err == nil && c.Name == condition {
 				return
 			}

@@ -89,7 +89,7 @@ func (m *deviceManager) give(entry *api.NetworkStatus, p *corev1.Pod, nad *api.N
 	}
 	address, err := m.device(p, nad, c, has)
 	if err != nil {
-		f := podError(p, err.Error(), "offer more VFs, or scale down")
+		f := podError(p, err.Error(), m.remedy(p, nad))
 		return &f
 	}
 	entry.DeviceInfo = api.DeviceInfoOf(address)
@@ -97,6 +97,28 @@ func (m *deviceManager) give(entry *api.NetworkStatus, p *corev1.Pod, nad *api.N
 		entry.MAC = c.SRIOV.MAC
 	}
 	return nil
+}
+
+// offers says whether a node has a resource, though all of its VFs may be taken.
+func (m *deviceManager) offers(node, resource string) bool {
+	return slices.ContainsFunc(m.pools[node], func(p vf.Pool) bool { return p.Resource == resource })
+}
+
+// remedy is what would be right for a pod that gets no device of a network: of a resource that its node has, more
+// of them, else another one.
+func (m *deviceManager) remedy(p *corev1.Pod, nad *api.NetworkAttachmentDefinition) string {
+	if resource := ResourceName(nad); resource == "" || m.offers(p.Spec.NodeName, resource) {
+		return "offer more VFs, or scale down"
+	}
+	var names []string
+	for _, pool := range m.pools[p.Spec.NodeName] {
+		names = append(names, pool.Resource)
+	}
+	slices.Sort(names)
+	if names = slices.Compact(names); names == nil {
+		return "make VFs of a card of that node, by a SriovNetworkNodePolicy"
+	}
+	return fmt.Sprintf("write one of %s as %s of %s", strings.Join(names, ", "), api.AnnotationResourceName, api.Ref(api.KindNAD, nad))
 }
 
 // device is the PCI address that a pod's interface gets, or the one that it has.
@@ -133,6 +155,9 @@ func (m *deviceManager) device(p *corev1.Pod, nad *api.NetworkAttachmentDefiniti
 		if _, ok := take(address); ok {
 			return address, nil
 		}
+	}
+	if !m.offers(p.Spec.NodeName, resource) {
+		return "", fmt.Errorf("network %s/%s gives VFs of %s, and node %s has none", nad.Namespace, nad.Name, resource, p.Spec.NodeName)
 	}
 	return "", fmt.Errorf("node %s has no VF of %s left: it has %d", p.Spec.NodeName, resource, len(all))
 }

@@ -123,7 +123,7 @@ func TestDevices(t *testing.T) {
 func TestDevicesMissing(t *testing.T) {
 	for network, want := range map[string]string{
 		"sriov-none":     "network default/sriov-none names no resource whose VFs it gives: annotation k8s.v1.cni.cncf.io/resourceName",
-		"sriov-internal": "node worker-1 has no VF of openshift.io/internal left: it has 0",
+		"sriov-internal": "network default/sriov-internal gives VFs of openshift.io/internal, and node worker-1 has none",
 	} {
 		t.Run(network, func(t *testing.T) {
 			res, findings := kubesim.Reconcile(decode(t, sriovNetworks+wantsNetworks("a", network)), options())

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -25,8 +24,15 @@ func Check(src *Source) ([]api.Finding, error) {
 	}
 	errs := []error{checkNodes(src.Objects), checkNADs(src.Spec, src.Objects)}
 	res, findings := settled(src.Spec, res, pools(src.Spec, src.Hardware, src.Inventory, res))
-	cards := cardFindings(cardPlans(src.Spec, src.Hardware, src.Inventory, res), src.Hardware, res)
-	findings = slices.Concat(findings, cards, api.Check(res), checkSelfIPs(src.Spec, res), checkMTUs(src.Spec, res), checkNames(src.Spec, res), checkImages(res))
+	if err := needCards(src, res); err != nil {
+		return nil, errors.Join(append(errs, err)...)
+	}
+	plans := cardPlans(src.Spec, src.Hardware, src.Inventory, res)
+	cards := cardFindings(plans, src.Hardware, res)
+	if slices.ContainsFunc(cards, func(f api.Finding) bool { return f.Severity == api.SeverityError }) {
+		findings = nil // pods lack what the policies do not make
+	}
+	findings = slices.Concat(cards, findings, api.Check(res), checkCables(src.Spec, res, src.Hardware, plans), checkNames(src.Spec, res), checkImages(res))
 	var warnings []api.Finding
 	for _, f := range findings {
 		if f.Severity != api.SeverityError {
@@ -57,12 +63,35 @@ func locate(src *Source, f api.Finding) error {
 	if f.Hint != "" {
 		e.Message += "; " + f.Hint
 	}
-	for _, o := range src.Objects {
-		if o.String() == f.Object {
-			e.File, e.Line, e.Column = o.File, o.Line, 1
-		}
+	if o := origin(src.Objects, f.Object); o != nil {
+		e.File, e.Line, e.Column = o.File, o.Line, 1
 	}
 	return e
+}
+
+// origin is the object of that name, or for what controllers make the one that they make it of: a SriovNetwork for
+// its NetworkAttachmentDefinition, for a pod its Deployment, for a TMM the Helm values. Nil where there is none.
+func origin(objs []api.Object, name string) *api.Object {
+	kind, id, _ := strings.Cut(name, " ")
+	_, short, _ := strings.Cut(id, "/")
+	makes := func(o *api.Object) bool {
+		switch {
+		case o.String() == name:
+			return true
+		case kind == api.KindNAD:
+			return o.Kind == api.KindSriovNetwork && o.Name == short
+		case kind == api.KindPod && o.Kind == api.KindValues:
+			return strings.HasPrefix(short, kubesim.TMMName+"-")
+		}
+		return kind == api.KindPod && o.Kind == api.KindDeployment && strings.HasPrefix(id, o.Namespace+"/"+o.Name+"-")
+	}
+	var found *api.Object
+	for i := range objs {
+		if o := &objs[i]; makes(o) && (found == nil || o.String() == name) {
+			found = o
+		}
+	}
+	return found
 }
 
 // checkNodes asks that nodes come from the lab file alone.
@@ -134,7 +163,7 @@ func checkMaster(spec *topo.Lab, o api.Object, c cni.Config) error {
 		if i < 0 {
 			return at(o, c.Master, fmt.Sprintf("%s: master is no NIC of %s; it has %s", o, w.Name, strings.Join(nicNames(w), ", ")))
 		}
-		if mtu := networkMTU(spec, w.NICs[i].Network); c.MTU > mtu {
+		if mtu := spec.MTUOf(w.NICs[i]); c.MTU > mtu {
 			return at(o, fmt.Sprint(c.MTU), fmt.Sprintf("%s: mtu is above the %d of its master %s; write at most that", o, mtu, c.Master))
 		}
 	}
@@ -161,88 +190,6 @@ func nicNames(w topo.Worker) []string {
 		names = append(names, n.Name)
 	}
 	return names
-}
-
-// networkMTU is in bytes.
-func networkMTU(spec *topo.Lab, network string) int {
-	for _, n := range spec.Networks {
-		if n.Name == network && n.MTU != 0 {
-			return n.MTU
-		}
-	}
-	return 1500
-}
-
-// checkSelfIPs asks that each self-IP lies in the network that its VLAN's interface is cabled to.
-// Where it lies in another interface's network, the order of the networks is likely swapped.
-func checkSelfIPs(spec *topo.Lab, res api.Resources) []api.Finding {
-	if res.Values == nil || len(spec.Workers) == 0 {
-		return nil
-	}
-	var cabled []topo.Network // of interface 1.1, 1.2, …
-	for _, name := range res.Values.Networks() {
-		cabled = append(cabled, cabledTo(spec, res, name))
-	}
-	var out []api.Finding
-	for i := range res.VLANs {
-		v := &res.VLANs[i]
-		for _, number := range v.Spec.Interfaces {
-			var n int
-			if _, err := fmt.Sscanf(number, "1.%d", &n); err != nil || n < 1 || n > len(cabled) {
-				continue // api.Check says so
-			}
-			for _, ip := range slices.Concat(v.Spec.SelfIPv4s, v.Spec.SelfIPv6s) {
-				if f, bad := checkSelfIP(v, number, ip, n-1, cabled); bad {
-					return append(out, f) // one is enough: the others are wrong with it
-				}
-			}
-		}
-	}
-	return out
-}
-
-func checkSelfIP(v *api.F5SPKVlan, number string, ip netip.Addr, at int, cabled []topo.Network) (api.Finding, bool) {
-	if len(cabled[at].Subnets) == 0 || holds(cabled[at], ip) {
-		return api.Finding{}, false
-	}
-	f := api.Finding{
-		Severity: api.SeverityError, Object: api.Ref(api.KindVLAN, v),
-		Message: fmt.Sprintf("self-IP %s is outside of network %s, to which interface %s is cabled", ip, cabled[at].Name, number),
-		Hint:    "write an address of that network",
-	}
-	for other, n := range cabled {
-		if other != at && holds(n, ip) {
-			f.Hint = fmt.Sprintf("it belongs to network %s of interface 1.%d: swap the order of tmm.cniNetworks, or the interfaces of the VLANs", n.Name, other+1)
-		}
-	}
-	return f, true
-}
-
-func holds(n topo.Network, ip netip.Addr) bool {
-	return slices.ContainsFunc(n.Subnets, func(s netip.Prefix) bool { return s.Contains(ip) })
-}
-
-// cabledTo is the network of the NIC that a NetworkAttachmentDefinition names as its master.
-func cabledTo(spec *topo.Lab, res api.Resources, nad string) topo.Network {
-	def := res.NAD(nad)
-	if def == nil {
-		return topo.Network{}
-	}
-	c, err := def.Config()
-	if err != nil {
-		return topo.Network{}
-	}
-	for _, nic := range spec.Workers[0].NICs {
-		if nic.Name != c.Master {
-			continue
-		}
-		for _, n := range spec.Networks {
-			if n.Name == nic.Network {
-				return n
-			}
-		}
-	}
-	return topo.Network{}
 }
 
 // checkNames asks that each pod has a name of its own in the lab, whatever its namespace: it names

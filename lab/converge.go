@@ -45,7 +45,7 @@ func (l *Lab) converge(ctx context.Context) ([]api.Finding, error) {
 		if err := l.rt.Converge(ctx, plan, l.step); err != nil {
 			return findings, err
 		}
-		changed, err := l.settle(now)
+		changed, err := l.settle(ctx, now)
 		if err != nil || !changed {
 			return findings, err
 		}
@@ -94,27 +94,38 @@ func (l *Lab) reservations() (map[string]cni.Reservations, error) {
 	return out, nil
 }
 
-// settle does what follows once the machine is as planned: pods whose processes run are marked
+// settle does what follows once the machine is as planned: pods whose processes run and are connected are marked
 // so, pods whose processes are gone are deleted.
-func (l *Lab) settle(now api.Resources) (changed bool, err error) {
-	after := now
-	after.Pods = nil
+func (l *Lab) settle(ctx context.Context, now api.Resources) (changed bool, err error) {
+	var stay, start, gone []*corev1.Pod
 	for i := range now.Pods {
 		p := now.Pods[i].DeepCopy()
 		if p.DeletionTimestamp != nil {
-			changed = true
+			gone = append(gone, p)
 			continue
 		}
+		stay = append(stay, p)
 		if kubesim.Runnable(p) && p.Status.Phase != corev1.PodRunning && !imageless(p) {
-			kubesim.Run(p, node(now.Nodes, p.Spec.NodeName), time.Now())
-			changed = true
+			start = append(start, p)
 		}
-		after.Pods = append(after.Pods, *p)
 	}
-	if !changed {
+	if len(gone) == 0 && len(start) == 0 {
 		return false, nil
 	}
-	return true, l.store.putControlled(now, after)
+	l.connect(ctx, now, start)
+	for _, p := range start {
+		kubesim.Run(p, node(now.Nodes, p.Spec.NodeName), time.Now())
+	}
+	after := now
+	after.Pods = nil
+	for _, p := range stay {
+		after.Pods = append(after.Pods, *p)
+	}
+	if err := l.store.putControlled(now, after); err != nil {
+		return false, err
+	}
+	l.disconnect(ctx, now, gone)
+	return true, nil
 }
 
 func node(nodes []corev1.Node, name string) *corev1.Node {

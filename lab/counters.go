@@ -94,6 +94,29 @@ func neighbours() (map[netip.Addr]string, error) {
 	return out, nil
 }
 
+// askAgain has the kernel of a namespace ask neighbours anew that it believes to be there: it goes by what it heard up
+// to 45 s ago (neigh/*/base_reachable_time_ms and half of it more). One that answers stays as it was, and nothing that
+// is sent to it waits.
+func askAgain(netns string, addrs []netip.Addr) error {
+	return topo.Do(netns, func() error {
+		list, err := netlink.NeighList(0, netlink.FAMILY_ALL)
+		if err != nil {
+			return fmt.Errorf("list neighbours: %w", err)
+		}
+		for _, n := range list {
+			a, ok := netip.AddrFromSlice(n.IP)
+			if !ok || !slices.Contains(addrs, a.Unmap()) || n.State&(netlink.NUD_REACHABLE|netlink.NUD_STALE|netlink.NUD_DELAY) == 0 {
+				continue
+			}
+			n.State = netlink.NUD_PROBE
+			if err := netlink.NeighSet(&n); err != nil {
+				return fmt.Errorf("ask neighbour %s again: %w", a, err)
+			}
+		}
+		return nil
+	})
+}
+
 // filterCounters are those of nftables' rules that drop and count, by "table T chain C: TCP port 179", UDP
 // port 3784, or the rule's handle where it looks for no port of BGP or BFD.
 func filterCounters() (counts map[string]uint64, err error) {

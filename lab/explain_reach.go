@@ -16,6 +16,10 @@ func (k knocked) ask(c *chain, t target) {
 		c.ask(false, "reachable", t.way.Router, "next hop "+t.way.NextHop.String(), k.err)
 		return
 	}
+	if t.udp {
+		k.askDatagram(c, t)
+		return
+	}
 	object, field, text := t.way.Router, "TCP to "+t.server.String(), k.short.String()
 	if k.short.Kind != knock.Accepted {
 		object, field, text = k.signs.cause(k.short, t)
@@ -31,14 +35,29 @@ func (k knocked) ask(c *chain, t target) {
 	c.ask(ok, "full size", object, field, text)
 }
 
+// askDatagram adds what datagrams have shown. Silence is no fault once a pool member has had one, since UDP owes no reply; it is
+// one where nobody has.
+func (k knocked) askDatagram(c *chain, t target) {
+	object, field, text := t.way.Router, "UDP to "+t.server.String(), k.short.String()
+	had := k.short.Kind == knock.Silent && len(k.signs.members) > 0
+	if had {
+		text = fmt.Sprintf("no reply, which UDP does not owe: pool member %s had datagrams of %s, and more cannot be told", k.signs.last(), t.way.TMM)
+	}
+	ok := k.short.Kind == knock.Replied || had
+	if !ok {
+		object, field, text = k.signs.cause(k.short, t)
+	}
+	c.ask(ok, "reachable", object, field, text)
+}
+
 // cause is what keeps an answer away: a reset has been sent by whoever got the packet; else the first on the
 // way that has counted it as dropped.
 func (s reachSigns) cause(a knock.Answer, t target) (object, field, text string) {
 	switch {
 	case a.Kind == knock.Refused && len(s.members) > 0:
-		return "pool member " + s.last(), "port", "RST: nothing listens there"
+		return "pool member " + s.last(), "port", a.String() + ": nothing listens there"
 	case a.Kind == knock.Refused:
-		return t.way.TMM, "virtual server " + t.vs, "RST from the TMM"
+		return t.way.TMM, "virtual server " + t.vs, a.String() + " from the TMM"
 	case a.Kind == knock.Unreachable:
 		return a.From.String(), "ICMP", a.String()
 	case len(s.filtered) > 0:

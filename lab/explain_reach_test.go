@@ -46,7 +46,7 @@ func TestReachable(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			way := &VIPWay{TMM: "default/f5-tmm-1", Router: "upstream", NextHop: gateway}
 			var c chain
-			tc.came.ask(&c, target{way, netip.MustParseAddrPort("192.0.2.10:80"), "spk-apps/web"})
+			tc.came.ask(&c, target{way: way, server: netip.MustParseAddrPort("192.0.2.10:80"), vs: "spk-apps/web"})
 			last := c[len(c)-1]
 			if tc.condition == "" {
 				if !tc.came.ok() || !allHold(c) || len(c) != 2 {
@@ -56,6 +56,40 @@ func TestReachable(t *testing.T) {
 			}
 			if tc.came.ok() || last.OK || last.Name != tc.condition || !strings.HasPrefix(last.Object, tc.object) || last.Field != tc.field || !strings.Contains(last.Text, tc.says) {
 				t.Errorf("%+v, want %s of %s, %s: %s", last, tc.condition, tc.object, tc.field, tc.says)
+			}
+		})
+	}
+}
+
+// TestReachableByDatagram tells apart what a router knows of a virtual server of UDP: silence says nothing of a
+// pool member that has had a datagram.
+func TestReachableByDatagram(t *testing.T) {
+	member, gateway := netip.MustParseAddrPort("10.131.1.100:5300"), netip.MustParseAddr("198.51.100.16")
+	dropped := []growth{{"f5-tmm-1", "drop_table_full", 4}}
+	for _, tc := range []struct {
+		name                string
+		came                knocked
+		ok                  bool
+		object, field, says string
+	}{
+		{"replied", knocked{short: knock.Answer{Kind: knock.Replied}}, true, "upstream", "UDP to 192.0.2.12:5300", "datagram after"},
+		{"no reply of a member", knocked{signs: reachSigns{members: []memberGrowth{{member, 1, 0}}, dropped: dropped}}, true, "upstream", "UDP to 192.0.2.12:5300", "no reply, which UDP does not owe: pool member 10.131.1.100:5300 had"},
+		{"nothing listens", knocked{short: knock.Answer{Kind: knock.Refused}, signs: reachSigns{members: []memberGrowth{{member, 1, 1}}}}, false, "pool member 10.131.1.100:5300", "port", "nothing listens"},
+		{"unreachable", knocked{short: knock.Answer{Kind: knock.Unreachable, From: gateway}}, false, "198.51.100.16", "ICMP", "unreachable"},
+		{"a filter before the TMM", knocked{signs: reachSigns{filtered: []growth{{"upstream", "table x chain out: handle 2", 3}}}}, false, "nftables of upstream", "table x chain out: handle 2", "dropped 3 packets"},
+		{"the TMM drops", knocked{signs: reachSigns{dropped: dropped}}, false, "default/f5-tmm-1", "counters.drop_table_full", "+4 while upstream asked"},
+		{"nobody has had it", knocked{}, false, "default/f5-tmm-1", "virtual server spk-apps/echo", "lost before the TMM"},
+		{"no neighbour", knocked{err: "eth0 has no neighbour of that address"}, false, "upstream", "next hop 198.51.100.16", "no neighbour"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			way := &VIPWay{TMM: "default/f5-tmm-1", Router: "upstream", NextHop: gateway}
+			var c chain
+			tc.came.ask(&c, target{way, netip.MustParseAddrPort("192.0.2.12:5300"), "spk-apps/echo", true})
+			if replied := tc.came.short.Kind == knock.Replied; replied != tc.came.ok() {
+				t.Errorf("whether nothing is to be explained: %t", !replied)
+			}
+			if len(c) != 1 || c[0].Name != "reachable" || c[0].OK != tc.ok || c[0].Object != tc.object || c[0].Field != tc.field || !strings.Contains(c[0].Text, tc.says) {
+				t.Errorf("%+v, want %t of %s, %s: %s", c, tc.ok, tc.object, tc.field, tc.says)
 			}
 		})
 	}
@@ -78,7 +112,8 @@ func TestTargets(t *testing.T) {
 			spec.DestinationPort = 0
 			e.Resources[0].ing.Spec, e.Resources[0].ing.Service.Port = &spec, 81
 		}, 2, 81},
-		{"a datagram's answer proves nothing", "192.0.2.10", func(e *VIPExplanation) { e.Resources[0].ing.Protocol = corev1.ProtocolUDP }, 0, 0},
+		{"UDP", "192.0.2.10", func(e *VIPExplanation) { e.Resources[0].ing.Protocol = corev1.ProtocolUDP }, 2, 80},
+		{"SCTP", "192.0.2.10", func(e *VIPExplanation) { e.Resources[0].ing.Protocol = corev1.ProtocolSCTP }, 0, 0},
 		{"a way that is broken", "192.0.2.10", func(e *VIPExplanation) {
 			e.Resources[0].Ways[0].Conditions = append(e.Resources[0].Ways[0].Conditions, exgw.Condition{})
 		}, 1, 80},
@@ -96,7 +131,7 @@ func TestTargets(t *testing.T) {
 				t.Fatalf("%d targets, want %d: %+v", len(got), tc.want, got)
 			}
 			for _, g := range got {
-				if g.server != netip.AddrPortFrom(netip.MustParseAddr(tc.addr), tc.port) || g.vs != "spk-apps/web" || !g.way.NextHop.IsValid() {
+				if g.udp != (tc.name == "UDP") || g.server != netip.AddrPortFrom(netip.MustParseAddr(tc.addr), tc.port) || g.vs != "spk-apps/web" || !g.way.NextHop.IsValid() {
 					t.Errorf("%+v by %s, want port %d", g, g.way.NextHop, tc.port)
 				}
 			}

@@ -67,22 +67,41 @@ func (l *Lab) signs(ctx context.Context, in *Inspection) (map[sessionEnd]session
 			}
 		}
 	}
+	if err := w.askAgain(); err != nil {
+		return nil, err
+	}
 	parent := ctx
 	ctx, cancel := context.WithTimeout(parent, signsTimeout)
 	defer cancel()
-	tick := time.NewTicker(signsPoll)
+	tick := time.NewTicker(signsPoll) // the first one is also the time that neighbours have for their answer
 	defer tick.Stop()
 	for !w.decided() {
-		if err := w.look(ctx); err != nil {
-			return nil, err
-		}
 		select {
 		case <-ctx.Done():
 			return w.signs, parent.Err()
 		case <-tick.C:
 		}
+		if err := w.look(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return w.signs, nil
+}
+
+// askAgain has TMMs ask whether the neighbors are there that they have no session with.
+func (w *watch) askAgain() error {
+	addrs := map[string][]netip.Addr{}
+	for end, s := range w.signs {
+		if !s.peer.Established() {
+			addrs[end.tmm] = append(addrs[end.tmm], end.neighbor)
+		}
+	}
+	for tmm, addrs := range addrs {
+		if err := askAgain(topo.NetnsName(w.lab.Name(), podName(tmm)), addrs); err != nil {
+			return fmt.Errorf("look for signs in %s: %w", tmm, err)
+		}
+	}
+	return nil
 }
 
 // watch looks at sessions again and again.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/roottest"
 )
 
 // chains are the ends of all chains of app-1: the route, or the condition that fails.
@@ -38,7 +39,7 @@ func (l *live) chains() []string {
 
 // TestExplain follows a pod's routes in a running lab, from the annotation through the TMM.
 func TestExplain(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	l := up(t, "spk", "explain")
 	ctx := t.Context()
 	way := func(n int) []string {
@@ -167,7 +168,7 @@ func (l *live) hasStatus(policy string) {
 
 // TestConnsByGateway counts a worker's connections by the TMM that they came by.
 func TestConnsByGateway(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	l := up(t, "spk", "conns")
 	cmd, err := l.Exec(t.Context(), "client", []string{"bash", "-c", "for i in 1 2 3; do head -1 </dev/tcp/192.0.2.10/80; done"})
 	l.must(err)

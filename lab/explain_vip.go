@@ -66,7 +66,7 @@ func allHold(conditions []exgw.Condition) bool {
 }
 
 // ExplainVIP asks every part of the lab about a virtual address, and where the tables lead to a virtual server
-// of TCP has the routers knock there. The error of an address that no resource
+// of TCP or UDP has the routers knock there. The error of an address that no resource
 // has is ErrNotFound.
 func (l *Lab) ExplainVIP(ctx context.Context, addr netip.Addr) (*VIPExplanation, error) {
 	res, err := l.Resources()
@@ -326,13 +326,13 @@ func (v vip) askSpeaker(c *chain, st *control.Status, want control.Desired, n bg
 	withheld := slices.Contains(a.Withhold, n.Addr)
 	c.ask(!withheld, conditionRouteMap, neighbor, "routeMap", map[bool]string{true: "keeps it back", false: "permits it"}[withheld])
 	announced := slices.Contains(st.BGP.Announced, prefix)
-	field, text := "bgp.announced", map[bool]string{true: "next hop " + a.NextHop.String(), false: "not announced (yet)"}[announced]
+	field, text := "bgp.announced", map[bool]string{true: "next hop " + a.NextHopFor(n.Addr).String(), false: "not announced (yet)"}[announced]
 	if i := slices.IndexFunc(st.BGP.Damped, func(d control.DampedPrefix) bool { return d.Prefix == prefix }); !announced && i >= 0 {
 		d := st.BGP.Damped[i]
 		field, text = "bgp.damped", fmt.Sprintf("withdrawn %.1f times in short order, waits until %s", d.Withdrawals, d.Until.Format(time.RFC3339Nano))
 	}
 	c.ask(announced, "originated", st.Pod, field, text)
-	return a.NextHop
+	return a.NextHopFor(n.Addr)
 }
 
 // blamed is the first mistake in the resource or in what is not a resource of another virtual server.

@@ -260,6 +260,8 @@ func TestSessionCause(t *testing.T) {
 		{"another notification", sessionSigns{peer: bgp.Peer{Notification: "received 6/5 Cease: Connection Rejected"}}, "BGP neighbor 198.51.100.1", "state", "6/5"},
 		{"nobody listens", sessionSigns{peer: bgp.Peer{Error: "connection refused"}}, "upstream", "TCP port 179", "nothing listens"},
 		{"link down", sessionSigns{peer: bgp.Peer{Error: timeout}, neighbour: neighbourFailed}, "neighbour table of TMM", "198.51.100.1", "nobody answers"},
+		{"link just down", sessionSigns{peer: bgp.Peer{Error: timeout}, neighbour: neighbourIncomplete}, "neighbour table of TMM", "198.51.100.1", "nobody answers"},
+		{"link down after it was up", sessionSigns{peer: bgp.Peer{Error: timeout}, neighbour: neighbourProbed}, "neighbour table of TMM", "198.51.100.1", "nobody answers"},
 		{"other password", sessionSigns{peer: bgp.Peer{Error: timeout}, unsigned: []growth{{"upstream", "TCPMD5Failure", 2}}}, "BGP neighbor 198.51.100.1", "password", "upstream refuses segments signed with another password"},
 		{"password here alone", sessionSigns{peer: bgp.Peer{Error: timeout}, unsigned: []growth{{"upstream", "TCPMD5Unexpected", 2}}}, "BGP neighbor 198.51.100.1", "password", "no password is set"},
 		{"password there alone", sessionSigns{peer: bgp.Peer{Error: timeout}, unsigned: []growth{{"upstream", "TCPMD5NotFound", 2}}}, "BGP neighbor 198.51.100.1", "password", "without a signature"},

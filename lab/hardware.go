@@ -1,10 +1,13 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/topo"
@@ -38,6 +41,36 @@ func (l *Lab) inventory() (sriov.Inventory, error) {
 		return sriov.Inventory{}, nil
 	}
 	return l.opt.Host.Cards()
+}
+
+// Unenforced says what the lab's VFs are set to that their cards keep without acting on it, a line a VF in the order
+// of making; empty for a lab without VFs.
+func (l *Lab) Unenforced() ([]string, error) {
+	steps, err := l.rt.Applied()
+	if err != nil || !slices.ContainsFunc(steps, func(s topo.Step) bool { return s.VF != nil }) {
+		return nil, err
+	}
+	inv, err := l.opt.Host.Cards()
+	return unenforced(steps, &inv), err
+}
+
+func unenforced(steps []topo.Step, inv *sriov.Inventory) []string {
+	var out []string
+	for _, s := range steps {
+		if s.VF == nil {
+			continue
+		}
+		var kept []string
+		for _, set := range sriov.Settings() {
+			if pf := inv.Holder(s.VF.Address); pf != nil && s.VF.Settings.Sets(string(set)) && !inv.Enforces(pf, set) {
+				kept = append(kept, string(set))
+			}
+		}
+		if len(kept) > 0 {
+			out = append(out, fmt.Sprintf("%s in %s (%s): %s: %s", s.VF.Name, s.VF.Netns, s.VF.Address, strings.Join(kept, ", "), sriov.ConfiguredOnly))
+		}
+	}
+	return out
 }
 
 // cardPlans are what the policies make of the cards of each worker that has some.
@@ -80,12 +113,34 @@ func cardFindings(plans []policy.Plan, hw *topo.Hardware, res api.Resources) []a
 		}
 		return out
 	}
+	out = append(out, idleCards(plans, hw)...)
 	for _, p := range plans {
 		for _, x := range p.Problems {
 			out = append(out, api.Finding{Severity: api.SeverityError, Object: x.Object, Message: x.Message})
 		}
 		for _, x := range p.Notes {
 			out = append(out, api.Finding{Severity: api.SeverityWarning, Object: x.Object, Message: x.Message})
+		}
+	}
+	return out
+}
+
+// idleCards names the cards of workers of which no policy makes VFs.
+func idleCards(plans []policy.Plan, hw *topo.Hardware) []api.Finding {
+	chosen := map[string]bool{}
+	for _, plan := range plans {
+		for _, p := range plan.Ports {
+			chosen[p.Target.Address] = true
+		}
+	}
+	var out []api.Finding
+	for i, c := range hw.PFs {
+		if c.Worker != "" && !chosen[c.PF] {
+			out = append(out, api.Finding{
+				Severity: api.SeverityWarning, Object: fmt.Sprintf("%s: pfs[%d]", hw.File, i),
+				Message: fmt.Sprintf("no SriovNetworkNodePolicy of the lab makes VFs of %s for %s", cmp.Or(c.As, c.PF), c.Worker),
+				Hint:    "mend the nicSelector or nodeSelector of one, or take the card out",
+			})
 		}
 	}
 	return out

@@ -104,7 +104,7 @@ func choose(name string, opt Options) (string, error) {
 }
 
 func newLab(spec *topo.Lab, source string, rt *topo.Runtime, opt Options) *Lab {
-	return &Lab{Spec: spec, Source: source, opt: opt, rt: rt, store: store{filepath.Join(rt.Dir(), "manifests")}}
+	return &Lab{Spec: spec, Source: source, opt: opt, rt: rt, store: newStore(filepath.Join(rt.Dir(), "manifests"))}
 }
 
 // Up brings the lab of a source up, or brings a running one up to date with it, and returns

@@ -14,20 +14,9 @@ import (
 
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/topo"
 )
-
-// needRoot skips without the privileges of a lab; where CI is set it fails instead.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("needs root, and CI is set")
-	}
-	t.Skip("needs root")
-}
 
 // binEnv holds the directory for the programs that the tests run.
 const binEnv = "SPKLAB_TEST_BIN"
@@ -120,14 +109,20 @@ func (l *live) lacksNothing() {
 // settle waits until the lab lacks nothing.
 func (l *live) settle() {
 	l.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	l.await("nothing is lacking", func(lacks []string) bool { return len(lacks) == 0 })
+}
+
+// await waits until what the lab lacks is as is says.
+func (l *live) await(what string, is func(lacks []string) bool) {
+	l.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		lacks, err := l.Missing(l.t.Context())
-		if err == nil && len(lacks) == 0 {
+		if err == nil && is(lacks) {
 			return
 		}
 		if time.Now().After(deadline) {
-			l.t.Fatalf("lacks %v, %v", lacks, err)
+			l.t.Fatalf("until %s: lacks %v, %v", what, lacks, err)
 		}
 	}
 }
@@ -184,7 +179,7 @@ const (
 
 // TestLifeOfALab goes through everything that can be done to a lab.
 func TestLifeOfALab(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	l := up(t, "spk", "life")
 	ctx := t.Context()
 	first := l.pids()
@@ -210,6 +205,25 @@ func TestLifeOfALab(t *testing.T) {
 		now["f5-tmm-2"] = first["f5-tmm-2"]
 		if diff := cmp.Diff(first, now); diff != "" {
 			t.Errorf("other processes (-before +after):\n%s", diff)
+		}
+	})
+	t.Run("up again brings interfaces back", func(t *testing.T) {
+		l.t = t
+		before := l.pids()
+		for _, at := range [][2]string{{"f5-tmm-1", "net2"}, {"f5-tmm-2", "net1"}, {"f5-tmm-2", "eth0"}} {
+			l.must(exec.CommandContext(ctx, "ip", "-n", "spk-life-"+at[0], "link", "del", at[1]).Run())
+		}
+		l.await("both TMMs lack an interface", func(lacks []string) bool {
+			text := strings.Join(lacks, "\n")
+			return strings.Contains(text, "interface 1.2 (default/macvlan-external) of default/f5-tmm-1") &&
+				strings.Contains(text, "interface 1.1 (default/macvlan-internal) of default/f5-tmm-2")
+		})
+		l.again("spk")
+		if diff := cmp.Diff(before, l.pids()); diff != "" {
+			t.Errorf("processes (-before +after):\n%s", diff)
+		}
+		if got := l.learned(vip); got != hop12 {
+			t.Errorf("next hops of %s: %q, want %q", vip, got, hop12)
 		}
 	})
 	t.Run("scale", func(t *testing.T) {
@@ -297,7 +311,7 @@ func TestLifeOfALab(t *testing.T) {
 
 // TestChangeAPod: applying a changed pod starts its process anew with the change.
 func TestChangeAPod(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	l := up(t, "flannel", "changepod")
 	objs, err := api.Split("change.yaml", []byte(`
 apiVersion: v1
@@ -326,7 +340,7 @@ spec:
 
 // TestApply: what is kept, and what is refused before anything changes.
 func TestApply(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	l := up(t, "flannel", "applying")
 	before := l.pids()
 	for _, tc := range []struct{ name, manifest, want string }{
@@ -361,7 +375,7 @@ func TestApply(t *testing.T) {
 
 // TestFirstUpThatFails leaves nothing behind, and says why.
 func TestFirstUpThatFails(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	opt := options(t)
 	bin := t.TempDir()
 	if err := os.Symlink(filepath.Join(opt.Bin, "spklab"), filepath.Join(bin, "spklab")); err != nil {

@@ -48,20 +48,25 @@ func (l *Lab) Picture(ctx context.Context) (picture.Picture, error) {
 	for _, n := range inColumns(in.Nodes) {
 		drawn = append(drawn, in.picture(n))
 	}
-	return picture.New(l.Name()+" ("+in.Fabric+")", l.Name(), append(steps, l.selfIPs(in.TMMs)...), drawn), nil
+	return picture.New(l.Name()+" ("+in.Fabric+")", l.Name(), append(steps, selfIPs(l.rt.Netns, in.TMMs)...), drawn), nil
 }
 
 // selfIPs are the addresses that the TMMs have set themselves, as if the lab had.
-func (l *Lab) selfIPs(tmms []control.Status) []topo.Step {
+func selfIPs(netnsOf func(node string) string, tmms []control.Status) []topo.Step {
 	var out []topo.Step
 	for i := range tmms {
-		netns := l.rt.Netns(selfOf(&tmms[i]).Name)
+		netns := netnsOf(selfOf(&tmms[i]).Name)
 		for _, v := range tmms[i].VLANs {
-			at := slices.IndexFunc(tmms[i].Interfaces, func(f control.InterfaceStatus) bool { return f.Number == v.Interface })
+			at := slices.IndexFunc(tmms[i].Interfaces, func(f control.InterfaceStatus) bool { return v.On(f.Number) })
+			if at < 0 {
+				continue
+			}
+			link := tmms[i].Interfaces[at].Name
+			if tag := v.Tag(); tag != 0 {
+				link = fmt.Sprintf("%s.%d", link, tag)
+			}
 			for _, ip := range v.SelfIPs {
-				if at >= 0 {
-					out = append(out, topo.Step{Addr: &topo.AddrStep{Netns: netns, Link: tmms[i].Interfaces[at].Name, Prefix: ip}})
-				}
+				out = append(out, topo.Step{Addr: &topo.AddrStep{Netns: netns, Link: link, Prefix: ip}})
 			}
 		}
 	}

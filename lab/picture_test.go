@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,5 +46,26 @@ func TestPictureOfNodes(t *testing.T) {
 				t.Errorf("%s %q, want %s %q", got.State, got.Notes, tt.state, tt.notes)
 			}
 		})
+	}
+}
+
+// TestSelfIPs are on the interface of their VLAN, and tagged ones on the device that stands for the tag.
+func TestSelfIPs(t *testing.T) {
+	tmm := control.Status{
+		Pod:        "default/tmm-1",
+		Interfaces: []control.InterfaceStatus{{Number: "1.1", Name: "net1"}, {Number: "1.2", Name: "net2"}},
+		VLANs: []control.VLANStatus{
+			{Interface: "1.2", SelfIPs: []netip.Prefix{netip.MustParsePrefix("198.51.100.16/26"), netip.MustParsePrefix("2001:db8:51::16/64")}},
+			{Interface: "1.2.100", SelfIPs: []netip.Prefix{netip.MustParsePrefix("198.51.100.80/26")}},
+			{Interface: "1.3", SelfIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.16/24")}}, // that it has not got
+		},
+	}
+	var got []string
+	for _, s := range selfIPs(strings.ToUpper, []control.Status{tmm}) {
+		got = append(got, s.Addr.Netns+" "+s.Addr.Link+" "+s.Addr.Prefix.String())
+	}
+	want := []string{"TMM-1 net2 198.51.100.16/26", "TMM-1 net2 2001:db8:51::16/64", "TMM-1 net2.100 198.51.100.80/26"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -22,7 +22,7 @@ func missingProxies(spec *topo.Lab, res api.Resources, in *Inspection) []string 
 	for i := range in.TMMs {
 		st := &in.TMMs[i]
 		want := control.Compute(res, selfOf(st))
-		lacks := slices.Concat(missingServers(want, st), missingSessions(want, st))
+		lacks := slices.Concat(missingInterfaces(res, st), missingServers(want, st), missingSessions(want, st))
 		for _, r := range routesOf(spec, want) {
 			told[r] = true
 			if !hasRoute(in.Routers, r) && !st.BGP.Damps(r.prefix) && len(lacks) == 0 {
@@ -35,6 +35,18 @@ func missingProxies(spec *topo.Lab, res api.Resources, in *Inspection) []string 
 		out = append(out, lacks...)
 	}
 	return append(out, staleRoutes(in.Routers, told)...)
+}
+
+// missingInterfaces are those of tmm.cniNetworks that a TMM has not got, or not found yet.
+func missingInterfaces(res api.Resources, st *control.Status) []string {
+	var out []string
+	for i, network := range res.Values.Networks() {
+		number := fmt.Sprintf("1.%d", i+1)
+		if !slices.ContainsFunc(st.Interfaces, func(f control.InterfaceStatus) bool { return f.Number == number }) {
+			out = append(out, fmt.Sprintf("interface %s (%s) of %s", number, network, st.Pod))
+		}
+	}
+	return out
 }
 
 // selfOf is a TMM as it sees itself.
@@ -118,7 +130,7 @@ func routesOf(spec *topo.Lab, want control.Desired) []route {
 		for _, n := range want.Speaker.Neighbors {
 			accepts := n.AcceptV4 && a.Prefix.Addr().Is4() || n.AcceptV6 && a.Prefix.Addr().Is6()
 			of, ours := routerOf(spec, n.Addr)
-			r := route{of.Name, a.Prefix, a.NextHop}
+			r := route{of.Name, a.Prefix, a.NextHopFor(n.Addr)}
 			if accepts && ours && !refuses(of, a.Prefix) && !slices.Contains(a.Withhold, n.Addr) && !slices.Contains(out, r) {
 				out = append(out, r)
 			}

@@ -63,10 +63,10 @@ type target struct {
 	way    *VIPWay
 	server netip.AddrPort
 	vs     string // namespace/name
+	udp    bool
 }
 
-// targets are the ways that hold as far as tables tell, to virtual servers of TCP: what answers nobody
-// has asked is told by no other protocol that is served here.
+// targets are the ways that hold as far as tables tell, to virtual servers of TCP and UDP.
 func (e *VIPExplanation) targets() []target {
 	var out []target
 	for i := range e.Resources {
@@ -77,8 +77,9 @@ func (e *VIPExplanation) targets() []target {
 		}
 		for j := range r.Ways {
 			w := &r.Ways[j]
-			if r.OK() && w.OK() && w.Router != "" && w.NextHop.IsValid() && r.ing.Protocol == corev1.ProtocolTCP {
-				out = append(out, target{w, netip.AddrPortFrom(e.Address, uint16(port)), r.ing.Meta.Namespace + "/" + r.ing.Meta.Name})
+			udp := r.ing.Protocol == corev1.ProtocolUDP
+			if r.OK() && w.OK() && w.Router != "" && w.NextHop.IsValid() && (udp || r.ing.Protocol == corev1.ProtocolTCP) {
+				out = append(out, target{w, netip.AddrPortFrom(e.Address, uint16(port)), r.ing.Meta.Namespace + "/" + r.ing.Meta.Name, udp})
 			}
 		}
 	}
@@ -145,16 +146,16 @@ func (l *Lab) watchKnocks(ctx context.Context, t target, times int) (k knocked, 
 }
 
 // knock has the router of a way knock once more, with a long packet where that is asked for: after short ones that every
-// member has answered.
+// member has answered. A datagram is always short.
 func (l *Lab) knock(ctx context.Context, t target, k knocked, long bool, timeout time.Duration) knocked {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err := topo.Do(topo.NetnsName(l.Name(), t.way.Router), func() (err error) {
-		door := knock.Door{Server: t.server, Hop: t.way.NextHop}
+		door := knock.Door{Server: t.server, Hop: t.way.NextHop, UDP: t.udp}
 		if k.size, err = knock.Longest(door.Hop); err != nil {
 			return err
 		}
-		if !long {
+		if !long || t.udp {
 			k.short, err = knock.Try(ctx, door)
 			k.long = k.short
 			return err
@@ -173,7 +174,8 @@ func (l *Lab) knock(ctx context.Context, t target, k knocked, long bool, timeout
 
 // ok says whether nothing is to be explained: a too big packet that somebody complains of is sent shorter.
 func (k knocked) ok() bool {
-	return k.err == "" && k.short.Kind == knock.Accepted && (k.long.Kind == knock.Accepted || k.long.Kind == knock.TooBig)
+	whole := k.short.Kind == knock.Accepted && (k.long.Kind == knock.Accepted || k.long.Kind == knock.TooBig)
+	return k.err == "" && (whole || k.short.Kind == knock.Replied)
 }
 
 // sight is what the lab shows of packets that do not arrive.

@@ -76,6 +76,9 @@ func TestMissingProxies(t *testing.T) {
 		want   []string
 	}{
 		{"nothing", func(*api.Resources, *Inspection) {}, nil},
+		{"an interface that is gone", func(_ *api.Resources, in *Inspection) {
+			in.TMMs[0].Interfaces, in.Routers[0].Routes = in.TMMs[0].Interfaces[:1], in.Routers[0].Routes[10:]
+		}, []string{"interface 1.2 (default/macvlan-external) of default/f5-tmm-1"}},
 		{"members not noticed yet", func(_ *api.Resources, in *Inspection) {
 			in.TMMs[0].VirtualServers[0].Members = nil
 		}, []string{"virtual server spk-apps/web 192.0.2.10:80 in default/f5-tmm-1"}},

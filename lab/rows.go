@@ -61,12 +61,7 @@ func missingForwarding(want, may map[gatewayRow]bool, res api.Resources, in *Ins
 			out = append(out, fmt.Sprintf("a state of ovn-node-%s that can be read: %v", node, err))
 			continue
 		}
-		have, own := map[gatewayRow]bool{}, map[gatewayRow]bool{}
-		for _, p := range st.Pods {
-			for _, g := range p.Gateways {
-				have[gatewayRow{p.Pod.String(), g.Address.String()}] = true
-			}
-		}
+		have, own := forwarded(st), map[gatewayRow]bool{}
 		for row := range have {
 			if may[row] {
 				own[row] = true
@@ -80,6 +75,17 @@ func missingForwarding(want, may map[gatewayRow]bool, res api.Resources, in *Ins
 		out = append(out, compareRows("forwarding in "+node, own, have)...)
 	}
 	return out
+}
+
+// forwarded are the routes that a datapath obeys.
+func forwarded(st forward.State) map[gatewayRow]bool {
+	rows := map[gatewayRow]bool{}
+	for _, p := range st.Pods {
+		for _, g := range p.Gateways {
+			rows[gatewayRow{p.Pod.String(), g.Address.String()}] = true
+		}
+	}
+	return rows
 }
 
 // waits says whether a gateway's routes are rightly not forwarded by: its BFD session is not up.

@@ -23,6 +23,9 @@ import (
 // suffix is how the names of lab files end.
 const suffix = ".spklab.yml"
 
+// shippedPrefix is how messages call the files of topologies that ship with the binary.
+const shippedPrefix = "shipped:"
+
 // Source is a lab file with the manifests that it names, read and decoded.
 type Source struct {
 	File     string // as messages name it
@@ -54,31 +57,57 @@ func Shipped() ([]string, error) {
 // An empty arg means the one lab file in dir. Mistakes in the files are joined InputErrors of
 // topo or api.
 func Load(dir, arg string) (*Source, error) {
-	fsys, file, label, err := find(dir, arg)
+	at, err := find(dir, arg)
 	if err != nil {
 		return nil, err
 	}
-	data, err := fs.ReadFile(fsys, file)
+	data, err := fs.ReadFile(at.fsys, path.Join(at.dir, at.file))
 	if err != nil {
 		return nil, fmt.Errorf("read lab file: %w", err)
 	}
-	spec, err := fabric.Parse(label, data)
+	spec, err := fabric.Parse(at.label, data)
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{File: label, Spec: spec}
+	s := &Source{File: at.label, Spec: spec}
 	digest := sha256.New()
 	_, _ = digest.Write(data) // a hash takes everything
-	err = s.readManifests(fsys, label, digest)
+	err = s.readManifests(at, digest)
 	s.Digest = hex.EncodeToString(digest.Sum(nil))
 	return s, err
 }
 
-// find returns the file system and path of the lab file, and its name for messages.
-func find(dir, arg string) (fsys fs.FS, file, label string, err error) {
+// site is where a lab file stands.
+type site struct {
+	fsys  fs.FS
+	dir   string // in fsys; what the file names may be beside it or above
+	file  string // in dir
+	label string // the file's name for messages
+}
+
+// on is the place of a file on disk.
+func on(dir, file, label string) (site, error) {
+	full, err := filepath.Abs(dir)
+	if err != nil {
+		return site{}, fmt.Errorf("find %s: %w", dir, err)
+	}
+	return site{os.DirFS("/"), path.Join(".", full), file, label}, nil
+}
+
+// glob lists the files that a pattern means, as seen from the lab file.
+func (p site) glob(pattern string) ([]string, error) {
+	dir := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(p.dir)
+	return fs.Glob(p.fsys, path.Join(dir, pattern))
+}
+
+// find is the place of the lab file that arg means.
+func find(dir, arg string) (site, error) {
 	if arg == "" {
 		file, err := only(dir)
-		return os.DirFS(dir), file, filepath.Join(dir, file), err
+		if err != nil {
+			return site{}, err
+		}
+		return on(dir, file, filepath.Join(dir, file))
 	}
 	full := arg
 	if !filepath.IsAbs(arg) {
@@ -86,26 +115,26 @@ func find(dir, arg string) (fsys fs.FS, file, label string, err error) {
 	}
 	if fi, err := os.Stat(full); err == nil {
 		if !fi.IsDir() {
-			return os.DirFS(filepath.Dir(full)), filepath.Base(full), arg, nil
+			return on(filepath.Dir(full), filepath.Base(full), arg)
 		}
 		file, err := only(full)
-		return os.DirFS(full), file, filepath.Join(arg, file), err
+		if err != nil {
+			return site{}, err
+		}
+		return on(full, file, filepath.Join(arg, file))
 	}
 	if _, err := os.Stat(full + suffix); err == nil {
-		return os.DirFS(filepath.Dir(full)), filepath.Base(full) + suffix, arg + suffix, nil
+		return on(filepath.Dir(full), filepath.Base(full)+suffix, arg+suffix)
 	}
 	name := strings.TrimSuffix(arg, suffix)
-	sub, err := fs.Sub(topologies.FS, name)
-	if err == nil {
-		if _, err = fs.Stat(sub, name+suffix); err == nil {
-			return sub, name + suffix, "shipped:" + name + "/" + name + suffix, nil
-		}
+	if _, err := fs.Stat(topologies.FS, name+"/"+name+suffix); err == nil {
+		return site{topologies.FS, name, name + suffix, shippedPrefix + name + "/" + name + suffix}, nil
 	}
 	shipped, err := Shipped()
 	if err != nil {
-		return nil, "", "", err
+		return site{}, err
 	}
-	return nil, "", "", &topo.InputError{
+	return site{}, &topo.InputError{
 		File: arg, Message: fmt.Sprintf("no such lab file, directory or topology; topologies that ship with spklab: %s", strings.Join(shipped, ", ")),
 	}
 }
@@ -126,35 +155,47 @@ func only(dir string) (string, error) {
 }
 
 // readManifests reads what the lab file names, in the order of the names, and writes it to digest.
-func (s *Source) readManifests(fsys fs.FS, label string, digest io.Writer) error {
+func (s *Source) readManifests(at site, digest io.Writer) error {
 	var files []string
 	for i, glob := range s.Spec.Manifests {
-		matches, err := fs.Glob(fsys, path.Clean(glob))
+		matches, err := at.glob(glob)
 		if err != nil || len(matches) == 0 {
-			return &topo.InputError{File: label, Path: fmt.Sprintf("manifests[%d]", i), Text: glob, Message: "matches no file beside the lab file; mend the path or leave it out"}
+			return &topo.InputError{File: at.label, Path: fmt.Sprintf("manifests[%d]", i), Text: glob, Message: "matches no file, seen from the lab file; mend the path or leave it out"}
 		}
 		files = append(files, matches...)
 	}
 	slices.Sort(files)
 	files = slices.Compact(files)
 	if s.Spec.Values != "" {
-		files = append(files, path.Clean(s.Spec.Values))
+		files = append(files, path.Join(at.dir, s.Spec.Values))
 	}
 	var errs []error
 	for _, f := range files {
-		data, err := fs.ReadFile(fsys, f)
+		data, err := fs.ReadFile(at.fsys, f)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("read manifest: %w", err))
 			continue
 		}
 		_, _ = digest.Write(data) // a hash takes everything
-		objs, err := split(path.Join(path.Dir(label), f), data)
+		objs, err := split(at.name(f), data)
 		s.Objects = append(s.Objects, objs...)
 		errs = append(errs, err)
 	}
 	_, warnings, err := api.Decode(s.Objects)
 	s.Warnings = warnings
 	return errors.Join(append(errs, err)...)
+}
+
+// name is a file of fsys for messages, beside or above the lab file's label.
+func (p site) name(file string) string {
+	below, err := filepath.Rel(p.dir, file)
+	if err != nil {
+		below = file
+	}
+	if label, ok := strings.CutPrefix(p.label, shippedPrefix); ok {
+		return shippedPrefix + path.Join(path.Dir(label), below)
+	}
+	return path.Join(path.Dir(p.label), below)
 }
 
 // ReadFiles reads manifests for Apply; the path - is standard input.

@@ -26,11 +26,16 @@ func TestFind(t *testing.T) {
 	if err := os.CopyFS(dir, topologies.FS); err != nil {
 		t.Fatal(err)
 	}
+	odd := filepath.Join(dir, `a[b]*?\`)
+	if err := os.CopyFS(odd, topologies.FS); err != nil {
+		t.Fatal(err)
+	}
 	spk := filepath.Join(dir, "spk")
 	for _, tc := range []struct{ name, dir, arg, want string }{
 		{"file", dir, "spk/spk.spklab.yml", "spk/spk.spklab.yml"},
 		{"absolute file", t.TempDir(), spk + "/spk.spklab.yml", spk + "/spk.spklab.yml"},
 		{"directory", dir, "spk", "spk/spk.spklab.yml"},
+		{"directory whose name reads like a pattern", odd, "spk", "spk/spk.spklab.yml"},
 		{"file without its ending", spk, "spk", "spk.spklab.yml"},
 		{"shipped", t.TempDir(), "spk", "shipped:spk/spk.spklab.yml"},
 		{"shipped, by its file's name", t.TempDir(), "spk.spklab.yml", "shipped:spk/spk.spklab.yml"},
@@ -58,7 +63,7 @@ func TestFindMistakes(t *testing.T) {
 	for _, tc := range []struct{ name, dir, arg, want string }{
 		{"none here", t.TempDir(), "", "no lab file"},
 		{"several here", two, "", "several lab files here: a.spklab.yml, b.spklab.yml"},
-		{"unknown name", t.TempDir(), "nosuch", "topologies that ship with spklab: bgp, flannel, spk"},
+		{"unknown name", t.TempDir(), "nosuch", "topologies that ship with spklab: bgp, flannel, spk, spk-sriov"},
 		{"path out of the shipped ones", t.TempDir(), "../spk", "no such lab file"},
 		{"empty file", two, "a", "the file holds nothing"},
 	} {
@@ -73,11 +78,18 @@ func TestFindMistakes(t *testing.T) {
 
 // TestPlanGolden holds every line of the plans of the shipped topologies.
 func TestPlanGolden(t *testing.T) {
-	for _, name := range []string{"spk", "flannel", "bgp"} {
+	names, err := Shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			src, err := Load(t.TempDir(), name)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if name == "spk-sriov" {
+				src = onGuest(t, src)
 			}
 			plan, findings, err := Preview(src, Options{Host: topo.Host{Run: "/run/spklab", BPF: "/sys/fs/bpf"}})
 			if err != nil || len(findings) > 0 {
@@ -167,19 +179,30 @@ func TestCheck(t *testing.T) {
 // edited is the spk topology with the first old of a manifest replaced.
 func edited(t *testing.T, file, old, text string) *Source {
 	t.Helper()
+	return changed(t, "spk", edit{"manifests/" + file, old, text})
+}
+
+// edit replaces a text in a file of a topology.
+type edit struct{ file, old, new string }
+
+// changed is a topology that ships, with texts of its files replaced.
+func changed(t *testing.T, topology string, edits ...edit) *Source {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, topologies.FS); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "spk", "manifests", file)
-	data, err := os.ReadFile(path)
-	if err != nil || !strings.Contains(string(data), old) {
-		t.Fatalf("%s does not hold %q (%v)", file, old, err)
+	for _, e := range edits {
+		path := filepath.Join(dir, topology, e.file)
+		data, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(data), e.old) {
+			t.Fatalf("%s does not hold %q (%v)", e.file, e.old, err)
+		}
+		if err := os.WriteFile(path, []byte(strings.Replace(string(data), e.old, e.new, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.WriteFile(path, []byte(strings.Replace(string(data), old, text, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	src, err := Load(dir, "spk")
+	src, err := Load(dir, topology)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +210,7 @@ func edited(t *testing.T, file, old, text string) *Source {
 }
 
 func TestKindWords(t *testing.T) {
-	l := &Lab{store: store{t.TempDir()}}
+	l := &Lab{store: newStore(t.TempDir())}
 	odd := api.Object{Kind: "F5SPKTeleporter", Name: "beam", Raw: []byte("apiVersion: x/v1\nkind: F5SPKTeleporter\nmetadata: {name: beam}\n")}
 	if err := l.store.putRaw(odd); err != nil {
 		t.Fatal(err)

@@ -17,14 +17,19 @@ import (
 
 // store is the lab's object store: one object a file, replaced in one piece, so that whoever
 // watches the directory sees an object as it was or as it is.
-type store struct{ dir string }
+type store struct {
+	dir   string
+	files *api.Directory // the same, of which only what has changed is parsed again
+}
+
+func newStore(dir string) store { return store{dir, api.NewDirectory(dir)} }
 
 // read returns every object.
 func (s store) read() (api.Resources, error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return api.Resources{}, fmt.Errorf("make object store: %w", err)
 	}
-	res, _, err := api.ReadDir(s.dir)
+	res, _, err := s.files.Read()
 	return res, err
 }
 

@@ -29,8 +29,11 @@ type NodeConfig struct {
 	Management []netip.Prefix
 	// Cluster are the networks of the pods, which the node reaches by its management port.
 	Cluster []netip.Prefix
-	Ctl     string   // path of the control socket; empty: none
-	Log     *ctl.Log // nil: a log of its own
+	// MaxRevalidator is Open vSwitch's other_config:max-revalidator in milliseconds; 0: its own.
+	MaxRevalidator uint32
+
+	Ctl string   // path of the control socket; empty: none
+	Log *ctl.Log // nil: a log of its own
 	// Programs are those to call, of the release that the daemons are of.
 	Programs Programs
 }
@@ -180,6 +183,9 @@ func (n *node) makeBridges(ctx context.Context) error {
 		"external-ids:ovn-encap-type=geneve", "external-ids:ovn-encap-ip=" + n.cfg.Addresses[0].Addr().String(),
 		"external-ids:ovn-bridge-mappings=" + physnet + ":" + bridgeExt, "external-ids:ovn-bridge-datapath-type=netdev",
 		"external-ids:ovn-monitor-all=true",
+	}
+	if ms := n.cfg.MaxRevalidator; ms != 0 {
+		argv = append(argv, fmt.Sprintf("other_config:max-revalidator=%d", ms))
 	}
 	for _, bridge := range []string{bridgeInt, bridgeExt} {
 		argv = append(argv, "--", "--may-exist", "add-br", bridge, "--", "set", "Bridge", bridge, "datapath_type=netdev", "fail_mode=secure")

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
@@ -30,16 +31,29 @@ type line struct {
 }
 
 // rumour keeps what peers have announced by the logs, and tells changes as the embedded router does:
-// a prefix is learned with all who announce it, and withdrawn when nobody does.
+// a prefix is learned with all who announce it, and withdrawn when nobody does. What a peer whose session has ended
+// announced counts until the kernel's route no longer leads to it: a graceful restart keeps it there (RFC 4724). It
+// is safe for concurrent use.
 type rumour struct {
 	log   *ctl.Log
 	lines []line
 	names *names // of the peers in the log; nil: their addresses are
+
+	mu    sync.Mutex
 	peers map[netip.Prefix][]netip.Addr
+	hops  map[netip.Prefix][]netip.Addr // of the kernel's routes
+	stale map[netip.Prefix][]netip.Addr // of peers, those whose session has ended since they announced the prefix
+}
+
+func newRumour(log *ctl.Log, lines []line) *rumour {
+	of := func() map[netip.Prefix][]netip.Addr { return map[netip.Prefix][]netip.Addr{} }
+	return &rumour{log: log, lines: lines, peers: of(), hops: of(), stale: of()}
 }
 
 // hear takes one line.
 func (r *rumour) hear(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, l := range r.lines {
 		m := l.pattern.FindStringSubmatch(text)
 		if m == nil {
@@ -72,9 +86,7 @@ func (r *rumour) take(what news, peer netip.Addr, text, why string) {
 		r.log.Add(bgp.EventSessionUp, peer.String(), "")
 	case what == down:
 		r.log.Add(bgp.EventSessionDown, peer.String(), why)
-		for prefix := range r.peers {
-			r.drop(prefix, peer)
-		}
+		r.end(peer)
 	case what == bfdUp:
 		r.log.Add(bgp.EventBFDUp, peer.String(), "")
 	case what == bfdDown:
@@ -87,7 +99,43 @@ func (r *rumour) take(what news, peer netip.Addr, text, why string) {
 	}
 }
 
+// end is for all that a peer has announced, when its session has ended.
+func (r *rumour) end(peer netip.Addr) {
+	for prefix, peers := range r.peers {
+		switch {
+		case !slices.Contains(peers, peer) || slices.Contains(r.stale[prefix], peer):
+		case slices.Contains(r.hops[prefix], peer):
+			r.stale[prefix] = append(r.stale[prefix], peer)
+		default:
+			r.drop(prefix, peer)
+		}
+	}
+}
+
+// see takes the next hops that the kernel's route has now, none when it is gone.
+func (r *rumour) see(prefix netip.Prefix, hops []netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.hops[prefix] = hops; len(hops) == 0 {
+		delete(r.hops, prefix)
+	}
+	for _, peer := range slices.Clone(r.stale[prefix]) {
+		if !slices.Contains(hops, peer) {
+			r.drop(prefix, peer)
+		}
+	}
+}
+
+// renew is for what a peer announces, or takes back: it is of its present session.
+func (r *rumour) renew(prefix netip.Prefix, peer netip.Addr) {
+	r.stale[prefix] = slices.DeleteFunc(r.stale[prefix], func(a netip.Addr) bool { return a == peer })
+	if len(r.stale[prefix]) == 0 {
+		delete(r.stale, prefix)
+	}
+}
+
 func (r *rumour) add(prefix netip.Prefix, peer netip.Addr) {
+	r.renew(prefix, peer)
 	peers := r.peers[prefix]
 	i, known := slices.BinarySearchFunc(peers, peer, netip.Addr.Compare)
 	if known {
@@ -98,6 +146,7 @@ func (r *rumour) add(prefix netip.Prefix, peer netip.Addr) {
 }
 
 func (r *rumour) drop(prefix netip.Prefix, peer netip.Addr) {
+	r.renew(prefix, peer)
 	peers := r.peers[prefix]
 	i, known := slices.BinarySearchFunc(peers, peer, netip.Addr.Compare)
 	if !known {

@@ -221,7 +221,8 @@ func TestHeard(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			log := ctl.NewLog("upstream")
-			r := &rumour{log: log, lines: tc.lines, names: tc.names, peers: map[netip.Prefix][]netip.Addr{}}
+			r := newRumour(log, tc.lines)
+			r.names = tc.names
 			for l := range strings.Lines(tc.log) {
 				r.hear(l)
 			}
@@ -245,6 +246,60 @@ func TestHeard(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("events (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestHeardOfRestarts: what a peer announced whose session has ended is withdrawn when the kernel's route leads to it
+// no more, be it at once, when it comes back and does not announce it again, or never.
+func TestHeardOfRestarts(t *testing.T) {
+	prefix := netip.MustParsePrefix("192.0.2.10/32")
+	a, b := netip.MustParseAddr("198.51.100.16"), netip.MustParseAddr("198.51.100.17")
+	learn := func(p netip.Addr) func(*rumour) { return func(r *rumour) { r.take(learned, p, prefix.String(), "") } }
+	back := func(p netip.Addr) func(*rumour) {
+		return func(r *rumour) { r.take(withdrawn, p, prefix.String(), "") }
+	}
+	end := func(p netip.Addr) func(*rumour) { return func(r *rumour) { r.take(down, p, "", "") } }
+	begin := func(p netip.Addr) func(*rumour) { return func(r *rumour) { r.take(up, p, "", "") } }
+	kernel := func(hops ...netip.Addr) func(*rumour) { return func(r *rumour) { r.see(prefix, hops) } }
+	const (
+		alone = "route-learned 198.51.100.16"
+		both  = "route-learned 198.51.100.16,198.51.100.17"
+		other = "route-learned 198.51.100.17"
+		gone  = "route-withdrawn 198.51.100.16"
+	)
+	for _, tc := range []struct {
+		name string
+		all  []func(*rumour)
+		want []string
+	}{
+		{"not in the kernel", []func(*rumour){learn(a), end(a)}, []string{alone, gone}},
+		{"kept", []func(*rumour){learn(a), kernel(a), end(a), begin(a), learn(a)}, []string{alone}},
+		{"kept, and gone when the time is over", []func(*rumour){learn(a), kernel(a), end(a), kernel()}, []string{alone, gone}},
+		{"not announced again", []func(*rumour){learn(a), kernel(a), end(a), begin(a), kernel()}, []string{alone, gone}},
+		{"back, then withdrawn", []func(*rumour){learn(a), kernel(a), end(a), begin(a), learn(a), back(a), kernel()}, []string{alone, gone}},
+		{"back, and another route of the kernel", []func(*rumour){learn(a), kernel(a), end(a), begin(a), learn(a), kernel(b)}, []string{alone}},
+		{"ends twice", []func(*rumour){learn(a), kernel(a), end(a), begin(a), end(a), kernel()}, []string{alone, gone}},
+		{"the kernel first", []func(*rumour){learn(a), kernel(a), kernel(), end(a)}, []string{alone, gone}},
+		{"one of two", []func(*rumour){learn(a), learn(b), kernel(a, b), end(a), kernel(b)}, []string{alone, both, other}},
+		{"one of two, kept", []func(*rumour){learn(a), learn(b), kernel(a, b), end(a), kernel(a, b)}, []string{alone, both}},
+		{"the kernel's route flaps while nobody goes", []func(*rumour){learn(a), kernel(a), kernel(), kernel(a)}, []string{alone}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			log := ctl.NewLog("upstream")
+			r := newRumour(log, nil)
+			for _, do := range tc.all {
+				do(r)
+			}
+			var got []string
+			for _, e := range log.Events() {
+				if e.Object == prefix.String() {
+					got = append(got, e.Kind+" "+e.Detail)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

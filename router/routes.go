@@ -72,8 +72,9 @@ func clearRoutes(protocol int) error {
 	return nil
 }
 
-// followRoutes tells of the protocol's routes as the kernel gets and loses them, until ctx ends.
-func followRoutes(ctx context.Context, protocol int, log *ctl.Log) error {
+// followRoutes tells of the protocol's routes as the kernel gets and loses them, until ctx ends. see is called with
+// the next hops that a route has then, none when it is gone.
+func followRoutes(ctx context.Context, protocol int, log *ctl.Log, see func(netip.Prefix, []netip.Addr)) error {
 	updates, done := make(chan netlink.RouteUpdate, 1024), make(chan struct{})
 	defer close(done)
 	if err := netlink.RouteSubscribe(updates, done); err != nil {
@@ -91,11 +92,13 @@ func followRoutes(ctx context.Context, protocol int, log *ctl.Log) error {
 			if !ok || int(u.Protocol) != protocol {
 				continue
 			}
-			kind := bgp.EventFIBInstalled
+			kind, to := bgp.EventFIBInstalled, hops(u.Route)
+			left := to
 			if u.Type == unix.RTM_DELROUTE {
-				kind = bgp.EventFIBRemoved
+				kind, left = bgp.EventFIBRemoved, nil
 			}
-			log.Add(kind, prefix.String(), join(hops(u.Route)))
+			log.Add(kind, prefix.String(), join(to))
+			see(prefix, left)
 		}
 	}
 }

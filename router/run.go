@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"os/user"
@@ -51,9 +50,13 @@ func Run(ctx context.Context, cfg Config, socket string) error {
 		return err
 	}
 	r := &router{cfg: cfg, maker: m, log: ctl.NewLog(cfg.Router.Name)}
+	heard := newRumour(r.log, m.lines)
+	if cfg.Kind == KindBIRD {
+		heard.names = &names{dir: cfg.Dir}
+	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.start(ctx, g) })
-	g.Go(func() error { return followRoutes(ctx, m.protocol, r.log) })
+	g.Go(func() error { return r.start(ctx, g, heard) })
+	g.Go(func() error { return followRoutes(ctx, m.protocol, r.log, heard.see) })
 	g.Go(func() error {
 		s := ctl.Server{
 			Log: r.log, Ready: r.ready.Load, State: func() (any, error) { return r.state(ctx) },
@@ -122,11 +125,7 @@ func (m maker) owner() (*syscall.Credential, error) {
 }
 
 // start starts the daemons one after the other, each when the one before works.
-func (r *router) start(ctx context.Context, g *errgroup.Group) error {
-	heard := &rumour{log: r.log, lines: r.maker.lines, peers: map[netip.Prefix][]netip.Addr{}}
-	if r.cfg.Kind == KindBIRD {
-		heard.names = &names{dir: r.cfg.Dir}
-	}
+func (r *router) start(ctx context.Context, g *errgroup.Group, heard *rumour) error {
 	for _, d := range r.maker.daemons {
 		g.Go(func() error { return r.run(ctx, d, heard) })
 		if err := await(ctx, filepath.Join(r.cfg.Dir, d.socket)); err != nil {

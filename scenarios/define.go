@@ -44,6 +44,9 @@ func chapters() []chapter {
 		{name: "BGP peers", specs: bgpPeers(), setUp: (*scene).peersSetUp, tearDown: (*scene).peersTearDown},
 		{name: "macvlan", specs: macvlan()},
 		{name: "SR-IOV", specs: sriov()},
+		{name: "VLANs", specs: vlans()},
+		{name: "Long packets", specs: longPackets()},
+		{name: "Pods' networks", specs: podNetworks()},
 		{name: "TMM's network", specs: tmmNetwork()},
 		{name: "Diagnosis", specs: diagnosis()},
 		{name: "Throughput", specs: throughput()},
@@ -92,7 +95,7 @@ func (c chapter) share(env Env) {
 func place(i int) types.CodeLocation { return types.CodeLocation{FileName: "scenarios", LineNumber: i} }
 
 func it(env Env, s spec, where types.CodeLocation) {
-	ginkgo.It(s.name, where, ginkgo.Label(s.labels...), ginkgo.SpecTimeout(limit), func(ctx ginkgo.SpecContext) {
+	ginkgo.It(s.name, where, ginkgo.Label(env.labels(s)...), ginkgo.SpecTimeout(limit), func(ctx ginkgo.SpecContext) {
 		if lacks := env.missing(s.needs); len(lacks) > 0 {
 			ginkgo.AddReportEntry("missing", ginkgo.ReportEntryVisibilityNever, missing(lacks))
 			text := fmt.Sprintf("needs %s, which this machine lacks (`spklab doctor` says how to get it)", strings.Join(names(lacks), ", "))

@@ -4,7 +4,11 @@ import (
 	"os/exec"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/spklab/spklab/cni"
+	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/kubesim"
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/topo"
@@ -24,6 +28,11 @@ const (
 	Attached      Capability = "attached"       // TMM has interfaces of networks, by whatever plugin
 	Macvlan       Capability = "macvlan"        // TMM's interfaces are macvlan
 	SRIOV         Capability = "sriov"          // TMM's interfaces are virtual functions of a network card
+	HostDevice    Capability = "host-device"    // pods have devices of their nodes
+	VLANs         Capability = "vlans"          // TMM tags VLANs on a cable that carries several networks
+	Jumbo         Capability = "jumbo"          // VLANs and pods have packets of more than 1500 octets
+	FreeMTU       Capability = "free-mtu"       // no internal VLAN says an MTU, so TMM leaves its interfaces' as they are
+	PodNetworks   Capability = "pod-networks"   // pods of applications have addresses in further networks
 	BGP           Capability = "bgp"            // an upstream router that learns by BGP
 	SignedBGP     Capability = "bgp-password"   // the sessions with it are signed
 	IPv6          Capability = "ipv6"           // the cluster network carries IPv6
@@ -92,9 +101,10 @@ func Capabilities(l *lab.Lab) ([]Capability, error) {
 			has = append(has, kind)
 		}
 	}
-	if slices.Contains(has, Macvlan) || slices.Contains(has, SRIOV) {
+	if slices.Contains(has, Macvlan) || slices.Contains(has, SRIOV) || slices.Contains(has, HostDevice) {
 		has = append(has, Attached)
 	}
+	has = append(has, networkCapabilities(l.Spec, &res)...)
 	for _, c := range tools() {
 		if _, err := exec.LookPath(string(c)); err == nil { // a tool's capability is called like it
 			has = append(has, c)
@@ -106,7 +116,28 @@ func Capabilities(l *lab.Lab) ([]Capability, error) {
 
 // attachmentKinds are the capabilities of labs by the plugins of their networks.
 func attachmentKinds() map[string]Capability {
-	return map[string]Capability{cni.TypeMacvlan: Macvlan, cni.TypeSRIOV: SRIOV}
+	return map[string]Capability{cni.TypeMacvlan: Macvlan, cni.TypeSRIOV: SRIOV, cni.TypeHostDevice: HostDevice}
+}
+
+// networkCapabilities are those of a lab's VLANs and of its pods' networks.
+func networkCapabilities(spec *topo.Lab, res *api.Resources) []Capability {
+	trunk := slices.ContainsFunc(spec.Workers, func(w topo.Worker) bool {
+		return slices.ContainsFunc(w.NICs, func(n topo.NIC) bool { return len(n.VLANs) > 0 })
+	})
+	var has []Capability
+	if trunk && slices.ContainsFunc(res.VLANs, func(v api.F5SPKVlan) bool { return v.Spec.Tag != 0 }) {
+		has = append(has, VLANs)
+	}
+	if spec.Fabric.MTU > api.DefaultMTU && slices.ContainsFunc(res.VLANs, func(v api.F5SPKVlan) bool { return v.Spec.MTU > api.DefaultMTU }) {
+		has = append(has, Jumbo)
+	}
+	if !slices.ContainsFunc(res.VLANs, func(v api.F5SPKVlan) bool { return v.Spec.Internal && v.Spec.MTU != 0 }) {
+		has = append(has, FreeMTU)
+	}
+	if slices.ContainsFunc(res.Pods, func(p corev1.Pod) bool { return p.Annotations[kubesim.AnnotationAssigned] != "" }) {
+		has = append(has, PodNetworks)
+	}
+	return has
 }
 
 // missing are the capabilities of needs that the environment lacks.

@@ -10,10 +10,12 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
 	"github.com/spklab/spklab/dataplane/control"
+	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/scenarios/report"
 	"github.com/spklab/spklab/scenarios/timeline"
 )
@@ -156,7 +158,7 @@ func (s *scene) gateBothWays() {
 		s.awaitPaths(c.router, len(w.tmms))
 		s.eventually("the first client is served again", func() error { return s.servedAgain(c.name) })
 		up = s.events(ready)
-		s.openedInOrder(w, up)
+		s.openedInOrder(w, namespace, up)
 	})
 	attempts := prober.stop()
 
@@ -261,7 +263,7 @@ func (s *scene) withdrawalTimes(w *world, events []ctl.Event, removed int64) {
 
 // openedInOrder holds that each TMM served before it announced, and that the router learned
 // only then.
-func (s *scene) openedInOrder(w *world, events []ctl.Event) {
+func (s *scene) openedInOrder(w *world, namespace string, events []ctl.Event) {
 	ginkgo.GinkgoHelper()
 	s.inOrder(report.CheckProgrammedFirst, "a TMM's maps hold a virtual server before it is announced", timeline.ProgrammedBeforeAnnounced(told(events)))
 	router := w.client().router
@@ -279,7 +281,28 @@ func (s *scene) openedInOrder(w *world, events []ctl.Event) {
 		gomega.Expect(first).To(gomega.BeNumerically("<", learned), "someone serves %s before %s has a route", prefix, router)
 		s.figure(report.Figure{Name: familyOf(vip.Addr()).String() + " programmed to route at the peer", Value: float64(learned-first) / 1e6, Unit: "ms"})
 	}
+	s.connectedFirst(w, namespace, events)
 	s.evidence(report.Evidence{Title: "events while the gate opened", Text: lines(events)})
+}
+
+// connectedFirst holds that OVN forwards by the gateways of the gate's pod before a TMM serves it: what the pod
+// answers has a way.
+func (s *scene) connectedFirst(w *world, namespace string, events []ctl.Event) {
+	ginkgo.GinkgoHelper()
+	pods := must(s.lab.Resources()).Pods
+	i := slices.IndexFunc(pods, func(p corev1.Pod) bool { return p.Namespace == namespace && p.Name == "gate-1" })
+	gomega.Expect(i).To(gomega.BeNumerically(">=", 0), "pod gate-1")
+	pod := &pods[i]
+	for _, ip := range pod.Status.PodIPs {
+		connected := when(events, "ovn-node-"+pod.Spec.NodeName, forward.EventGateways, ip.IP)
+		for _, t := range w.tmms {
+			for _, vip := range gateVIPs() {
+				prefix := hostPrefix(vip.Addr()).String()
+				gomega.Expect(connected).To(gomega.BeNumerically("<", when(events, t.name, control.EventProgrammed, prefix)),
+					"OVN forwards what %s answers before %s serves %s", ip.IP, t.name, prefix)
+			}
+		}
+	}
 }
 
 func lines(events []ctl.Event) string {

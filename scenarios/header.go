@@ -40,6 +40,9 @@ func header(ctx context.Context, env Env, opt Options) report.Run {
 		run.Gaps = append(run.Gaps, report.Gap{Collector: "package versions", Why: err.Error()})
 	}
 	run.Platform.Packages = versions
+	if run.Unenforced, err = env.Lab.Unenforced(); err != nil {
+		run.Gaps = append(run.Gaps, report.Gap{Collector: "SR-IOV cards", Why: err.Error()})
+	}
 	ctx, cancel := context.WithTimeout(ctx, patienceOfPicture)
 	defer cancel()
 	drawn, err := env.Lab.Picture(ctx)

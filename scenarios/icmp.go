@@ -40,7 +40,7 @@ func icmp() []spec {
 		}, spec{
 			name:   fmt.Sprintf("path MTU over %s: a TMM whose internal network carries %d octets says so", f, smallMTU),
 			labels: []string{"icmp", "ingress", "mtu", f.label()},
-			needs:  f.needs(SimOVN, Attached, BGP),
+			needs:  f.needs(SimOVN, Attached, BGP, FreeMTU),
 			body:   func(s *scene) { s.pathMTU(f) },
 		})
 	}

@@ -61,7 +61,7 @@ func (s *scene) uniqueMACs() {
 			sent := trace.Select(func(p evidence.Packet) bool { return p.Out && p.Point.String() == where })
 			gomega.Expect(sent).NotTo(gomega.BeEmpty(), "frames sent by %s", where)
 			for _, p := range sent {
-				gomega.Expect(p.SrcMAC).To(gomega.Equal(parseMAC(f.MAC)), "source MAC of %s", p)
+				gomega.Expect(p.SrcMAC).To(gomega.Equal(evidence.ParseMAC(f.MAC)), "source MAC of %s", p)
 			}
 		}
 	}

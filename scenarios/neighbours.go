@@ -102,7 +102,7 @@ func (s *scene) neighbour(w *world, c client, a netip.Addr) tmm {
 		}
 		for _, n := range list {
 			if have, ok := netip.AddrFromSlice(n.IP); ok && have.Unmap() == a {
-				mac = parseMAC(n.HardwareAddr.String())
+				mac = evidence.ParseMAC(n.HardwareAddr.String())
 			}
 		}
 		return nil

@@ -147,7 +147,13 @@ func nothing(ctx context.Context, ask func(context.Context) ([]string, error)) e
 // kept as Env.Pcap says.
 func (s *scene) capture(w *world) *evidence.Capture {
 	ginkgo.GinkgoHelper()
-	c := must(evidence.Start(w.points(), 0))
+	return s.captureAt(w.points())
+}
+
+// captureAt is capture at some points alone.
+func (s *scene) captureAt(points []evidence.Point) *evidence.Capture {
+	ginkgo.GinkgoHelper()
+	c := must(evidence.Start(points, 0))
 	stopped := false
 	ginkgo.DeferCleanup(func() {
 		if stopped {

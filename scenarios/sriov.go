@@ -12,11 +12,38 @@ import (
 	"github.com/spklab/spklab/kubesim"
 )
 
+// labelSRIOV is the label of what is about virtual functions.
+const labelSRIOV = "sriov"
+
+// overVFs are the scenarios of other chapters, each by labels of which it has all, that a lab whose TMMs have VFs
+// runs under labelSRIOV, too: each way that packets go is one.
+func overVFs() [][]string {
+	return [][]string{
+		{"ingress", "tcp", "ipv4", "snat-automap"},
+		{"ingress", "udp", "ipv6", "snat-none"},
+		{"egress", "tcp", "ipv4", "snat-automap"},
+		{"bgp", "ecmp"},
+	}
+}
+
+// labels are a scenario's in a lab of this kind.
+func (e Env) labels(s spec) []string {
+	if !slices.Contains(e.Has, SRIOV) || slices.Contains(s.labels, labelSRIOV) {
+		return s.labels
+	}
+	for _, of := range overVFs() {
+		if !slices.ContainsFunc(of, func(label string) bool { return !slices.Contains(s.labels, label) }) {
+			return append(slices.Clone(s.labels), labelSRIOV)
+		}
+	}
+	return s.labels
+}
+
 // sriov is what a TMM on virtual functions has to find.
 func sriov() []spec {
 	return []spec{{
 		name:   "network-status and the PCIDEVICE variables name the VFs that the TMMs have",
-		labels: []string{"sriov", "interfaces"}, needs: []Capability{SRIOV},
+		labels: []string{labelSRIOV, "interfaces"}, needs: []Capability{SRIOV},
 		body: func(s *scene) { s.deviceNames() },
 	}}
 }

@@ -1,7 +1,7 @@
 package scenarios
 
 import (
-	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,11 +10,11 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 
-	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/dataplane/control"
 	"github.com/spklab/spklab/kubesim"
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/scenarios/evidence"
+	"github.com/spklab/spklab/scenarios/flow"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -59,9 +59,7 @@ type world struct {
 	tmms    []tmm // in the order of their names
 	pods    []pod // with the lab's application, in the order of their names
 	servers []control.VirtualServerStatus
-	// accepts says which destination MACs belong behind an interface: its own and those of
-	// the macvlan children on it. Frames for others pass by while a switch still learns.
-	accepts map[string][]evidence.MAC
+	accepts map[string][]evidence.MAC // flow.Network's
 }
 
 // tmm is one TMM.
@@ -90,31 +88,58 @@ type pod struct {
 // id is the pod as greetings say it.
 func (p pod) id() string { return p.namespace + "/" + p.name }
 
+// inspect looks into the lab. On a loaded machine a TMM may be late with its answer: where none has come, the lab is
+// looked into again.
+func (s *scene) inspect() *lab.Inspection {
+	ginkgo.GinkgoHelper()
+	in := must(s.lab.Inspect(s.ctx))
+	if mute(in) != nil {
+		s.eventually("a TMM answers", func() error {
+			in = must(s.lab.Inspect(s.ctx))
+			return mute(in)
+		})
+	}
+	return in
+}
+
+// mute says why none of a lab's TMMs has answered; nil where one has, or there are none.
+func mute(in *lab.Inspection) error {
+	var errs []error
+	for _, n := range in.Nodes {
+		if why, silent := in.Silent[n.Name]; silent && n.Kind == lab.KindTMM {
+			errs = append(errs, fmt.Errorf("%s: %s", n.Name, why))
+		}
+	}
+	if len(in.TMMs) > 0 {
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
 // world looks at the lab.
 func (s *scene) world() *world {
 	ginkgo.GinkgoHelper()
-	w := &world{lab: s.lab, spec: s.lab.Spec, nodes: must(s.lab.Nodes()), accepts: map[string][]evidence.MAC{}}
+	w := &world{lab: s.lab, spec: s.lab.Spec, nodes: must(s.lab.Nodes())}
 	res := must(s.lab.Resources())
-	in := must(s.lab.Inspect(s.ctx))
-	for _, link := range must(s.lab.Links()) {
-		point := link.Node + "/" + link.Name
-		w.accepts[point] = append(w.accepts[point], parseMAC(link.MAC))
+	in := s.inspect()
+	network := flow.NewNetwork(w.spec, must(s.lab.Links()), res, in.TMMs)
+	w.accepts = network.Accepts
+	for _, t := range network.TMMs {
+		i := slices.IndexFunc(in.TMMs, func(st control.Status) bool { return strings.HasSuffix(st.Pod, "/"+t.Name) })
+		w.tmms = append(w.tmms, tmm{name: t.Name, worker: t.Worker, internal: legOf(t.Internal), external: legOf(t.External), status: in.TMMs[i]})
 	}
 	for i := range res.Pods {
 		p := &res.Pods[i]
-		switch {
-		case p.DeletionTimestamp != nil:
-		case kubesim.IsTMM(p):
-			w.addTMM(&res, p.Namespace, p.Name, p.Spec.NodeName, in.TMMs)
-		case len(kubesim.PodIPs(p)) > 0:
-			app := pod{namespace: p.Namespace, name: p.Name, worker: p.Spec.NodeName, ips: kubesim.PodIPs(p)}
-			for _, c := range p.Spec.Containers {
-				for _, port := range c.Ports {
-					app.ports = append(app.ports, uint16(port.ContainerPort))
-				}
-			}
-			w.pods = append(w.pods, app)
+		if p.DeletionTimestamp != nil || kubesim.IsTMM(p) || len(kubesim.PodIPs(p)) == 0 {
+			continue
 		}
+		app := pod{namespace: p.Namespace, name: p.Name, worker: p.Spec.NodeName, ips: kubesim.PodIPs(p)}
+		for _, c := range p.Spec.Containers {
+			for _, port := range c.Ports {
+				app.ports = append(app.ports, uint16(port.ContainerPort))
+			}
+		}
+		w.pods = append(w.pods, app)
 	}
 	if len(w.tmms) > 0 {
 		w.servers = w.tmms[0].status.VirtualServers
@@ -122,47 +147,7 @@ func (s *scene) world() *world {
 	return w
 }
 
-// addTMM reads a TMM's status and puts its MACs behind the NICs that its interfaces stand on.
-func (w *world) addTMM(res *api.Resources, namespace, name, worker string, all []control.Status) {
-	i := slices.IndexFunc(all, func(st control.Status) bool { return st.Pod == namespace+"/"+name })
-	if i < 0 {
-		return
-	}
-	t := tmm{name: name, worker: worker, status: all[i]}
-	for _, f := range all[i].Interfaces {
-		l := leg{link: f.Name, mac: parseMAC(f.MAC)}
-		if nad := res.NAD(f.Network); nad != nil && f.PCI == "" { // a device of its own stands on no NIC
-			if c, err := nad.Config(); err == nil {
-				l.master = c.Master
-			}
-		}
-		parent := worker + "/" + l.master
-		w.accepts[parent] = append(w.accepts[parent], l.mac)
-		for _, v := range all[i].VLANs {
-			if !v.On(f.Number) {
-				continue
-			}
-			for _, p := range v.SelfIPs {
-				l.self = append(l.self, p.Addr())
-			}
-			if v.Internal {
-				t.internal = l
-			} else {
-				t.external = l
-			}
-		}
-	}
-	w.tmms = append(w.tmms, t)
-}
-
-// parseMAC is the zero MAC for what is none.
-func parseMAC(s string) evidence.MAC {
-	b, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
-	if err != nil || len(b) != 6 {
-		return evidence.MAC{}
-	}
-	return evidence.MAC(b)
-}
+func legOf(l flow.Leg) leg { return leg{link: l.Link, master: l.Master, mac: l.MAC, self: l.Self} }
 
 // points are the interfaces that packets of the lab pass: the NICs of nodes, then those of pods,
 // whose macvlan interfaces stand on the nodes'.
@@ -185,7 +170,11 @@ func (w *world) points() []evidence.Point {
 		nics(n.Name, n.NICs)
 	}
 	for _, n := range w.spec.Workers {
-		nics(n.Name, n.NICs)
+		for _, nic := range n.NICs {
+			if _, there := w.accepts[n.Name+"/"+nic.Name]; there { // not lent to a pod
+				add(n.Name, nic.Name)
+			}
+		}
 	}
 	for _, t := range w.tmms {
 		for _, f := range t.status.Interfaces {
@@ -204,24 +193,35 @@ type client struct {
 	addrs      []netip.Addr
 	router     string // the first router on its network
 	near, far  string // the router's NICs: towards the client, towards the TMMs
+	network    string // of the far one
 }
 
 // client is the first client that has a router.
 func (w *world) client() client {
 	ginkgo.GinkgoHelper()
+	all := w.clients()
+	if len(all) == 0 {
+		refuse("the lab has no client behind a router")
+	}
+	return all[0]
+}
+
+// clients are those that have a router, each by the first one.
+func (w *world) clients() []client {
+	var out []client
 	for _, c := range w.spec.Clients {
 		for _, nic := range c.NICs {
 			for _, r := range w.spec.Routers {
 				near := nicOn(r.NICs, nic.Network)
 				far := slices.IndexFunc(r.NICs, func(n topo.NIC) bool { return n.Network != nic.Network })
 				if near != "" && far >= 0 {
-					return client{c.Name, nic.Name, nic.Addresses, r.Name, near, r.NICs[far].Name}
+					out = append(out, client{c.Name, nic.Name, nic.Addresses, r.Name, near, r.NICs[far].Name, r.NICs[far].Network})
+					break
 				}
 			}
 		}
 	}
-	refuse("the lab has no client behind a router")
-	return client{}
+	return out
 }
 
 func nicOn(nics []topo.NIC, network string) string {

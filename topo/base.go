@@ -106,10 +106,15 @@ func (b *builder) node(name string, nics []NIC, routes []Route) {
 		if !ok {
 			continue
 		}
+		mtu := network.MTU
+		if len(nic.VLANs) > 0 {
+			mtu = b.lab.MTUOf(nic)
+		}
 		b.add(Step{Veth: &VethStep{
-			A: VethEnd{Netns: ns, Name: nic.Name, MAC: nicMAC(b.lab.Name, name, nic.Name), MTU: network.MTU},
-			B: VethEnd{Netns: NetnsName(b.lab.Name, Switch), Name: portName(name, nic.Name), MTU: network.MTU, Master: network.Name},
+			A: VethEnd{Netns: ns, Name: nic.Name, MAC: nicMAC(b.lab.Name, name, nic.Name), MTU: mtu},
+			B: VethEnd{Netns: NetnsName(b.lab.Name, Switch), Name: portName(name, nic.Name), MTU: mtu, Master: network.Name},
 		}})
+		b.trunk(name, nic)
 		for _, a := range nic.Addresses {
 			if prefix, ok := network.prefix(a); ok {
 				b.add(Step{Addr: &AddrStep{Netns: ns, Link: nic.Name, Prefix: prefix}})

@@ -7,9 +7,32 @@ import (
 	"github.com/spklab/spklab/topo/sriov"
 )
 
+// cardOwner is what precedes a lab's name as the owner of a card.
+const cardOwner = "lab "
+
 // cards are the machine's SR-IOV cards as the lab changes them.
 func (r *Runtime) cards() sriov.Host {
-	return sriov.Host{Dir: r.host.cardDir(), Owner: "lab " + r.lab, Sys: r.host.sys()}
+	return sriov.Host{Dir: r.host.cardDir(), Owner: cardOwner + r.lab, Sys: r.host.sys()}
+}
+
+// returnCards puts back the cards whose records say that the lab has them, also where the journal knows nothing of
+// them. The namespaces of the lab are gone by then, and what was lent to them has come back.
+func (r *Runtime) returnCards(ctx context.Context) error {
+	records, err := r.host.CardRecords()
+	if err != nil {
+		return err
+	}
+	cards := r.cards()
+	for _, rec := range records {
+		put := cards.Restore // which leaves alone what is somebody else's, as Return does
+		if rec.Lent {
+			put = func(ctx context.Context, address string) error { return cards.Return(ctx, address, nil) }
+		}
+		if err := put(ctx, rec.Target.Address); err != nil {
+			return fmt.Errorf("of lab %s: %w", r.lab, err)
+		}
+	}
+	return nil
 }
 
 // place is where a card is lent to. Its name there is its PCI address, which no other interface has.
@@ -31,7 +54,11 @@ func (w *world) makeUplink(u *UplinkStep) error {
 
 // removeUplink takes a card back. Of a namespace that is gone it has come back by itself.
 func (w *world) removeUplink(ctx context.Context, u *UplinkStep) error {
-	if !netnsExists(u.Netns) {
+	own, err := w.r.has(u.Netns)
+	if err != nil {
+		return err
+	}
+	if !own {
 		return w.r.cards().Return(ctx, u.Address, nil)
 	}
 	from, err := w.place(u)

@@ -111,13 +111,30 @@ func (h *Hardware) validate() error {
 	return errors.Join(errs...)
 }
 
+// networks are those on the card's cable.
+func (c *Card) networks() []string {
+	if len(c.VLANs) == 0 {
+		return []string{c.Network}
+	}
+	var out []string
+	for _, v := range c.VLANs {
+		out = append(out, v.Network)
+	}
+	return out
+}
+
 // validateCable asks that a card's cable carries one network, or tagged ones with a tag each.
 func (c *Card) validateCable(at string, bad func(path, text, format string, args ...any)) {
 	if (c.Network == "") == (len(c.VLANs) == 0) {
 		bad(at, "", "want either network, the one on the card's cable, or vlans, those that are tagged on it")
 	}
+	validateTags(at, c.VLANs, bad)
+}
+
+// validateTags asks that each network on a cable has a tag of its own.
+func validateTags(at string, vlans []CableVLAN, bad func(path, text, format string, args ...any)) {
 	tagged := map[int]string{}
-	for i, v := range c.VLANs {
+	for i, v := range vlans {
 		at := fmt.Sprintf("%s.vlans[%d].tag", at, i)
 		if v.Tag < 1 || v.Tag > 4094 {
 			bad(at, fmt.Sprint(v.Tag), "no VLAN tag; want 1 to 4094")
@@ -129,7 +146,8 @@ func (c *Card) validateCable(at string, bad func(path, text, format string, args
 	}
 }
 
-// Fits says whether the inventory is about networks and workers of the lab, and this machine.
+// Fits says whether the inventory is about networks and workers of the lab, and this machine, and its cables
+// carry the packets of the networks.
 func (h *Hardware) Fits(l *Lab, hostname string) error {
 	var errs []error
 	bad := func(path, text, format string, args ...any) {
@@ -145,6 +163,11 @@ func (h *Hardware) Fits(l *Lab, hostname string) error {
 		for k, v := range c.VLANs {
 			if _, ok := l.network(v.Network); !ok {
 				bad(fmt.Sprintf("pfs[%d].vlans[%d].network", i, k), v.Network, "lab %s has no such network; it has %s", l.Name, networkNames(l))
+			}
+		}
+		for _, network := range c.networks() {
+			if mtu := l.mtu(network); c.MaxMTU != 0 && mtu > c.MaxMTU {
+				bad(fmt.Sprintf("pfs[%d].maxMTU", i), fmt.Sprint(c.MaxMTU), "network %s of lab %s has mtu %d, which the cable does not carry; write another mtu of the network in the lab file, or choose another card", network, l.Name, mtu)
 			}
 		}
 		if c.Worker != "" && !slices.ContainsFunc(l.Workers, func(w Worker) bool { return w.Name == c.Worker }) {

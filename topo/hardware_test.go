@@ -90,8 +90,13 @@ func TestHardwareFits(t *testing.T) {
 	if err := h.Fits(lab, "rack7"); err != nil {
 		t.Error(err)
 	}
+	long := &Lab{Name: "spk", Networks: []Network{{Name: "external", MTU: 9001}}, Workers: []Worker{{Name: "worker-1"}}}
+	want := file + `:4:84: "9000": network external of lab spk has mtu 9001, which the cable does not carry; write another mtu of the network in the lab file, or choose another card`
+	if diff := cmp.Diff(want, errorText(h.Fits(long, "rack7"))); diff != "" {
+		t.Error(diff)
+	}
 	other := &Lab{Name: "o", Networks: []Network{{Name: "lan"}}, Workers: []Worker{{Name: "w"}}}
-	want := strings.ReplaceAll(`FILE:2:7: "rack7": this machine is desk; use the inventory there, or one of this machine
+	want = strings.ReplaceAll(`FILE:2:7: "rack7": this machine is desk; use the inventory there, or one of this machine
 FILE:4:25: "external": lab o has no such network; it has [lan]
 FILE:4:43: "worker-1": lab o has no such worker; it has [w]
 FILE:5:33: "external": lab o has no such network; it has [lan]`, "FILE", file)
@@ -134,10 +139,12 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// TestHardwareSample reads the inventory that users begin with, and its schema knows all that it says.
+// TestHardwareSample reads the inventory that users begin with and the shipped one, and the schema knows all that it says.
 func TestHardwareSample(t *testing.T) {
-	if _, err := LoadHardware("../hil/sample.yml"); err != nil {
-		t.Error(err)
+	for _, name := range []string{"sample", "vm"} {
+		if _, err := LoadHardware("../hil/" + name + ".yml"); err != nil {
+			t.Error(err)
+		}
 	}
 	schema, err := HardwareSchema()
 	if err != nil {

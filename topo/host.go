@@ -1,6 +1,7 @@
 package topo
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,14 +40,13 @@ func (h Host) sys() string {
 	return os.Getenv("SPKLAB_SYS")
 }
 
+// run is absolute, so that a mark means one directory wherever a command is called.
 func (h Host) run() string {
-	if h.Run != "" {
-		return h.Run
+	dir := cmp.Or(h.Run, os.Getenv("SPKLAB_RUN"), "/run/spklab")
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs
 	}
-	if dir := os.Getenv("SPKLAB_RUN"); dir != "" {
-		return dir
-	}
-	return "/run/spklab"
+	return dir // relative to a directory that is gone
 }
 
 func (h Host) bpf() string {

@@ -10,12 +10,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/topo/dump"
+	"github.com/spklab/spklab/topo/vf"
 )
 
 // lentDevice is what a node's interface was before it went into a pod. It stands in a file of the state
@@ -122,25 +122,33 @@ func (w *world) arrive(d *HostDeviceStep) error {
 // returnHostDevice gives the device back as it was, wherever a kill has left it on its way. Without a file
 // it was never taken; a device that is nowhere is gone.
 func (w *world) returnHostDevice(d *HostDeviceStep) error {
-	path := filepath.Join(w.r.dir, w.lentFile(d).Path)
-	data, err := os.ReadFile(path)
+	was, err := w.lentState(d)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read state of the device of %s: %w", d.Netns, err)
-	}
-	var was lentDevice
-	if err := json.Unmarshal(data, &was); err != nil {
-		return fmt.Errorf("read state of the device of %s: %w", d.Netns, err)
+		return err
 	}
 	if err := w.giveBack(d, was); err != nil {
 		return fmt.Errorf("give %s back to %s: %w", was.Name, d.HostNetns, err)
 	}
-	return wrap(ignore(os.Remove(path), fs.ErrNotExist), "remove state of a device")
+	return wrap(ignore(os.Remove(filepath.Join(w.r.dir, w.lentFile(d).Path)), fs.ErrNotExist), "remove state of a device")
+}
+
+// lentState is what the device was. The error is of kind fs.ErrNotExist where it was never taken.
+func (w *world) lentState(d *HostDeviceStep) (was lentDevice, err error) {
+	data, err := os.ReadFile(filepath.Join(w.r.dir, w.lentFile(d).Path))
+	if err == nil {
+		err = json.Unmarshal(data, &was)
+	}
+	return was, wrap(err, "read state of the device of "+d.Netns)
 }
 
 func (w *world) giveBack(d *HostDeviceStep, was lentDevice) error {
+	theirs, err := w.r.foreign(d.HostNetns)
+	if err != nil || theirs {
+		return err // ours is gone, and another lab has one of that name
+	}
 	host, err := w.in(d.HostNetns)
 	if absent(err) {
 		return nil // a virtual device ends with its namespace
@@ -282,6 +290,6 @@ func (w *world) deviceBelow(netns string, patterns ...string) (*handle, netlink.
 
 // userspace says whether a driver for programs of user space holds a PCI device.
 func userspace(address string) bool {
-	driver, err := filepath.EvalSymlinks(filepath.Join(pciDevices, address, "driver"))
-	return err == nil && slices.Contains([]string{"vfio-pci", "uio_pci_generic", "igb_uio"}, filepath.Base(driver))
+	driver, err := vf.Host{}.Driver(address)
+	return err == nil && vf.Userspace(driver)
 }

@@ -30,6 +30,7 @@ func TestHostDeviceComesBack(t *testing.T) {
 		{"in the pod, not yet named", [][]string{{pod, "link", "set", "net1", "down"}, {pod, "link", "set", "net1", "name", "PASSING"}}},
 		{"renamed, not yet moved", [][]string{{pod, "link", "set", "net1", "down"}, {pod, "link", "set", "net1", "name", "PASSING"}, {pod, "link", "set", "PASSING", "netns", b.node}}},
 		{"not yet renamed", [][]string{{pod, "link", "set", "net1", "down"}, {pod, "link", "set", "net1", "name", "ens192"}, {pod, "link", "set", "ens192", "netns", b.node}}},
+		{"beside a stranger of its name", [][]string{{pod, "link", "set", "net1", "down"}, {pod, "link", "set", "net1", "name", "PASSING"}, {pod, "link", "add", "net1", "type", "bridge"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b.t = t

@@ -11,7 +11,7 @@ type Lab struct {
 	Workers  []Worker  `yaml:"workers" json:"workers"`
 	Routers  []Router  `yaml:"routers,omitempty" json:"routers,omitempty"`
 	Clients  []Client  `yaml:"clients,omitempty" json:"clients,omitempty"`
-	// Manifests are globs of Kubernetes YAML, relative to the lab file.
+	// Manifests are globs of Kubernetes YAML, relative to the lab file; ../ leads above its directory.
 	Manifests []string `yaml:"manifests,omitempty" json:"manifests,omitempty"`
 	// Values is the Helm values file of the SPK controller and TMM, relative to the lab file.
 	Values string `yaml:"values,omitempty" json:"values,omitempty"`
@@ -41,10 +41,15 @@ type Fabric struct {
 	UDPHash string `yaml:"udpHash,omitempty" json:"udpHash,omitempty"`
 	// GatewayMode of OVN: shared, the default, or local: pods leave by the node, but for those that
 	// have external gateways.
-	GatewayMode  string         `yaml:"gatewayMode,omitempty" json:"gatewayMode,omitempty"`
-	ClusterCIDRs []netip.Prefix `yaml:"clusterCIDRs" json:"clusterCIDRs"`
+	GatewayMode string `yaml:"gatewayMode,omitempty" json:"gatewayMode,omitempty"`
+	// MaxRevalidator is how long Open vSwitch may forward by cached flows that have become wrong, in milliseconds
+	// (other_config:max-revalidator of ovs-vswitchd.conf.db(5)), of the backends real and real-on-sim; 0 = its own, 500.
+	MaxRevalidator uint32         `yaml:"maxRevalidator,omitempty" json:"maxRevalidator,omitempty"`
+	ClusterCIDRs   []netip.Prefix `yaml:"clusterCIDRs" json:"clusterCIDRs"`
 	// Network carries the nodes' own addresses and the traffic between nodes.
 	Network string `yaml:"network" json:"network"`
+	// MTU of the pods' interfaces in bytes, at most that of Network; 0 = 1500.
+	MTU int `yaml:"mtu,omitempty" json:"mtu,omitempty"`
 }
 
 // NIC is a network card of a node.
@@ -52,6 +57,8 @@ type NIC struct {
 	Name      string       `yaml:"name" json:"name"`
 	Network   string       `yaml:"network" json:"network"`
 	Addresses []netip.Addr `yaml:"addresses,omitempty" json:"addresses,omitempty"` // prefix length comes from the network
+	// VLANs are the networks that are tagged on the cable of a worker's NIC, beside Network, which is not.
+	VLANs []CableVLAN `yaml:"vlans,omitempty" json:"vlans,omitempty"`
 }
 
 // Worker is a Kubernetes node.

@@ -30,8 +30,12 @@ func dnsLabel(s string) bool {
 // maxLinkName is IFNAMSIZ less the terminating zero.
 const maxLinkName = 15
 
-// NetnsName is the network namespace of a node or pod of a lab, spk-LAB-NODE.
-func NetnsName(lab, node string) string { return "spk-" + lab + "-" + node }
+// netnsPrefix begins the names of labs' namespaces.
+const netnsPrefix = "spk-"
+
+// NetnsName is the network namespace of a node or pod of a lab, spk-LAB-NODE. As both may hold dashes, nodes of two
+// labs can have one name; the lab that comes second is refused.
+func NetnsName(lab, node string) string { return netnsPrefix + lab + "-" + node }
 
 // portName names the switch end of the cable of a node's NIC. Node and NIC names hold no dot,
 // so that NODE.NIC is unique; where it is longer than the kernel allows, its tail becomes a hash.

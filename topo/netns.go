@@ -110,6 +110,7 @@ func newNetns(path, mark string) error {
 }
 
 // removeNetns takes the name away; the kernel removes the namespace when its last user is gone.
+// Whose it is, is for the caller to know.
 func removeNetns(name string) error {
 	path := filepath.Join(netnsDir, name)
 	if err := ignore(unix.Unmount(path, unix.MNT_DETACH), unix.EINVAL, unix.ENOENT); err != nil {

@@ -70,7 +70,7 @@ func TestParseMistakes(t *testing.T) {
 	}{
 		{"unknown field", "    podCIDRs: [10.131.0.0/23]", "    podCIDR: [10.131.0.0/23]", `f:14:5: "podCIDR": unknown field; did you mean podCIDRs?`},
 		{"unknown field far from any", "fabric:\n", "somethingelse: 1\nfabric:\n", `f:8:1: "somethingelse": unknown field; known here: spklab, name, networks, fabric, workers, routers, clients, manifests, values`},
-		{"two unknown fields", "  driver: ovn\n", "  drivr: ovn\n  zzz: 1\n", lines(`f:9:3: "drivr": unknown field; did you mean driver?`, `f:10:3: "zzz": unknown field; known here: driver, backend, release, profile, udpHash, gatewayMode, clusterCIDRs, network`)},
+		{"two unknown fields", "  driver: ovn\n", "  drivr: ovn\n  zzz: 1\n", lines(`f:9:3: "drivr": unknown field; did you mean driver?`, `f:10:3: "zzz": unknown field; known here: driver, backend, release, profile, udpHash, gatewayMode, maxRevalidator, clusterCIDRs, network, mtu`)},
 		{"a pool's name", "    podCIDRs: [10.131.0.0/23]\n", "    podCIDRs: [10.131.0.0/23]\n    pools: [{resource: internal, vfs: [\"0000:01:10.0\"]}]\n", `f:15:24: "internal": no PREFIX/NAME; write one such as openshift.io/internal`},
 		{"a pool without VFs", "    podCIDRs: [10.131.0.0/23]\n", "    podCIDRs: [10.131.0.0/23]\n    pools: [{resource: o/i, vfs: []}]\n", `f:15:34: an empty list; write PCI addresses of virtual functions`},
 		{"a pool of an interface", "    podCIDRs: [10.131.0.0/23]\n", "    podCIDRs: [10.131.0.0/23]\n    pools: [{resource: o/i, vfs: [ens1f0v0]}]\n", `f:15:35: "ens1f0v0": no PCI address; write one such as 0000:01:10.0`},
@@ -103,6 +103,11 @@ func TestParseMistakes(t *testing.T) {
 		{"duplicate NIC", "name: ens256", "name: ens192", `f:17:16: "ens192": a NIC of this name stands above; give each its own`},
 		{"duplicate key", "  driver: ovn\n", "  driver: ovn\n  driver: ovn\n", `f:10:3: "driver": mapping key "driver" already defined at [9:3]`},
 		{"reserved name", "name: client", "name: lan", `f:30:11: "lan": this name is taken by the lab's switch; choose another`},
+		{"a tag of none", "{name: ens256, network: external}", "{name: ens256, network: external, vlans: [{tag: 4095, network: internal}]}", `f:17:57: "4095": no VLAN tag; want 1 to 4094`},
+		{"a tag twice", "{name: ens256, network: external}", "{name: ens256, network: external, vlans: [{tag: 7, network: internal}, {tag: 7, network: internal}]}", `f:17:86: "7": is network internal's tag already; give each network its own`},
+		{"a tagged network of none", "{name: ens256, network: external}", "{name: ens256, network: external, vlans: [{tag: 7, network: red}]}", `f:17:69: "red": no such network; there are: internal, external`},
+		{"a router that tags", "{name: eth0, network: external, addresses: [198.51.100.1]}", "{name: eth0, network: external, addresses: [198.51.100.1], vlans: [{tag: 7, network: internal}]}", `f:26:75: tagged networks are for workers, whose pods tag; give this node a NIC on each network`},
+		{"pods' MTU above the network's", "  network: internal\nworkers", "  network: internal\n  mtu: 1501\nworkers", `f:12:8: "1501": want 1280 (RFC 8200) to 1500 bytes, the mtu of network internal`},
 		{"NIC name too long", "name: ens256", "name: enp216s0f0np0v12", `f:17:16: "enp216s0f0np0v12": no name of an interface; want 1 to 15 letters, digits, _ or -, without a - in front`},
 		{"NIC name with a dot", "name: ens256", "name: ens256.7", `f:17:16: "ens256.7": no name of an interface; want 1 to 15 letters, digits, _ or -, without a - in front`},
 		{"NIC name that the kernel fills in", "name: ens256", "name: ens%d", `f:17:16: "ens%d": no name of an interface; want 1 to 15 letters, digits, _ or -, without a - in front`},
@@ -124,6 +129,8 @@ func TestParseMistakes(t *testing.T) {
 		{"backend of another driver", "driver: ovn", "driver: flannel-hostgw\n  backend: real", `f:10:12: "real": belongs to the driver ovn; leave it out`},
 		{"unknown profile", "driver: ovn", "driver: ovn\n  profile: f5", `f:10:12: "f5": want spk or ovn-23.03 or ovn-25.03`},
 		{"gateway mode", "driver: ovn", "driver: ovn\n  gatewayMode: locale", `f:10:16: "locale": want shared or local`},
+		{"cached flows checked too often", "driver: ovn", "driver: ovn\n  maxRevalidator: 50", `f:10:19: "50": want 100 to 60000 milliseconds`},
+		{"cached flows of another driver", "driver: ovn", "driver: flannel-hostgw\n  maxRevalidator: 100", `f:10:19: "100": belongs to the driver ovn; leave it out`},
 		{"gateway mode of another driver", "driver: ovn", "driver: flannel-hostgw\n  gatewayMode: local", `f:10:16: "local": gateway modes belong to the driver ovn; leave it out`},
 		{"profile of another driver", "driver: ovn", "driver: flannel-hostgw\n  profile: spk", `f:10:12: "spk": profiles belong to the driver ovn; leave it out`},
 		{"unknown kind", "asn: 65000", "asn: 65000\n    kind: quagga", `f:25:11: "quagga": want embedded or frr or bird`},
@@ -208,7 +215,7 @@ func TestParseForms(t *testing.T) {
 
 // TestShipped parses the lab files that ship with the project.
 func TestShipped(t *testing.T) {
-	for name, workers := range map[string][]string{"spk": {"worker-1", "worker-2"}, "flannel": {"node-1", "node-2"}, "bgp": {"worker-1", "worker-2"}} {
+	for name, workers := range map[string][]string{"spk": {"worker-1", "worker-2"}, "flannel": {"node-1", "node-2"}, "bgp": {"worker-1", "worker-2"}, "spk-sriov": {"worker-1", "worker-2"}} {
 		t.Run(name, func(t *testing.T) {
 			l, err := topo.Load(filepath.Join("..", "lab", "topologies", name, name+".spklab.yml"))
 			if err != nil {

@@ -25,12 +25,20 @@ func (w *world) makePins(p *PinsStep) error {
 	return wrap(os.MkdirAll(filepath.Join(w.r.PinDir(), p.Dir), 0o700), "make pin directory")
 }
 
-// removePins removes the lab's pins and the directory of all labs' pins when it is the last.
-func (r *Runtime) removePins() error {
-	if err := os.RemoveAll(r.PinDir()); err != nil {
+// removePins removes a directory of the lab's pins, "" for all, and the directory of all labs' pins when it is
+// empty then. What a namesake has pinned stays.
+func (r *Runtime) removePins(dir string) error {
+	theirs, err := r.namesake()
+	if err != nil || theirs {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(r.PinDir(), dir)); err != nil {
 		return fmt.Errorf("remove pins: %w", err)
 	}
-	err := os.Remove(filepath.Dir(r.PinDir()))
+	if dir != "" {
+		return nil
+	}
+	err = os.Remove(filepath.Dir(r.PinDir()))
 	return wrap(ignore(err, fs.ErrNotExist, unix.ENOTEMPTY), "remove pin directory")
 }
 

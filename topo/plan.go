@@ -77,6 +77,7 @@ const (
 	rankPins
 	rankBridge
 	rankVeth
+	rankTrunk
 	rankMacvlan
 	rankLink
 	rankLinkSysctl
@@ -88,7 +89,7 @@ const (
 )
 
 func stageName(rank int) string {
-	names := [...]string{"namespaces", "cards", "sysctls", "virtual functions", "files", "pins", "bridges", "cables", "macvlans",
+	names := [...]string{"namespaces", "cards", "sysctls", "virtual functions", "files", "pins", "bridges", "cables", "trunks", "macvlans",
 		"interfaces", "interface sysctls", "addresses", "link routes", "routes", "inner macvlans"}
 	if rank >= rankProcess {
 		return fmt.Sprintf("processes %d", rank-rankProcess)
@@ -119,6 +120,8 @@ func (s Step) rank() int {
 		return rankVeth
 	case s.Macvlan != nil && s.Macvlan.Netns == s.Macvlan.ParentNetns:
 		return rankInner
+	case s.Trunk != nil:
+		return rankTrunk
 	case s.Macvlan != nil, s.HostDevice != nil:
 		return rankMacvlan
 	case s.Link != nil:

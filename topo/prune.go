@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // Prune removes everything that dead labs left behind and returns one line for each thing it
 // removed. A lab is dead when nobody holds its lock and it was left half-made, or none of its
-// namespaces exists, or it had processes and none is alive. Namespaces that carry the mark of a
-// lab without a state directory are removed with its pins. Nothing else is touched.
+// namespaces exists, or it had processes and none is alive. Of a lab without a state directory the namespaces that
+// carry its mark are removed, with its processes and pins, and the cards that have its records are put back.
+// Nothing else is touched.
 func (h Host) Prune(ctx context.Context) ([]string, error) {
 	labs, err := h.Labs()
 	if err != nil {
@@ -28,7 +32,7 @@ func (h Host) Prune(ctx context.Context) ([]string, error) {
 			removed = append(removed, line)
 		}
 	}
-	orphans, err := h.pruneOrphans()
+	orphans, err := h.pruneOrphans(ctx)
 	removed = append(removed, orphans...)
 	return removed, errors.Join(err, h.unmountBPF())
 }
@@ -65,7 +69,11 @@ func (r *Runtime) dead() (string, error) {
 		switch s := rec.step; {
 		case s.Netns != nil:
 			spaces++
-			if netnsExists(s.Netns.Name) {
+			own, err := r.has(s.Netns.Name)
+			if err != nil {
+				return "", err
+			}
+			if own {
 				alive++
 			}
 		case s.Process != nil:
@@ -84,49 +92,72 @@ func (r *Runtime) dead() (string, error) {
 	return "", nil
 }
 
-// pruneOrphans removes the namespaces and pins of labs whose state directory is gone. The mark
-// tells them from the namespaces of strangers and of labs below another directory.
-func (h Host) pruneOrphans() ([]string, error) {
-	paths, err := filepath.Glob(filepath.Join(netnsDir, "spk-*"))
+// pruneOrphans removes what labs have left whose state directory is gone: namespaces, with the processes and pins
+// of their labs, and changed cards. The mark tells them from the namespaces of strangers and of labs below another
+// directory.
+func (h Host) pruneOrphans(ctx context.Context) ([]string, error) {
+	left, err := h.orphans()
 	if err != nil {
-		return nil, fmt.Errorf("list namespaces: %w", err)
+		return nil, err
 	}
 	var removed []string
-	for _, path := range paths {
-		name := filepath.Base(path)
-		lab, err := h.orphanOf(name)
+	for _, lab := range slices.Sorted(maps.Keys(left)) {
+		done, err := h.pruneOrphan(ctx, lab)
 		if err != nil {
-			return removed, err
+			return removed, fmt.Errorf("remove what is left of lab %s: %w", lab, err)
 		}
-		if lab == "" {
-			continue
+		if done {
+			removed = append(removed, left[lab]...)
 		}
-		if err := removeNetns(name); err != nil {
-			return removed, err
-		}
-		if err := h.Open(lab).removePins(); err != nil {
-			return removed, err
-		}
-		removed = append(removed, "namespace "+name)
 	}
 	return removed, nil
 }
 
-// orphanOf is the lab that a namespace belonged to when the lab was of this Host and its state
-// directory is gone, otherwise empty.
-func (h Host) orphanOf(netns string) (lab string, err error) {
-	if !netnsExists(netns) {
-		return "", nil
+// pruneOrphan removes what is left of a lab, unless it is being made anew meanwhile.
+func (h Host) pruneOrphan(ctx context.Context, lab string) (bool, error) {
+	r := h.Open(lab)
+	f, err := r.tryLock()
+	if err != nil || f == nil {
+		return false, err
 	}
-	mark, err := netnsMark(netns)
+	defer r.unlock(f)
+	files, err := os.ReadDir(r.dir)
+	if err != nil || len(files) > 1 { // more than the lock
+		return false, err
+	}
+	return true, r.Down(ctx, nil)
+}
+
+// orphans are a line for each thing that is left of labs without a state directory, by lab.
+func (h Host) orphans() (map[string][]string, error) {
+	names, err := spacesNamed(netnsPrefix)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if filepath.Dir(mark) != h.run() {
-		return "", nil
+	left := map[string][]string{}
+	for _, name := range names {
+		mark, err := owner(name)
+		if err != nil {
+			return nil, err
+		}
+		if lab := filepath.Base(mark); filepath.Dir(mark) == h.run() && h.absent(lab) {
+			left[lab] = append(left[lab], "namespace "+name)
+		}
 	}
-	if _, err := os.Stat(mark); !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+	records, err := h.CardRecords()
+	if err != nil {
+		return nil, err
 	}
-	return filepath.Base(mark), nil
+	for _, rec := range records {
+		if lab, ok := strings.CutPrefix(rec.Owner, cardOwner); ok && h.absent(lab) {
+			left[lab] = append(left[lab], fmt.Sprintf("the changes of lab %s to card %s", lab, rec.Target.Address))
+		}
+	}
+	return left, nil
+}
+
+// absent says whether a lab has no state directory.
+func (h Host) absent(lab string) bool {
+	_, err := os.Stat(filepath.Join(h.run(), lab))
+	return ValidName(lab) && errors.Is(err, fs.ErrNotExist)
 }

@@ -71,8 +71,14 @@ func (r *Runtime) Converge(ctx context.Context, p Plan, progress func(Progress))
 	}
 	w := newWorld(r)
 	defer w.close()
-	undo, have := w.compare(j.list(), p)
+	undo, have, err := w.compare(j.list(), p)
+	if err != nil {
+		return err
+	}
 	missing := p.without(have)
+	if err := r.checkFree(missing); err != nil {
+		return err
+	}
 	c := &counter{total: len(undo) + len(missing.Steps()), tell: progress}
 	if err := r.undoAll(ctx, w, j, undo, c); err != nil {
 		return err
@@ -80,9 +86,9 @@ func (r *Runtime) Converge(ctx context.Context, p Plan, progress func(Progress))
 	return r.makeAll(ctx, w, j, missing, c)
 }
 
-// Down removes the lab: everything in the journal in reverse, processes that carry the lab's
-// mark even where the journal lost them, VFs likewise, pins, and the state directory. What is absent already
-// counts as removed. progress may be nil.
+// Down removes the lab: everything in the journal in reverse, processes and namespaces that carry the lab's
+// mark even where the journal lost them, VFs and cards that have records likewise, pins, and the state directory.
+// What is absent already counts as removed; what is another lab's stays. progress may be nil.
 func (r *Runtime) Down(ctx context.Context, progress func(Progress)) error {
 	if err := r.checkName(); err != nil {
 		return err
@@ -104,10 +110,16 @@ func (r *Runtime) Down(ctx context.Context, progress func(Progress)) error {
 	if err := stopProcesses(ctx, r.dir+"/", 0); err != nil {
 		return err
 	}
+	if err := r.removeMarked(); err != nil {
+		return err
+	}
 	if err := r.returnVFs(ctx); err != nil {
 		return err
 	}
-	if err := r.removePins(); err != nil {
+	if err := r.returnCards(ctx); err != nil {
+		return err
+	}
+	if err := r.removePins(""); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(r.dir); err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/spklab/spklab/cni"
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -41,18 +42,6 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(m.Run())
-}
-
-// needRoot skips a privileged test, and fails it where CI must not skip.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("needs root, and CI must not skip it")
-	}
-	t.Skip("needs root to make network namespaces")
 }
 
 // testLab is two hosts on one segment with a pod on each side of a macvlan.
@@ -80,7 +69,7 @@ func testPod(name string) topo.Pod {
 // open gives a test a Host of its own; whatever happens, nothing of the lab stays.
 func open(t *testing.T, lab string) *topo.Runtime {
 	t.Helper()
-	needRoot(t)
+	roottest.Need(t)
 	r := topo.Host{Run: t.TempDir()}.Open(lab)
 	t.Cleanup(func() {
 		if err := r.Down(context.Background(), nil); err != nil {
@@ -222,7 +211,7 @@ func TestConvergeHeals(t *testing.T) {
 // TestHalfMade makes a part of a lab, tears the journal's last line and goes on: Converge has to
 // finish the lab, and Down to remove all of it.
 func TestHalfMade(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	l := testLab("thalf")
 	plan := topo.NewPlan(append(topo.Base(l), topo.PodBase(l, testPod("p1"))...))
 	steps := plan.Steps()
@@ -278,9 +267,28 @@ func TestProcessThatFails(t *testing.T) {
 	}
 }
 
-// TestLostJournal takes a lab down whose journal is gone: the processes carry the lab's mark.
+// TestLostJournal takes a lab down whose journal is gone: its processes and namespaces carry its mark.
 func TestLostJournal(t *testing.T) {
-	needRoot(t)
+	r := open(t, "tlostj")
+	lock(t, r)
+	socket := filepath.Join(t.TempDir(), "d.sock")
+	if err := r.Converge(t.Context(), topo.NewPlan(append(topo.Base(testLab("tlostj")), daemon(r, "d1", socket))), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(r.Dir(), "journal")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Down(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := ctl.Get(t.Context(), socket, ctl.PathReady, nil); err == nil {
+		t.Error("the process still answers")
+	}
+}
+
+// TestLostState prunes a lab whose state directory is gone with all that was in it.
+func TestLostState(t *testing.T) {
+	roottest.Need(t)
 	host := topo.Host{Run: t.TempDir()}
 	r := host.Open("tlost")
 	unlock, err := r.Lock(t.Context())
@@ -291,22 +299,19 @@ func TestLostJournal(t *testing.T) {
 	if err := r.Converge(t.Context(), topo.NewPlan(append(topo.Base(testLab("tlost")), daemon(r, "d1", socket))), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(filepath.Join(r.Dir(), "journal")); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Down(t.Context(), nil); err != nil {
+	if err := os.RemoveAll(r.Dir()); err != nil {
 		t.Fatal(err)
 	}
 	unlock()
-	if err := ctl.Get(t.Context(), socket, ctl.PathReady, nil); err == nil {
-		t.Error("the process still answers")
-	}
 	if removed, err := (topo.Host{Run: t.TempDir()}).Prune(t.Context()); err != nil || len(removed) != 0 {
 		t.Errorf("another host pruned %v, %v; the namespaces are not its own", removed, err)
 	}
 	removed, err := host.Prune(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if err := ctl.Get(t.Context(), socket, ctl.PathReady, nil); err == nil {
+		t.Error("the process still answers")
 	}
 	want := []string{"namespace spk-tlost-c1", "namespace spk-tlost-lan", "namespace spk-tlost-w1"}
 	if diff := cmp.Diff(want, removed); diff != "" {
@@ -318,7 +323,7 @@ func TestLostJournal(t *testing.T) {
 }
 
 func TestPruneKeepsTheLiving(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	host := topo.Host{Run: t.TempDir()}
 	r := host.Open("tlive")
 	unlock, err := r.Lock(t.Context())
@@ -367,7 +372,7 @@ func TestLock(t *testing.T) {
 // TestPins mounts the BPF file system in a directory of its own and sees it unmounted with the
 // last lab.
 func TestPins(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	dir := t.TempDir()
 	host := topo.Host{Run: filepath.Join(dir, "run"), BPF: filepath.Join(dir, "bpf")}
 	if err := os.Mkdir(host.BPF, 0o700); err != nil {

@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -27,7 +28,7 @@ var hardwareSource string
 
 // Schema is the JSON schema of lab files, for editors.
 func Schema() ([]byte, error) {
-	return schema(&Lab{}, labSource, schemaID, "spklab lab file", narrow)
+	return schema(&Lab{}, []string{labSource, hardwareSource}, schemaID, "spklab lab file", narrow)
 }
 
 // hardwareSchemaID names the schema of inventory files.
@@ -35,7 +36,7 @@ const hardwareSchemaID = "https://github.com/spklab/spklab/topo/hardware.schema.
 
 // HardwareSchema is the JSON schema of inventory files, for editors.
 func HardwareSchema() ([]byte, error) {
-	return schema(&Hardware{}, hardwareSource, hardwareSchemaID, "spklab inventory file", func(s *jsonschema.Schema) {
+	return schema(&Hardware{}, []string{hardwareSource}, hardwareSchemaID, "spklab inventory file", func(s *jsonschema.Schema) {
 		version, _ := s.Properties.Get(hardwareFormat.version)
 		version.Const = FormatVersion
 		pf, _ := s.Definitions["Card"].Properties.Get("pf")
@@ -43,11 +44,15 @@ func HardwareSchema() ([]byte, error) {
 	})
 }
 
-// schema describes the files that become a value like of, whose types and comments stand in source.
-func schema(of any, source, id, title string, narrow func(*jsonschema.Schema)) ([]byte, error) {
-	comments, err := FieldComments(source)
-	if err != nil {
-		return nil, fmt.Errorf("read the comments of the source: %w", err)
+// schema describes the files that become a value like of, whose types and comments stand in sources.
+func schema(of any, sources []string, id, title string, narrow func(*jsonschema.Schema)) ([]byte, error) {
+	comments := map[string]string{}
+	for _, source := range sources {
+		more, err := FieldComments(source)
+		if err != nil {
+			return nil, fmt.Errorf("read the comments of the source: %w", err)
+		}
+		maps.Copy(comments, more)
 	}
 	r := jsonschema.Reflector{
 		ExpandedStruct: true, Anonymous: true, FieldNameTag: "yaml", Mapper: schemaOf,
@@ -95,6 +100,8 @@ func narrow(s *jsonschema.Schema) {
 	property(fabric, "profile").Enum = enum(Profiles())
 	property(fabric, "udpHash").Enum = enum(udpHashes())
 	property(fabric, "gatewayMode").Enum = enum(gatewayModes())
+	revalidator := property(fabric, "maxRevalidator")
+	revalidator.Minimum, revalidator.Maximum = json.Number(fmt.Sprint(leastRevalidator)), json.Number(fmt.Sprint(mostRevalidator))
 	property(s.Definitions["Router"], "kind").Enum = enum(RouterKinds())
 	for _, of := range []string{"Router", "PeerRange"} {
 		asn := property(s.Definitions[of], "asn")

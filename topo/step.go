@@ -20,6 +20,7 @@ type Step struct {
 	Uplink     *UplinkStep     `json:"uplink,omitempty"`
 	Bridge     *BridgeStep     `json:"bridge,omitempty"`
 	Veth       *VethStep       `json:"veth,omitempty"`
+	Trunk      *TrunkStep      `json:"trunk,omitempty"`
 	Macvlan    *MacvlanStep    `json:"macvlan,omitempty"`
 	HostDevice *HostDeviceStep `json:"host_device,omitempty"`
 	VF         *VFStep         `json:"vf,omitempty"`

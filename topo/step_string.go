@@ -22,6 +22,8 @@ func (s Step) String() string {
 		return s.Bridge.line()
 	case s.Veth != nil:
 		return words("veth", s.Veth.A.line(), "--", s.Veth.B.line(), flag("plain", s.Veth.Plain))
+	case s.Trunk != nil:
+		return s.Trunk.line()
 	case s.Macvlan != nil:
 		return s.Macvlan.line()
 	case s.HostDevice != nil:

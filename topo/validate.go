@@ -75,6 +75,9 @@ func (v *validator) networks() {
 	}
 }
 
+// Open vSwitch takes no less than 100 milliseconds for max-revalidator, and more than a minute is no lab's wish.
+const leastRevalidator, mostRevalidator = 100, 60000
+
 func (v *validator) fabric() {
 	f := v.lab.Fabric
 	v.oneOf("fabric.driver", f.Driver, drivers()...)
@@ -87,16 +90,25 @@ func (v *validator) fabric() {
 		v.oneOf("fabric.profile", f.Profile, append(Profiles(), "")...)
 		v.oneOf("fabric.udpHash", f.UDPHash, append(udpHashes(), "")...)
 		v.oneOf("fabric.gatewayMode", f.GatewayMode, append(gatewayModes(), "")...)
+		if f.MaxRevalidator != 0 && (f.MaxRevalidator < leastRevalidator || f.MaxRevalidator > mostRevalidator) {
+			v.bad("fabric.maxRevalidator", fmt.Sprint(f.MaxRevalidator), "want %d to %d milliseconds", leastRevalidator, mostRevalidator)
+		}
 	} else {
 		v.absent("fabric.release", f.Release, "belongs to the driver ovn; leave it out")
 		v.absent("fabric.profile", f.Profile, "profiles belong to the driver ovn; leave it out")
 		v.absent("fabric.udpHash", f.UDPHash, "belongs to the driver ovn; leave it out")
 		v.absent("fabric.gatewayMode", f.GatewayMode, "gateway modes belong to the driver ovn; leave it out")
+		if f.MaxRevalidator != 0 {
+			v.bad("fabric.maxRevalidator", fmt.Sprint(f.MaxRevalidator), "belongs to the driver ovn; leave it out")
+		}
 	}
 	if len(f.ClusterCIDRs) == 0 {
 		v.bad("fabric.clusterCIDRs", "", "an empty list; write the networks of the pods, e.g. [10.131.0.0/16]")
 	}
-	v.network("fabric.network", f.Network)
+	n, ok := v.network("fabric.network", f.Network)
+	if most := v.lab.mtu(n.Name); ok && f.MTU != 0 && (f.MTU < 1280 || f.MTU > most) {
+		v.bad("fabric.mtu", fmt.Sprint(f.MTU), "want 1280 (RFC 8200) to %d bytes, the mtu of network %s", most, n.Name)
+	}
 }
 
 // drivers are the known cluster networks.
@@ -317,6 +329,7 @@ func (v *validator) nics(path string, nics []NIC) {
 		}
 		seen[n.Name] = true
 		network, ok := v.network(at+".network", n.Network)
+		v.cable(at, n, strings.HasPrefix(path, "workers"))
 		for j, a := range n.Addresses {
 			where := fmt.Sprintf("%s.addresses[%d]", at, j)
 			if _, in := network.prefix(a); ok && !in {
@@ -327,6 +340,17 @@ func (v *validator) nics(path string, nics []NIC) {
 			}
 			v.addrs[a] = at
 		}
+	}
+}
+
+// cable checks the tagged networks of a NIC.
+func (v *validator) cable(at string, n NIC, worker bool) {
+	if len(n.VLANs) > 0 && !worker {
+		v.bad(at+".vlans", "", "tagged networks are for workers, whose pods tag; give this node a NIC on each network")
+	}
+	validateTags(at, n.VLANs, v.bad)
+	for i, tagged := range n.VLANs {
+		v.network(fmt.Sprintf("%s.vlans[%d].network", at, i), tagged.Network)
 	}
 }
 

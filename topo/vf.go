@@ -40,7 +40,7 @@ func vfSettings(a Attachment) vf.Settings {
 
 // makeVF gives a VF to its namespace, with its addresses where it has an interface.
 func (w *world) makeVF(ctx context.Context, s *VFStep) error {
-	_, err := w.r.vfs().Add(ctx, vf.Request{Address: s.Address, Netns: s.Netns, Interface: s.Name, Settings: s.Settings})
+	_, err := w.r.vfs().Add(ctx, vf.Request{Address: s.Address, Netns: s.Netns, Interface: s.Name, Settings: s.Settings, LastMAC: w.lostMAC(s)})
 	if err != nil || s.Assigned == nil {
 		return err
 	}
@@ -49,6 +49,28 @@ func (w *world) makeVF(ctx context.Context, s *VFStep) error {
 	}
 	return nil
 }
+
+// undoVF takes a VF back. Of one that has vanished it keeps the MAC in mind, for the one that comes to the same
+// place again.
+func (w *world) undoVF(ctx context.Context, s *VFStep) error {
+	mac, err := w.r.vfs().LostMAC(s.Address)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.lost[s.place()] = mac
+	w.mu.Unlock()
+	return w.r.vfs().Del(ctx, s.Address)
+}
+
+func (w *world) lostMAC(s *VFStep) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lost[s.place()]
+}
+
+// place is which VF is to be where.
+func (s *VFStep) place() string { return s.Address + " " + s.Netns + "/" + s.Name }
 
 func (w *world) configureVF(s *VFStep) error {
 	h, l, err := w.link(s.Netns, s.Name)

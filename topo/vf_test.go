@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/spklab/spklab/cni"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -50,7 +51,7 @@ func TestVFStep(t *testing.T) {
 
 // TestVFAbsent: a lab whose VF does not exist says so, and goes down all the same.
 func TestVFAbsent(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	r := topo.Host{Run: t.TempDir(), Sys: t.TempDir()}.Open("tnovf")
 	lock(t, r)
 	l := testLab("tnovf")

@@ -20,9 +20,12 @@ import (
 type world struct {
 	r *Runtime
 
+	names map[string]map[string]bool // of the namespaces' interfaces, as compare has seen them
+
 	mu       sync.Mutex
 	handles  map[string]*handle
-	leaving  map[string]bool // namespaces that the call removes: what is in them goes with them
+	leaving  map[string]bool   // namespaces that the call removes: what is in them goes with them
+	lost     map[string]string // MACs of VFs that have vanished, by their places
 	pinsLock sync.Mutex
 }
 
@@ -33,7 +36,7 @@ type handle struct {
 }
 
 func newWorld(r *Runtime) *world {
-	return &world{r: r, handles: map[string]*handle{}, leaving: map[string]bool{}}
+	return &world{r: r, names: map[string]map[string]bool{}, handles: map[string]*handle{}, leaving: map[string]bool{}, lost: map[string]string{}}
 }
 
 func (w *world) close() {
@@ -88,73 +91,6 @@ func (w *world) link(ns, name string) (*handle, netlink.Link, error) {
 	return h, l, nil
 }
 
-// compare says which recorded steps have to be taken back, and which lines exist as the plan
-// wants them.
-func (w *world) compare(records []record, p Plan) (undo []Step, have map[string]bool) {
-	wanted := map[string]bool{}
-	for _, s := range p.Steps() {
-		wanted[s.String()] = true
-	}
-	gone := vanishedNetns(records)
-	alive := w.r.Processes()
-	have = map[string]bool{}
-	links := map[string]bool{} // that are made anew
-	for _, rec := range records {
-		if !wanted[rec.line] || !rec.made || w.vanished(rec.step, gone, alive) || rec.step.on(links) {
-			undo = append(undo, rec.step)
-			if netns, name := rec.step.attached(); name != "" {
-				links[netns+"/"+name] = true
-			}
-			continue
-		}
-		have[rec.line] = true
-	}
-	return undo, have
-}
-
-// attached is the interface that a step gives to a pod, empty for none.
-func (s Step) attached() (netns, name string) {
-	switch {
-	case s.Macvlan != nil:
-		return s.Macvlan.Netns, s.Macvlan.Name
-	case s.HostDevice != nil:
-		return s.HostDevice.Netns, s.HostDevice.Name
-	case s.VF != nil:
-		return s.VF.Netns, s.VF.Name
-	}
-	return "", ""
-}
-
-// on says whether a step gives one of these interfaces (NETNS/LINK) an address, which goes with it.
-func (s Step) on(links map[string]bool) bool {
-	return s.Addr != nil && links[s.Addr.Netns+"/"+s.Addr.Link]
-}
-
-// vanishedNetns are the recorded namespaces that somebody else has removed.
-func vanishedNetns(records []record) map[string]bool {
-	gone := map[string]bool{}
-	for _, rec := range records {
-		if n := rec.step.Netns; n != nil && !netnsExists(n.Name) {
-			gone[n.Name] = true
-		}
-	}
-	return gone
-}
-
-// vanished says whether a step that was made does not stand any more, as far as that is cheap to
-// see: a namespace is gone with all that was in it, a card has lost a VF, or a process has ended.
-func (w *world) vanished(s Step, gone map[string]bool, alive map[string][]int) bool {
-	for _, ns := range s.namespaces() {
-		if gone[ns] {
-			return true
-		}
-	}
-	if s.VF != nil && !w.r.vfs().Present(s.VF.Address) {
-		return true
-	}
-	return s.Process != nil && len(alive[s.Process.Name]) == 0
-}
-
 // namespaces are those that a step touches.
 func (s Step) namespaces() []string {
 	switch {
@@ -166,6 +102,8 @@ func (s Step) namespaces() []string {
 		return []string{s.Uplink.Netns}
 	case s.Veth != nil:
 		return []string{s.Veth.A.Netns, s.Veth.B.Netns}
+	case s.Trunk != nil:
+		return []string{s.Trunk.Netns}
 	case s.Macvlan != nil:
 		return []string{s.Macvlan.ParentNetns, s.Macvlan.Netns}
 	case s.HostDevice != nil:
@@ -224,6 +162,8 @@ func (w *world) make(ctx context.Context, s Step) error {
 		return w.makeBridge(s.Bridge)
 	case s.Veth != nil:
 		return w.makeVeth(s.Veth)
+	case s.Trunk != nil:
+		return w.makeTrunk(s.Trunk)
 	case s.Macvlan != nil:
 		return w.makeMacvlan(s.Macvlan)
 	case s.HostDevice != nil:
@@ -260,7 +200,7 @@ func (w *world) undo(ctx context.Context, s Step) error {
 			w.dropLocked(s.Netns.Name)
 		}
 		w.mu.Unlock()
-		return removeNetns(s.Netns.Name)
+		return w.r.removeNetns(s.Netns.Name)
 	case s.PF != nil:
 		return w.r.cards().Restore(ctx, s.PF.Address)
 	case s.Uplink != nil:
@@ -269,12 +209,14 @@ func (w *world) undo(ctx context.Context, s Step) error {
 		return w.removeLink(s.Bridge.Netns, s.Bridge.Name)
 	case s.Veth != nil:
 		return errors.Join(w.removeLink(s.Veth.A.Netns, s.Veth.A.Name), w.removeLink(s.Veth.B.Netns, s.Veth.B.Name))
+	case s.Trunk != nil:
+		return w.removeTrunk(s.Trunk)
 	case s.Macvlan != nil:
 		return w.removeLink(s.Macvlan.Netns, s.Macvlan.Name)
 	case s.HostDevice != nil:
 		return w.returnHostDevice(s.HostDevice)
 	case s.VF != nil:
-		return w.r.vfs().Del(ctx, s.VF.Address)
+		return w.undoVF(ctx, s.VF)
 	case s.Addr != nil:
 		return w.removeAddr(s.Addr)
 	case s.Link != nil:
@@ -284,7 +226,7 @@ func (w *world) undo(ctx context.Context, s Step) error {
 	case s.File != nil:
 		return ignore(os.Remove(filepath.Join(w.r.dir, s.File.Path)), fs.ErrNotExist)
 	case s.Pins != nil:
-		return wrap(os.RemoveAll(filepath.Join(w.r.PinDir(), s.Pins.Dir)), "remove pins")
+		return w.r.removePins(s.Pins.Dir)
 	case s.Process != nil:
 		return stopProcesses(ctx, w.r.token(s.Process.Name), s.Process.GraceSeconds)
 	}

@@ -208,11 +208,12 @@ func (s *Server) answer(c *net.UDPConn) {
 		port := localPort(c)
 		g := Greeting{Pod: s.pod, Local: netip.AddrPortFrom(dst.Unmap(), port), Remote: unmap(from)}
 		out := append(g.line(), buf[:n]...)
-		if _, _, err := c.WriteMsgUDPAddrPort(out, source(dst), from); err != nil {
-			continue // the client will miss its answer and say so
-		}
-		s.datagrams.Add(1)
+		s.datagrams.Add(1) // before it is sent: whoever has the answer finds it counted
 		s.octets.Add(uint64(n))
+		if _, _, err := c.WriteMsgUDPAddrPort(out, source(dst), from); err != nil {
+			s.datagrams.Add(^uint64(0)) // the client will miss its answer and say so
+			s.octets.Add(-uint64(n))
+		}
 	}
 }
 

@@ -60,6 +60,15 @@ var (
 	ErrTimeout = errors.New("the guest took too long")
 )
 
+// Fetch returns the directories of QEMU and a kernel in the cache, and downloads what it lacks. tell may be nil.
+func Fetch(ctx context.Context, cache debs.Cache, kernel Kernel, tell debs.Progress) (qemu, tree string, err error) {
+	if qemu, err = cache.Tree(ctx, emulator(), tell); err != nil {
+		return "", "", err
+	}
+	tree, err = cache.Tree(ctx, kernel.tree(), tell)
+	return qemu, tree, err
+}
+
 // Run runs a command in a guest of its own and returns its exit code. It downloads what the cache lacks.
 // An error, of one of the kinds above where the guest is at fault, has the end of its console. The guest
 // ends with this process, however that ends; what such an end leaves on disk goes with the next Run.
@@ -67,11 +76,10 @@ func Run(ctx context.Context, cache debs.Cache, job Job, tell debs.Progress) (co
 	if tell == nil {
 		tell = func(string, int, int) {}
 	}
-	qemu, err := cache.Tree(ctx, emulator(), tell)
-	if err != nil {
+	if err := job.static(); err != nil {
 		return 0, err
 	}
-	kernel, err := cache.Tree(ctx, job.Kernel.tree(), tell)
+	qemu, kernel, err := Fetch(ctx, cache, job.Kernel, tell)
 	if err != nil {
 		return 0, err
 	}

@@ -56,6 +56,7 @@ func (f *failoverFlags) run(c *cobra.Command, settings []churn.Setting, show fun
 func newBenchFailover() *cobra.Command {
 	var f *failoverFlags
 	var routers, bfd []string
+	var graceful int
 	c := &cobra.Command{
 		Use: "failover", Short: "Measure what it costs that a TMM dies, with FRR and BIRD, with and without BFD", Args: cobra.NoArgs,
 		Long: `Bring up a lab with three TMMs for each setting, and let one TMM after the other die under established
@@ -66,6 +67,9 @@ established flows. Each lab is taken down afterwards.
 
     spklab bench failover --rounds 3`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if graceful < 0 || graceful > 4095 { // RFC 4724, section 3: twelve bits
+				return exitWith(codeInput, errors.New("--graceful-restart: want 0 to 4095 seconds"))
+			}
 			var settings []churn.Setting
 			for _, kind := range routers {
 				if kind != topo.RouterFRR && kind != topo.RouterBIRD {
@@ -75,7 +79,7 @@ established flows. Each lab is taken down afterwards.
 					if with != "off" && with != "on" {
 						return exitWith(codeInput, fmt.Errorf("--bfd %s: want off or on", with))
 					}
-					settings = append(settings, churn.Setting{Router: kind, BFD: with == "on", Hash: churn.HashL4})
+					settings = append(settings, churn.Setting{Router: kind, BFD: with == "on", Hash: churn.HashL4, GracefulRestart: graceful})
 				}
 			}
 			return f.run(c, settings, showFailover)
@@ -84,6 +88,7 @@ established flows. Each lab is taken down afterwards.
 	f = addFailover(c, "bench-failover", 200, 1000)
 	c.Flags().StringSliceVar(&routers, "router", []string{topo.RouterFRR, topo.RouterBIRD}, "kinds of upstream routers")
 	c.Flags().StringSliceVar(&bfd, "bfd", []string{"off", "on"}, "without and with BFD")
+	c.Flags().IntVar(&graceful, "graceful-restart", 0, "seconds for which routers keep the routes of a TMM that ended without a word (default off)")
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,9 +43,10 @@ throw-away network namespace, not guessed from the version), programs, and the S
 each can do and whether the machine is reached by it, for --backend hil. Exit code 6 where
 something is missing that the shipped topologies need.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			d := examine()
-			var err error
-			if d.Cards, d.IOMMU, err = cardFindings(topo.Host{}); err != nil {
+			p := newProgress(c.ErrOrStderr())
+			d, err := examine(p.say)
+			p.clear()
+			if err != nil {
 				return fail(err)
 			}
 			if err := out.print(c.OutOrStdout(), d, func(w io.Writer, _ bool) { printDiagnosis(w, d) }); err != nil {
@@ -60,9 +62,53 @@ something is missing that the shipped topologies need.`,
 	return c
 }
 
-func examine() diagnosis {
+// patience is how long doctor looks before it says what it looks at.
+const patience = time.Second
+
+// examine looks at everything side by side, and tells what it still looks at when that takes long.
+func examine(tell func(string)) (diagnosis, error) {
 	d := diagnosis{Kernel: kernelRelease(), OK: true}
-	d.Findings = slices.Concat(privileges(), kernelFeatures(), programs())
+	var kernel, installed []finding
+	var failed error
+	sideBySide(tell, time.After(patience),
+		look{"the kernel", func() { kernel = kernelFeatures() }},
+		look{"programs", func() { installed = programs() }},
+		look{"SR-IOV cards", func() { d.Cards, d.IOMMU, failed = cardFindings(topo.Host{}) }},
+	)
+	d.conclude(slices.Concat(privileges(), kernel, installed))
+	return d, failed
+}
+
+// look is a part of what doctor looks at.
+type look struct {
+	at string
+	do func()
+}
+
+// sideBySide returns when all is done. What is not once late has come is told then, and again whenever it gets less.
+func sideBySide(tell func(string), late <-chan time.Time, all ...look) {
+	done, left := make(chan string), make([]string, 0, len(all))
+	for _, l := range all {
+		left = append(left, l.at)
+		go func() { l.do(); done <- l.at }()
+	}
+	slow := false
+	for len(left) > 0 {
+		select {
+		case <-late:
+			slow = true
+		case at := <-done:
+			left = slices.DeleteFunc(left, func(l string) bool { return l == at })
+		}
+		if slow && len(left) > 0 {
+			tell("looking at " + strings.Join(left, ", "))
+		}
+	}
+}
+
+// conclude takes the findings in.
+func (d *diagnosis) conclude(all []finding) {
+	d.Findings = all
 	var debs []string
 	for _, f := range d.Findings {
 		if f.OK {
@@ -76,7 +122,6 @@ func examine() diagnosis {
 	if slices.Sort(debs); len(debs) > 0 {
 		d.Fix = "apt-get install --no-install-recommends " + strings.Join(slices.Compact(debs), " ")
 	}
-	return d
 }
 
 func printDiagnosis(w io.Writer, d diagnosis) {

@@ -15,6 +15,7 @@ import (
 	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/control"
 	"github.com/spklab/spklab/lab"
+	"github.com/spklab/spklab/roottest"
 )
 
 // frontends are those of two TMMs, one of which gives no answer, with an interface of each kind.
@@ -35,6 +36,10 @@ func frontends() *lab.Inspection {
 				Programs: []dataplane.AttachedProgram{
 					{At: dataplane.FrontendTCX, Role: "ingress", ID: 8}, {At: dataplane.FrontendXDP, Role: "ingress"},
 				},
+			},
+			{
+				Number: "1.2.100", Name: "net2.100", Wanted: dataplane.FrontendAuto, Kind: "vlan", Tags: dataplane.Tags8021Q, MTU: 9000, FeaturesKnown: true, Programs: attached,
+				Choice: dataplane.Choice{Frontend: dataplane.FrontendTCX, Traffic: dataplane.FrontendTCX, Why: "vlan is no hardware: XDP would gain nothing"},
 			},
 			{
 				Name: "net3", Wanted: dataplane.FrontendAuto, Kind: "macvlan", MTU: 1400, FeaturesKnown: true, Programs: attached,
@@ -70,12 +75,7 @@ func golden(t *testing.T, name string, got []byte) {
 
 // TestTryFrontends: every front end is there, and nothing of the trial stays but the namespace.
 func TestTryFrontends(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root to make a network namespace")
-	}
+	roottest.Need(t)
 	done := make(chan []finding)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the namespace ends with the thread

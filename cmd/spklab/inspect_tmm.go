@@ -51,10 +51,10 @@ func showFrontends(w io.Writer, in *lab.Inspection) {
 			if f.FeaturesKnown {
 				features = dash(strings.Join(f.XDPFeatures, " "))
 			}
-			rows = append(rows, []string{short(t.Pod), dash(f.Number), f.Name, f.Kind, fmt.Sprint(f.MTU), string(f.Wanted), placed(w, f), sends(f), features, f.Why})
+			rows = append(rows, []string{short(t.Pod), dash(f.Number), f.Name, f.Kind, dash(f.Tags), fmt.Sprint(f.MTU), string(f.Wanted), placed(w, f), sends(f), features, f.Why})
 		}
 	}
-	printTable(w, "FRONT ENDS", []string{"tmm", "number", "interface", "kind", "mtu", "wanted", "front end", "sends", "xdp features", "why"}, rows)
+	printTable(w, "FRONT ENDS", []string{"tmm", "number", "interface", "kind", "tags", "mtu", "wanted", "front end", "sends", "xdp features", "why"}, rows)
 	fmt.Fprintln(w)
 	showSilent(w, in)
 }

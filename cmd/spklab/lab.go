@@ -38,6 +38,15 @@ func completeTopologies(*cobra.Command, []string, string) ([]string, cobra.Shell
 	return names, cobra.ShellCompDirectiveDefault
 }
 
+// completeInventories offers the shipped inventories beside files.
+func completeInventories(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	names, err := lab.Inventories()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return names, cobra.ShellCompDirectiveDefault
+}
+
 // openLab opens a running lab with progress on the command's standard error.
 func openLab(c *cobra.Command, name string) (*lab.Lab, *progress, error) {
 	p := newProgress(c.ErrOrStderr())

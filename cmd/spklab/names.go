@@ -48,7 +48,8 @@ func addFabric(c *cobra.Command) *fabricFlags {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
 	add(&f.backend, "backend", "", "who does the forwarding of the fabric ovn; hil: the lab uses SR-IOV cards of this machine", append(topo.Backends(), backendHIL))
-	c.Flags().StringVarP(&f.inventory, "inventory", "i", "", "with --backend hil: which cards, and what they are cabled to (see hil/sample.yml)")
+	c.Flags().StringVarP(&f.inventory, "inventory", "i", "", "with --backend hil: which cards, and what they are cabled to: a file (see hil/sample.yml), or vm for those of a guest of spklab vm")
+	_ = c.RegisterFlagCompletionFunc("inventory", completeInventories)
 	add(&f.profile, "profile", "", "what the simulated forwarding of the fabric ovn does", topo.Profiles())
 	add(&f.release, "ovn-release", os.Getenv(envRelease), "release of OVN that the backends real and real-on-sim run ("+envRelease+")", topo.Releases())
 	add(&f.routers, "router", "", "who the upstream routers are", topo.RouterKinds())
@@ -101,7 +102,7 @@ func (f *fabricFlags) hardware(src *lab.Source) error {
 	case f.inventory == "":
 		return exitWith(codeInput, errors.New("--backend hil asks for --inventory FILE; begin with a copy of hil/sample.yml, `spklab doctor` says which cards there are"))
 	}
-	h, err := topo.LoadHardware(f.inventory)
+	h, err := lab.LoadInventory(f.inventory)
 	if err == nil {
 		err = src.UseHardware(h, topo.Host{})
 	}

@@ -57,6 +57,7 @@ func newRunOVSNode() *cobra.Command {
 	addRoot(c, &cfg.Programs)
 	c.Flags().StringVar(&cfg.NB, "nb", "", "northbound database, unix:PATH")
 	c.Flags().StringVar(&cfg.SB, "sb", "", "southbound database, unix:PATH")
+	c.Flags().Uint32Var(&cfg.MaxRevalidator, "max-revalidator", 0, "other_config:max-revalidator of Open vSwitch, in milliseconds (default: its own)")
 	c.Flags().StringVar(&cfg.Uplink, "uplink", "", "NIC on the physical network")
 	c.Flags().StringVar(&mac, "mac", "", "MAC of the node and its gateway router")
 	c.Flags().StringSliceVar(&addresses, "address", nil, "the node's addresses, ADDRESS/LENGTH")

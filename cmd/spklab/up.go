@@ -15,9 +15,10 @@ func newUp() *cobra.Command {
 	c := &cobra.Command{
 		Use: "up [LAB FILE | DIRECTORY | TOPOLOGY]", Short: "Bring a lab up, or up to date",
 		Long: `Bring a lab up and return when it is ready. The argument is a lab file, a directory with one, or
-a topology that ships with spklab (spk, flannel); without one it is the one lab file here. A lab
-that runs is brought up to date; with nothing to do that is quick. Everything is checked before
-anything is made, and when the first up of a lab fails it is taken down again.`,
+a topology that ships with spklab (bgp, flannel, spk, spk-sriov); without one it is the one lab file
+here. A lab that runs is brought up to date, and what is gone of it, such as a process, an interface or
+a VF, comes back; with nothing to do that is quick. Everything is checked before anything is made, and
+when the first up of a lab fails it is taken down again.`,
 		Args: cobra.MaximumNArgs(1), ValidArgsFunction: completeTopologies,
 		RunE: func(c *cobra.Command, args []string) error {
 			src, err := loadSource(args)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spklab/spklab/hil"
 	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/ovn/debs"
 	"github.com/spklab/spklab/vm"
@@ -22,6 +23,7 @@ type vmFlags struct {
 	program   string
 	host      bool
 	lab       string
+	inventory string
 	put       []string
 	env       []string
 	artifacts string
@@ -33,13 +35,14 @@ func newVM() *cobra.Command {
 	c := &cobra.Command{
 		Use: "vm [flags] -- WORDS...", Short: "Run spklab, or another static program, in a virtual machine with a kernel of Debian's",
 		Long: `Run a command in a virtual machine with a kernel of Debian's, without root and without a change on
-this machine: QEMU without hardware acceleration, two igb network cards and a plain one on one wire. WORDS
+this machine: QEMU without hardware acceleration, three igb network cards on one wire. WORDS
 are spklab's own, such as ` + "`doctor`" + `; with --program they are that program's. QEMU and the kernel are
 downloaded the first time, with Debian's signatures checked. Output and exit code are the command's;
 what it leaves in ` + guest.Out + ` comes back with --artifacts. The guest has no other programs, but with
 --host it has all of this machine's: the machine's files, what is written to them going to memory, with its own
-/run; and the command begins in this directory. The word test first brings --lab up there.`,
-		Example: "  spklab vm -- doctor\n  spklab vm --kernel 6.1 --program ./dataplane.test --put dataplane/testdata -- -test.v -test.run TestPackets\n  spklab vm --host -- doctor\n  spklab vm --artifacts run -- test --label-filter ingress\n  cd topo && go test -c -o /tmp/topo.test && spklab vm --host --program /tmp/topo.test --env CI=true -- -test.v",
+/run; and the command begins in this directory. The word test first brings --lab up there: spk-sriov, whose
+TMMs have VFs of the emulated cards, or any other, such as spk with its macvlans.`,
+		Example: "  spklab vm -- doctor\n  spklab vm --kernel 6.1 --program ./dataplane.test --put dataplane/testdata -- -test.v -test.run TestPackets\n  spklab vm --host -- doctor\n  spklab vm --artifacts run -- test --label-filter sriov\n  spklab vm --kernel 6.1 --lab spk -- test --label-filter ingress\n  cd topo && go test -c -o /tmp/topo.test && spklab vm --host --program /tmp/topo.test --env CI=true -- -test.v",
 		RunE:    func(c *cobra.Command, args []string) error { return f.run(c, args) },
 	}
 	flags := c.Flags()
@@ -47,7 +50,10 @@ what it leaves in ` + guest.Out + ` comes back with --artifacts. The guest has n
 	flags.StringVar(&f.kernel, "kernel", vm.DefaultKernel, "kernel: "+strings.Join(vmKernels(), ", "))
 	flags.StringVar(&f.program, "program", "", "static program to run instead of spklab")
 	flags.BoolVar(&f.host, "host", false, "the guest has this machine's files and programs, beneath a layer in memory, and begins where this command does")
-	flags.StringVar(&f.lab, "lab", "spk", "lab that the guest brings up for the word test, which then has --host")
+	flags.StringVar(&f.lab, "lab", "spk-sriov", "lab that the guest brings up for the word test, which then has --host")
+	flags.StringVarP(&f.inventory, "inventory", "i", hil.VM, "which of the guest's cards that lab uses, and what they are cabled to, where it has SriovNetworkNodePolicies")
+	_ = c.RegisterFlagCompletionFunc("lab", completeTopologies)
+	_ = c.RegisterFlagCompletionFunc("inventory", completeInventories)
 	flags.StringArrayVar(&f.put, "put", nil, "file or directory that the command finds where it begins, by its last name (may be repeated)")
 	flags.StringArrayVar(&f.env, "env", nil, "NAME=VALUE for the command's environment (may be repeated)")
 	flags.StringVar(&f.artifacts, "artifacts", "", "directory for the files that come back")
@@ -80,6 +86,8 @@ func (f *vmFlags) run(c *cobra.Command, args []string) error {
 	})
 	p.clear()
 	switch {
+	case errors.Is(err, vm.ErrNotStatic):
+		return exitWith(codeInput, err)
 	case errors.Is(err, debs.ErrUnsupported):
 		return exitWith(codeCapability, err)
 	case err != nil:
@@ -110,7 +118,7 @@ func (f *vmFlags) job(args []string) (vm.Job, error) {
 	}
 	if f.program == "" && len(args) > 0 && args[0] == testWord {
 		f.host = true
-		job.Argv = append([]string{"/init"}, guestTest(f.lab, f.artifacts != "", args[1:])...)
+		job.Argv = append([]string{"/init"}, guestTest(f.lab, f.inventory, f.artifacts != "", args[1:])...)
 	}
 	if f.host {
 		if err := f.giveHost(&job); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
 	"github.com/spklab/spklab/dataplane/control"
+	"github.com/spklab/spklab/roottest"
 )
 
 // bed is a TMM between an upstream router (which is the client, too) and a node with a pod.
@@ -35,7 +36,7 @@ func newBed(t *testing.T) *bed {
 // newBedOn puts the external segment on an 802.1Q tag; 0 is untagged.
 func newBedOn(t *testing.T, tag int) *bed {
 	t.Helper()
-	needRoot(t)
+	roottest.Need(t)
 	b := &bed{dir: t.TempDir(), tmm: newSpace(t)}
 	b.pins = filepath.Join(os.Getenv("BPFFS"), "tmm")
 	b.socket, b.routerSocket = filepath.Join(t.TempDir(), "tmm.sock"), filepath.Join(t.TempDir(), "router.sock")

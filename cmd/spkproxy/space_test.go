@@ -21,17 +21,6 @@ import (
 	"github.com/spklab/spklab/dataplane/vlan/vlantest"
 )
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("needs root, and CI must not skip it")
-	}
-	t.Skip("needs root to make network namespaces")
-}
-
 // space is a network namespace (and a mount namespace) held by a process.
 type space struct {
 	pid int

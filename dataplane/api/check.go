@@ -161,6 +161,7 @@ func (c *checker) vlans() {
 		}
 		c.selfIPs(object, &v.Spec)
 		c.sriov(v)
+		c.parentMTU(v)
 	}
 	if len(c.r.VLANs) > 0 && !internal {
 		c.add(SeverityError, KindVLAN, "write internal: true on the VLAN that leads to the pods", "no VLAN is marked internal: no pod's egress is routed to TMM")

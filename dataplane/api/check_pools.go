@@ -8,7 +8,7 @@ import (
 )
 
 // routingServices finds VLANs on whose far side a BGP neighbor is and that do not list BGP or
-// BFD as allowed: SPK refuses what is not listed.
+// BFD as allowed: what a list leaves out is refused.
 func (c *checker) routingServices(neighbors []NeighborValues) {
 	for i := range c.r.VLANs {
 		v := &c.r.VLANs[i]

@@ -46,6 +46,15 @@ tmm: {cniNetworks: default/a}
 controller: {watchNamespace: apps}
 `
 
+// speaking are Helm values of a TMM that speaks BGP and BFD with a neighbor in the VLAN's network.
+const speaking = "tmm: {cniNetworks: default/a, dynamicRouting: {enabled: true, tmmRouting: {config: {bgp: {asn: 1, neighbors: [{ip: 10.0.0.9, asn: 2, acceptsIPv4: true, fallover: true}]}}}}}\ncontroller: {watchNamespace: apps}\n"
+
+const macvlanNAD = `apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: a}
+spec: {config: '{"type": "macvlan", "master": "x"}'}
+`
+
 // sriovNAD is the network a as one of VFs.
 func sriovNAD(fields string) string {
 	return `apiVersion: k8s.cni.cncf.io/v1
@@ -83,6 +92,15 @@ func TestCheck(t *testing.T) {
 		{name: "longer frames than the VFs take", from: `["1.1"], internal`, to: `["1.1"], mtu: 9000, internal`, more: sriovNAD("") + "---\n" + policyOfVFs(8000),
 			want: []string{"error: F5SPKVlan default/int: mtu 9000 on interface 1.1 is above the 8000 of SriovNetworkNodePolicy openshift-sriov-network-operator/p, which makes the VFs of openshift.io/internal; write mtu: 9000 in the policy, or mtu: 8000 here"}},
 		{name: "as long frames as the VFs take", from: `["1.1"], internal`, to: `["1.1"], mtu: 9000, internal`, more: sriovNAD("") + "---\n" + policyOfVFs(9000)},
+		{name: "longer frames than the network's interface", from: `["1.1"], internal`, to: `["1.1"], mtu: 9000, internal`,
+			more: strings.Replace(macvlanNAD, `"x"`, `"x", "mtu": 8000`, 1),
+			want: []string{`error: F5SPKVlan default/int: mtu 9000 on interface 1.1 is above the 8000 of NetworkAttachmentDefinition default/a; write "mtu": 9000 there, or mtu: 8000 here`}},
+		{name: "as long frames as the network's interface", from: `["1.1"], internal`, to: `["1.1"], mtu: 8000, internal`, more: strings.Replace(macvlanNAD, `"x"`, `"x", "mtu": 8000`, 1)},
+		{name: "longer frames than the untagged VLAN below", from: `["1.1"], internal`, to: `["1.1"], mtu: 1500, internal`,
+			more: vlan("{interfaces: ['1.1'], tag: 5, mtu: 9000, selfip_v4s: [10.0.1.1], prefixlen_v4: 24}"),
+			want: []string{"error: F5SPKVlan default/v: mtu 9000 is above the 1500 of F5SPKVlan default/int, which is untagged on interface 1.1; write mtu: 9000 there, or mtu: 1500 here"}},
+		{name: "untagged and tagged on one interface", from: `["1.1"], internal`, to: `["1.1"], mtu: 9000, internal`,
+			more: vlan("{interfaces: ['1.1'], tag: 5, mtu: 1500, selfip_v4s: [10.0.1.1], prefixlen_v4: 24}")},
 		{name: "1500 is what a VLAN has without an mtu", more: sriovNAD("") + "---\n" + policyOfVFs(1400),
 			want: []string{"error: F5SPKVlan default/int: mtu 1500 on interface 1.1 is above the 1400 of SriovNetworkNodePolicy openshift-sriov-network-operator/p, which makes the VFs of openshift.io/internal; write mtu: 1500 in the policy, or mtu: 1400 here"}},
 		{name: "interface beyond", from: "1.1", to: "1.2",
@@ -143,14 +161,16 @@ func TestCheck(t *testing.T) {
 		{name: "SCTP port", more: "apiVersion: k8s.f5net.com/v1\nkind: F5SPKIngressNGAP\nmetadata: {name: n, namespace: apps}\nservice: {name: web, port: 80}\nspec: {destinationAddress: 192.0.2.10, destinationPort: 80}\n",
 			want: []string{"warning: F5SPKIngressNGAP apps/n: Service apps/web has no SCTP port 80: the virtual server is not announced; mend service.port"}},
 		{name: "neighbor without a family", from: "tmm: {",
-			to: "tmm: {dynamicRouting: {enabled: true, tmmRouting: {config: {bgp: {asn: 1, neighbors: [{ip: 10.0.0.9, asn: 2}]}}}}, ",
-			want: []string{"warning: HelmValues spk: BGP neighbor 10.0.0.9 accepts no address family: nothing is announced to it; write acceptsIPv4: true or acceptsIPv6: true (both default to false)",
-				`warning: F5SPKVlan default/int: allowed_services does not list TCP 179 (BGP), and a BGP neighbor is in the VLAN's network; write allowed_services: [{protocol: tcp, port: "179"}], and UDP 3784 for BFD`}},
+			to:   "tmm: {dynamicRouting: {enabled: true, tmmRouting: {config: {bgp: {asn: 1, neighbors: [{ip: 10.0.0.9, asn: 2}]}}}}, ",
+			want: []string{"warning: HelmValues spk: BGP neighbor 10.0.0.9 accepts no address family: nothing is announced to it; write acceptsIPv4: true or acceptsIPv6: true (both default to false)"}},
+		{name: "BGP and BFD without a list", from: "prefixlen_v4: 24}", to: "prefixlen_v4: 24}", more: speaking},
+		{name: "BGP and BFD by an empty list", from: "prefixlen_v4: 24}", to: "prefixlen_v4: 24, allowed_services: []}", more: speaking,
+			want: []string{`warning: F5SPKVlan default/int: allowed_services does not list TCP 179 (BGP) and UDP 3784 (BFD), and a BGP neighbor is in the VLAN's network; write allowed_services: [{protocol: tcp, port: "179"}], and UDP 3784 for BFD`}},
 		{name: "BFD not allowed", from: "prefixlen_v4: 24}", to: "prefixlen_v4: 24, allowed_services: [{protocol: tcp, port: bgp}]}",
-			more: "tmm: {cniNetworks: default/a, dynamicRouting: {enabled: true, tmmRouting: {config: {bgp: {asn: 1, neighbors: [{ip: 10.0.0.9, asn: 2, acceptsIPv4: true, fallover: true}]}}}}}\ncontroller: {watchNamespace: apps}\n",
+			more: speaking,
 			want: []string{`warning: F5SPKVlan default/int: allowed_services does not list UDP 3784 (BFD), and a BGP neighbor is in the VLAN's network; write allowed_services: [{protocol: tcp, port: "179"}], and UDP 3784 for BFD`}},
 		{name: "everything allowed", from: "prefixlen_v4: 24}", to: "prefixlen_v4: 24, allowed_services: [{protocol: any}]}",
-			more: "tmm: {cniNetworks: default/a, dynamicRouting: {enabled: true, tmmRouting: {config: {bgp: {asn: 1, neighbors: [{ip: 10.0.0.9, asn: 2, acceptsIPv4: true, fallover: true}]}}}}}\ncontroller: {watchNamespace: apps}\n"},
+			more: speaking},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,18 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
-
-// ReadDir reads every .yaml, .yml and .json file of dir (not of its subdirectories; names that
-// start with a dot are skipped). The error joins the InputErrors of unreadable objects; the
-// Resources hold all others all the same.
-func ReadDir(dir string) (Resources, []Warning, error) {
-	return newDirectory(dir).read()
-}
 
 // settle is how long a directory must stay still before Watch reads it again.
 const settle = 5 * time.Millisecond
@@ -36,7 +30,7 @@ func Watch(ctx context.Context, dir string, f func(Resources, []Warning)) error 
 	if err := w.Add(dir); err != nil {
 		return fmt.Errorf("watch %s: %w", dir, err)
 	}
-	d := newDirectory(dir)
+	d := NewDirectory(dir)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -57,7 +51,7 @@ func Watch(ctx context.Context, dir string, f func(Resources, []Warning)) error 
 			}
 			timer.Reset(settle)
 		case <-timer.C:
-			res, warnings, err := d.read()
+			res, warnings, err := d.Read()
 			f(res, append(warnings, asWarnings(dir, err)...))
 		}
 	}
@@ -91,9 +85,11 @@ func isManifest(name string) bool {
 	return false
 }
 
-// directory reads a directory of manifests and parses again only what has changed.
-type directory struct {
+// Directory reads a directory of manifests and parses again only what has changed. It may be read from several
+// goroutines.
+type Directory struct {
 	dir   string
+	mu    sync.Mutex
 	files map[string]parsedFile
 }
 
@@ -110,11 +106,17 @@ type fileStamp struct {
 	changed syscall.Timespec
 }
 
-func newDirectory(dir string) *directory {
-	return &directory{dir: dir, files: map[string]parsedFile{}}
+// NewDirectory reads nothing yet.
+func NewDirectory(dir string) *Directory {
+	return &Directory{dir: dir, files: map[string]parsedFile{}}
 }
 
-func (d *directory) read() (Resources, []Warning, error) {
+// Read reads every .yaml, .yml and .json file of the directory (not of its subdirectories; names that
+// start with a dot are skipped). The error joins the InputErrors of unreadable objects; the
+// Resources hold all others all the same, and are the caller's own.
+func (d *Directory) Read() (Resources, []Warning, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	entries, err := os.ReadDir(d.dir)
 	if err != nil {
 		return Resources{}, nil, fmt.Errorf("read manifests: %w", err)
@@ -145,7 +147,7 @@ func (d *directory) read() (Resources, []Warning, error) {
 	return res, warnings, errors.Join(append(errs, err)...)
 }
 
-func (d *directory) file(name string) (parsedFile, error) {
+func (d *Directory) file(name string) (parsedFile, error) {
 	path := filepath.Join(d.dir, name)
 	fi, err := os.Stat(path)
 	if err != nil {

@@ -67,10 +67,9 @@ func (a AllowedService) Protocols() (protocols []corev1.Protocol, known bool) {
 
 // Allows says whether TMM accepts a port on the VLAN.
 func (s *VLANSpec) Allows(protocol corev1.Protocol, port uint16) bool {
-	return s.Allowed == nil || s.lists(protocol, port)
-}
-
-func (s *VLANSpec) lists(protocol corev1.Protocol, port uint16) bool {
+	if s.Allowed == nil {
+		return true
+	}
 	for _, a := range s.Allowed {
 		n, err := a.Number()
 		protocols, _ := a.Protocols()
@@ -82,13 +81,13 @@ func (s *VLANSpec) lists(protocol corev1.Protocol, port uint16) bool {
 }
 
 // Unlisted are the services that dynamic routing with a neighbor needs and that allowed_services
-// does not list, each as messages name it.
+// does not list, each as messages name it; none where the field is absent, which allows everything.
 func (s *VLANSpec) Unlisted(n *NeighborValues) []string {
 	var out []string
-	if !s.lists(corev1.ProtocolTCP, PortBGP) {
+	if !s.Allows(corev1.ProtocolTCP, PortBGP) {
 		out = append(out, "TCP 179 (BGP)")
 	}
-	if n.Fallover && !s.lists(corev1.ProtocolUDP, PortBFD) {
+	if n.Fallover && !s.Allows(corev1.ProtocolUDP, PortBFD) {
 		out = append(out, "UDP 3784 (BFD)")
 	}
 	return out

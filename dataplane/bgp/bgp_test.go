@@ -22,6 +22,7 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/router"
 )
 
@@ -171,17 +172,6 @@ func kernel(t *testing.T, router *host) map[string][]string {
 	return got
 }
 
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("needs root, and CI must not skip it")
-	}
-	t.Skip("needs root to make network namespaces")
-}
-
 func upstream() bgp.RouterConfig {
 	return bgp.RouterConfig{
 		Name: "upstream", ASN: 65000, RouterID: netip.MustParseAddr("198.51.100.1"),
@@ -197,7 +187,7 @@ func lab(t *testing.T) (router *host, speakers [2]*host) {
 
 func labOf(t *testing.T, cfg bgp.RouterConfig) (router *host, speakers [2]*host) {
 	t.Helper()
-	needRoot(t)
+	roottest.Need(t)
 	router = spawn(t, "router", cfg)
 	bridge(t, router)
 	for i := range speakers {

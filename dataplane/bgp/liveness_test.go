@@ -12,6 +12,7 @@ import (
 	"github.com/spklab/spklab/bfd"
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/router"
 )
 
@@ -37,7 +38,7 @@ func watched() bgp.RouterConfig {
 // watchedPair is a router of a kind with one speaker that watch each other, and prefixes announced.
 func watchedPair(t *testing.T, kind string) (upstream, speaker *host) {
 	t.Helper()
-	needRoot(t)
+	roottest.Need(t)
 	if kind != "router" {
 		if err := router.Check(kind); err != nil {
 			if os.Getenv("CI") == "true" {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/roottest"
 )
 
 // TestPasswordWithoutSession says why there is no session.
@@ -44,7 +45,7 @@ func TestPasswordWithoutSession(t *testing.T) {
 
 // TestPassword signs the connection: only a listener with the same password hears the OPEN.
 func TestPassword(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t)
 	for _, tt := range []struct {
 		password string
 		heard    bool

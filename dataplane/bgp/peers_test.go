@@ -16,10 +16,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/vishvananda/netns"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/router"
 )
 
@@ -33,7 +33,7 @@ const embedded = "embedded"
 
 // eachKind runs a test for each kind of router whose programs are there; under CI all are.
 func eachKind(t *testing.T, test func(t *testing.T, kind string)) {
-	needRoot(t)
+	roottest.Need(t)
 	for _, kind := range append([]string{embedded}, router.Kinds()...) {
 		t.Run(kind, func(t *testing.T) {
 			if kind == embedded {
@@ -239,7 +239,7 @@ func events(t *testing.T, h *host, kind, object string) int {
 	return n
 }
 
-// TestPolicy sets MED, local preference and communities, holds a prefix back, and changes its mind: each
+// TestPolicy sets the next hop, MED, local preference and communities, holds a prefix back, and changes its mind: each
 // router has what it is told, by sessions that stay up, and what is not concerned is not withdrawn.
 func TestPolicy(t *testing.T) {
 	eachKind(t, func(t *testing.T, _ string) {
@@ -260,7 +260,9 @@ func TestPolicy(t *testing.T) {
 							path.ASPath = []uint32{asnSpeaker}
 						}
 						if n == 10 {
+							p.NextHop = far(26+i, v4)
 							a.Told = []bgp.Told{{Neighbor: far(1, v4), Policy: p}}
+							path.NextHop = p.NextHop
 							path.MED, path.Communities = p.MED, p.Communities
 							path.LocalPref = p.LocalPref
 						}
@@ -351,28 +353,22 @@ func TestGracefulRestart(t *testing.T) {
 				})
 			}
 
-			ns, err := netns.GetFromPid(h.cmd.Process.Pid) // keeps the namespace alive
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ns.Close()
-			h.end(t, syscall.SIGKILL)
+			start := h.kill(t)
 			up := func() (bool, error) {
 				held, err := holdTimes(t, s.router, routerPeers(t))()
 				return held[far(16+i, true)] > 0 || held[far(16+i, false)] > 0, err
 			}
 			until(t, "a session", false, up)
-			next := spawnIn(t, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(ns)), "speaker", configs[i])
-			if err := next.goOn(); err != nil {
-				t.Fatal(err)
-			}
-			tell(t, next, again)
+			tell(t, start(configs[i]), again)
 			until(t, "routes after", after, have)
 			for _, v4 := range []bool{true, false} {
 				for n, want := range map[int]int{10: 0, 20: 0, 30: 1} {
 					prefix := vip(n+i, v4).String()
 					until(t, "times that the kernel's route to "+prefix+" was taken away", want, func() (int, error) {
 						return events(t, s.router, bgp.EventFIBRemoved, prefix), nil
+					})
+					until(t, "times that "+prefix+" was withdrawn", want, func() (int, error) {
+						return events(t, s.router, bgp.EventRouteWithdrawn, prefix), nil
 					})
 				}
 			}

@@ -39,8 +39,15 @@ type SpeakerConfig struct {
 	// RestartTime is how many seconds the neighbors keep the routes when the speaker ends without a word
 	// (RFC 4724), at most 4095; 0: not at all. With it, sessions are opened by the first Set, so that no
 	// neighbor hears the end of a table before it is whole.
-	RestartTime uint16   `json:",omitempty"`
-	Log         *ctl.Log // may be nil
+	RestartTime uint16 `json:",omitempty"`
+	// Ended is when a speaker of another configuration ended its sessions, zero for never: neighbors are asked
+	// again no sooner than after a second.
+	Ended time.Time `json:"-"`
+	// Killed is when a process before was found to have been killed, zero for never. Neighbors are asked no sooner than
+	// a second after their session's end as the kernel remembers it, or where it remembers none after Killed. That
+	// does not hold with a RestartTime.
+	Killed time.Time `json:",omitzero"`
+	Log    *ctl.Log  // may be nil
 }
 
 // Neighbor is one entry of tmm.dynamicRouting.tmmRouting.config.bgp.neighbors.
@@ -62,11 +69,21 @@ type Neighbor struct {
 // Announcement is a prefix with the next hop that peers are told.
 type Announcement struct {
 	Prefix  netip.Prefix `json:"prefix"`
-	NextHop netip.Addr   `json:"next_hop"` // of the prefix's family
+	NextHop netip.Addr   `json:"next_hop"` // of the prefix's family, for the neighbors that are told no other
 	// Withhold names the neighbors that are not told, since a route map says so.
 	Withhold []netip.Addr `json:"withhold,omitempty"`
-	// Told is what route maps set, of the neighbors that have one.
+	// Told is what route maps set, of the neighbors that have one, and the next hop of those on another segment.
 	Told []Told `json:"told,omitempty"`
+}
+
+// NextHopFor is the next hop that a neighbor is told.
+func (a Announcement) NextHopFor(neighbor netip.Addr) netip.Addr {
+	for _, t := range a.Told {
+		if t.Neighbor == neighbor && t.NextHop.IsValid() {
+			return t.NextHop
+		}
+	}
+	return a.NextHop
 }
 
 func (a Announcement) equal(b Announcement) bool {
@@ -144,7 +161,7 @@ func (s *Speaker) makeTransports(cfg SpeakerConfig) {
 			n.ttl = 1
 		}
 		s.transports = append(s.transports, &transport{
-			neighbor: n, restarts: cfg.RestartTime > 0, alias: netip.AddrFrom4([4]byte{127, 1, 0, byte(i + 1)}), incoming: make(chan net.Conn),
+			neighbor: n, ended: cfg.Ended, restarts: cfg.RestartTime > 0, alias: netip.AddrFrom4([4]byte{127, 1, 0, byte(i + 1)}), incoming: make(chan net.Conn),
 		})
 	}
 }
@@ -179,7 +196,12 @@ func (s *Speaker) open(ctx, kill context.Context, cfg SpeakerConfig) error {
 	if err := s.listen(ctx, cfg.Port); err != nil {
 		return err
 	}
+	table, err := sockets()
+	if err != nil {
+		return err
+	}
 	for _, t := range s.transports {
+		t.leaveAlone(table, cfg.Killed, time.Now())
 		s.wg.Go(func() { t.run(ctx, kill) })
 	}
 	return s.watch()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/bgp"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/router"
 )
 
@@ -56,7 +57,7 @@ func networks(socket string) error {
 // networks, in turn, and compares the times from an established session to the last path in its RIB, and
 // the memory of the two that announce.
 func BenchmarkTable(b *testing.B) {
-	needRoot(b)
+	roottest.Need(b)
 	if err := router.Check(router.KindFRR); err != nil {
 		b.Skip(err)
 	}

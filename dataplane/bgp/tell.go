@@ -19,25 +19,28 @@ const (
 	markHide = 0          // the neighbor is not told; higher ones are what transport.told lists
 )
 
-// Told is what one neighbor is told of an announcement beside its prefix and next hop.
+// Told is what one neighbor is told of an announcement apart from the others.
 type Told struct {
 	Neighbor netip.Addr `json:"neighbor"`
 	Policy
 }
 
-// Policy is what a route map sets. The zero value sets nothing.
+// Policy is what a route map sets, and the next hop where the neighbor's is another. The zero value sets nothing.
 type Policy struct {
-	MED         *uint32  `json:"med,omitempty"`
-	LocalPref   *uint32  `json:"local_pref,omitempty"`  // told to internal neighbors only (RFC 4271, 5.1.5)
-	Communities []string `json:"communities,omitempty"` // 65001:100; the path has no others
+	NextHop     netip.Addr `json:"next_hop,omitzero"` // of the prefix's family, instead of the announcement's
+	MED         *uint32    `json:"med,omitempty"`
+	LocalPref   *uint32    `json:"local_pref,omitempty"`  // told to internal neighbors only (RFC 4271, 5.1.5)
+	Communities []string   `json:"communities,omitempty"` // 65001:100; the path has no others
 }
 
 // IsZero says whether nothing is set.
-func (p Policy) IsZero() bool { return p.MED == nil && p.LocalPref == nil && len(p.Communities) == 0 }
+func (p Policy) IsZero() bool {
+	return !p.NextHop.IsValid() && p.MED == nil && p.LocalPref == nil && len(p.Communities) == 0
+}
 
 func (p Policy) equal(o Policy) bool {
 	same := func(a, b *uint32) bool { return a == b || a != nil && b != nil && *a == *b }
-	return same(p.MED, o.MED) && same(p.LocalPref, o.LocalPref) && slices.Equal(p.Communities, o.Communities)
+	return p.NextHop == o.NextHop && same(p.MED, o.MED) && same(p.LocalPref, o.LocalPref) && slices.Equal(p.Communities, o.Communities)
 }
 
 func (t Told) equal(o Told) bool { return t.Neighbor == o.Neighbor && t.Policy.equal(o.Policy) }
@@ -151,6 +154,9 @@ func (s *Speaker) tell(ctx context.Context, i int, p Policy) (int, error) {
 		return -1, err
 	}
 	st.Actions = &api.Actions{}
+	if p.NextHop.IsValid() {
+		st.Actions.Nexthop = &api.NexthopAction{Address: p.NextHop.String()}
+	}
 	if p.MED != nil {
 		st.Actions.Med = &api.MedAction{Type: api.MedAction_REPLACE, Value: int64(*p.MED)}
 	}

@@ -35,9 +35,10 @@ const (
 // sees it come from the loopback address alias. So the moment of dialing is ours: gobgp's own
 // connect loop waits one to two seconds before each first attempt, and five after a loss.
 type transport struct {
-	told     []Policy // by their marks; guarded by Speaker.mu
-	restarts bool     // the neighbor keeps the routes while the speaker restarts
-	carried  bool     // a connection before
+	told     []Policy  // by their marks; guarded by Speaker.mu
+	restarts bool      // the neighbor keeps the routes while the speaker restarts
+	carried  bool      // a connection before
+	ended    time.Time // of the newest session before
 	neighbor Neighbor
 	alias    netip.Addr     // 127.1.0.N
 	instance netip.AddrPort // where the BGP instance listens
@@ -54,27 +55,64 @@ type transport struct {
 // then ends when one of its ends closes, or with kill.
 func (t *transport) run(ctx, kill context.Context) {
 	wait := firstRetry
+	rest(ctx, quiet(t.ended, time.Now()))
 	for ctx.Err() == nil {
 		conn, err := t.connect(ctx)
 		t.note(err)
 		if err == nil {
 			began, before := time.Now(), t.notified.Load()
 			t.carry(kill, t.opening(conn))
-			if t.lost.Swap(false) || time.Since(began) > stable {
-				wait = lastRetry
-			}
-			if text := t.notified.Load(); text != before && *text == "received "+NotificationMaxPrefix {
-				wait = limitRetry
-			}
+			wait = t.pause(wait, time.Since(began), before)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		rest(ctx, wait)
 		wait = min(2*wait, lastRetry)
 	}
+}
+
+// rest waits for a time, or until ctx ends.
+func rest(ctx context.Context, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// quiet is how long a neighbor is still left alone after the end of the sessions before, the zero time for none.
+func quiet(ended, now time.Time) time.Duration {
+	if ended.IsZero() {
+		return 0
+	}
+	return max(0, min(lastRetry, ended.Add(lastRetry).Sub(now)))
+}
+
+// leaveAlone takes over when the newest session ended that a process before had with the neighbor, by the connections
+// of sockets, or else by SpeakerConfig.Killed. Where the neighbor keeps the routes meanwhile, the sooner a session is
+// back, the better.
+func (t *transport) leaveAlone(table string, killed, now time.Time) {
+	if t.restarts {
+		return
+	}
+	last := lastEnd(table, t.neighbor.Addr, now)
+	if last.IsZero() {
+		last = killed
+	}
+	if last.After(t.ended) {
+		t.ended = last
+	}
+}
+
+// pause is how long the next attempt waits after a connection that was carried, where it would wait for wait had
+// there been none. before is what was notified when the connection began.
+func (t *transport) pause(wait, lived time.Duration, before *string) time.Duration {
+	if t.lost.Swap(false) || lived > stable {
+		wait = lastRetry
+	}
+	if text := t.notified.Load(); text != before && *text == "received "+NotificationMaxPrefix {
+		wait = limitRetry
+	}
+	return wait
 }
 
 // note keeps why the last attempt failed; what was notified before is no reason then.

@@ -43,3 +43,67 @@ func TestPrompt(t *testing.T) {
 		<-done
 	}
 }
+
+// TestQuiet: after the sessions of a speaker before, neighbors are left alone for a second, whatever the clock says.
+func TestQuiet(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, tc := range []struct {
+		name  string
+		ended time.Time
+		want  time.Duration
+	}{
+		{"none before", time.Time{}, 0},
+		{"just ended", now, lastRetry},
+		{"ended before", now.Add(-300 * time.Millisecond), lastRetry - 300*time.Millisecond},
+		{"long ago", now.Add(-time.Hour), 0},
+		{"the clock was set back", now.Add(time.Hour), lastRetry},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := quiet(tc.ended, now); got != tc.want {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestPause: who took fewer prefixes than it was told is asked again later than others, and what it said of a
+// connection before counts no more.
+func TestPause(t *testing.T) {
+	const limit = "received " + NotificationMaxPrefix
+	for _, tc := range []struct {
+		name   string
+		lived  time.Duration
+		lost   bool
+		before string
+		after  string // what was notified, empty for nothing more
+		want   time.Duration
+	}{
+		{name: "refused at once", want: firstRetry},
+		{name: "a session that ended", lived: stable + 1, want: lastRetry},
+		{name: "ended by BFD", lost: true, want: lastRetry},
+		{name: "too many prefixes", after: limit, want: limitRetry},
+		{name: "too many prefixes after long", lived: stable + 1, after: limit, want: limitRetry},
+		{name: "too many prefixes once more", before: limit, after: limit, want: limitRetry},
+		{name: "too many prefixes before", before: limit, want: firstRetry},
+		{name: "another notification", after: "received 6/2 Cease: Administrative Shutdown", want: firstRetry},
+		{name: "our own limit", after: "sent " + NotificationMaxPrefix, want: firstRetry},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var tr transport
+			tr.lost.Store(tc.lost)
+			if tc.before != "" {
+				tr.notified.Store(&tc.before)
+			}
+			before := tr.notified.Load()
+			if tc.after != "" {
+				tr.notified.Store(&tc.after)
+			}
+			if got := tr.pause(firstRetry, tc.lived, before); got != tc.want {
+				t.Errorf("waits for %s, want %s", got, tc.want)
+			}
+			if tr.lost.Load() {
+				t.Error("the loss counts for the next connection, too")
+			}
+		})
+	}
+}

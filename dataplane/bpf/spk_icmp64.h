@@ -26,20 +26,12 @@ static __always_inline __u32 plateau(__u32 len)
 	return len > 1492 ? 1492 : 0;
 }
 
-/* The MTU of the interface that the packet came in on. */
-static __always_inline __u32 mtu_here(spk_ctx *ctx)
-{
-	__u32 mtu = 0;
-
-	return bpf_check_mtu(ctx, 0, &mtu, 0, 0) < 0 ? 0xffff : mtu;
-}
-
 /* What fits, in the other family's bytes: no more than either link of the TMM takes. */
 static __always_inline __u32 translate_mtu(spk_ctx *ctx, const struct spk_flow *f,
 					   const struct spk_quote *q, __u32 said,
 					   const __u8 family)
 {
-	__u32 here = mtu_here(ctx), mtu;
+	__u32 here = mtu_of(ctx, 0), mtu;
 
 	if (family == SPK_AF_INET) {
 		said = said & 0xffff ?: plateau(q->l4 - q->ip + q->l4_len);

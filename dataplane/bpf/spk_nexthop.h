@@ -9,8 +9,29 @@
  * forwarding on, and the kernel itself forwards nothing between the interfaces. */
 #define LOOPBACK_IFINDEX 1
 
+/* Bytes of an IP packet, at most. */
+#define LONGEST_PACKET 0xffff
+
+/* The MTU of an interface, 0 for the one that the packet came in on (Linux 5.12). */
+static __always_inline __u32 mtu_of(spk_ctx *ctx, __u32 ifindex)
+{
+	__u32 mtu = 0;
+
+	return bpf_check_mtu(ctx, ifindex, &mtu, 0, 0) < 0 ? LONGEST_PACKET : mtu;
+}
+
+/* What fits the hop: what the way allows, and the interface that the packet leaves by, which may be
+ * another one than the kernel knows: a redirect asks for no MTU. */
+static __always_inline void limit_hop(spk_ctx *ctx, struct spk_hop *hop, __u32 way)
+{
+	__u32 here = mtu_of(ctx, hop->tx);
+
+	hop->mtu = here < way ? here : way;
+}
+
 /* Where does a packet with the addresses of t go? SPK_OK, or why it goes nowhere. The length
- * that is asked about fits everywhere; asking has the kernel tell the MTU of the way. */
+ * that is asked about fits everywhere; asking has the kernel tell the MTU of the way, which it
+ * keeps for itself while the neighbour is not known. */
 static __noinline enum spk_counter find_hop(spk_ctx *ctx, const struct spk_tuple *t,
 					    struct spk_hop *hop)
 {
@@ -34,7 +55,6 @@ static __noinline enum spk_counter find_hop(spk_ctx *ctx, const struct spk_tuple
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return SPK_DROP_NO_ROUTE;
 	hop->resolved = rc == BPF_FIB_LKUP_RET_SUCCESS;
-	hop->mtu = hop->resolved ? f.mtu_result : 0xffff;
 	hop->oif = f.ifindex;
 	hop->family = f.family; /* an IPv4 route may have an IPv6 gateway (RFC 5549) */
 	copy_addr(hop->gw, f.ipv6_dst);
@@ -43,6 +63,7 @@ static __noinline enum spk_counter find_hop(spk_ctx *ctx, const struct spk_tuple
 	vlan = bpf_map_lookup_elem(&spk_vlan_devices, &hop->oif);
 	hop->tx = vlan ? vlan->ifindex : hop->oif;
 	hop->vlan = vlan ? vlan->tag : 0;
+	limit_hop(ctx, hop, hop->resolved ? f.mtu_result : LONGEST_PACKET);
 	port = bpf_map_lookup_elem(&spk_ports, &hop->tx);
 	hop->to_peer = port && port->flags & SPK_PORT_PEER;
 	count(hop->resolved ? SPK_HOPS_RESOLVED : SPK_HOPS_UNRESOLVED);

@@ -47,6 +47,9 @@ func (p *planner) neighbor(n *api.NeighborValues) bgp.Neighbor {
 	if !n.AcceptsIPv4 && !n.AcceptsIPv6 {
 		p.warn(ReasonInput, valuesRef, fmt.Sprintf("BGP neighbor %s accepts no address family (acceptsIPv4 and acceptsIPv6 default to false): there is no session", n.IP))
 	}
+	if n.SoftReconf {
+		p.warn(ReasonNotSupported, valuesRef, fmt.Sprintf("softReconf of BGP neighbor %s has no effect: nothing filters what the neighbor announces, so there is nothing to apply anew", n.IP))
+	}
 	if n.Fallover {
 		out.BFD = p.bfd(n, out.Local)
 	}
@@ -146,6 +149,9 @@ func (p *planner) announcePrefix(prefix netip.Prefix) {
 		policy, permitted := p.routeMap(n.Addr, prefix)
 		if permitted {
 			told++
+			if v := p.vlanOf(n.Addr); v != nil && v.addr(v4).IsValid() && v.addr(v4) != a.NextHop {
+				policy.NextHop = v.addr(v4) // one that the neighbor is connected to (RFC 4271, section 5.1.3)
+			}
 			if !policy.IsZero() {
 				a.Told = append(a.Told, bgp.Told{Neighbor: n.Addr, Policy: policy})
 			}

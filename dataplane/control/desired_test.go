@@ -334,6 +334,8 @@ func TestComputeConditions(t *testing.T) {
 		{name: "egress not on the internal VLAN", replace: []string{"dualStackEnabled: true", "vlans: {vlanList: [external]}"}, want: []string{"Input F5SPKEgress default/egress", "Input F5SPKEgress default/egress"}, announce: both},
 		{name: "BFD", replace: []string{"acceptsIPv4: true", "acceptsIPv4: true, fallover: true"}, announce: both},
 		{name: "BFD over several hops", replace: []string{"acceptsIPv4: true", "acceptsIPv4: true, fallover: true, ebgpMultihop: 2"}, want: []string{"NotSupported HelmValues spk"}, announce: both},
+		{name: "soft reconfiguration", replace: []string{"acceptsIPv4: true", "acceptsIPv4: true, softReconf: true"}, want: []string{"NotSupported HelmValues spk"}, announce: both},
+		{name: "no soft reconfiguration", replace: []string{"acceptsIPv4: true", "acceptsIPv4: true, softReconf: false"}, announce: both},
 		{name: "BFD with somebody far", replace: []string{"ip: 198.51.100.1,", "ip: 198.51.101.1, fallover: true,"}, want: []string{"Input HelmValues spk"}, announce: both},
 		{name: "one self-IP on two VLANs", replace: []string{"selfip_v6s: [\"fd00:10:144:100::16\"", "selfip_v6s: [\"2001:db8:51::16\""},
 			want: []string{"Conflict F5SPKVlan default/internal"}, announce: both},

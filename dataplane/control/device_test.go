@@ -20,6 +20,14 @@ func TestVLANOn(t *testing.T) {
 	}
 }
 
+func TestVLANTag(t *testing.T) {
+	for number, want := range map[string]int{"1.2": 0, "1.2.200": 200, "1.12.4094": 4094} {
+		if got := (VLANStatus{Interface: number}).Tag(); got != want {
+			t.Errorf("tag of %s: %d, want %d", number, got, want)
+		}
+	}
+}
+
 func TestDescribeAttachment(t *testing.T) {
 	b := buses{"1.2": "0000:01:10.2"}
 	for _, tc := range []struct{ number, want string }{

@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
+	"github.com/spklab/spklab/dataplane"
 	"github.com/spklab/spklab/dataplane/api"
 )
 
@@ -95,16 +95,7 @@ func find(a attachment) (Interface, error) {
 
 // pciAddress is where an interface's device is, "" where it has none on PCI.
 func pciAddress(name string) string {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return ""
-	}
-	defer unix.Close(fd)
-	info, err := unix.IoctlGetEthtoolDrvinfo(fd, name)
-	if err != nil {
-		return ""
-	}
-	bus := unix.ByteSliceToString(info.Bus_info[:])
+	_, bus := dataplane.Driver(name)
 	var domain, number, device, function int
 	if n, _ := fmt.Sscanf(bus, "%x:%x:%x.%x", &domain, &number, &device, &function); n != 4 {
 		return ""

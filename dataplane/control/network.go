@@ -26,18 +26,56 @@ const (
 	ruleTMM       = 100 // everything else: TMM's table, then main
 )
 
+// kernelNetwork has the kernel hold one Network after the other. The zero value has held none.
+type kernelNetwork struct {
+	held map[string]bool // names of the links
+}
+
+// sync is syncNetwork, and takes the addresses off interfaces that were links before and are none now, because their
+// VLAN is gone.
+func (k *kernelNetwork) sync(n Network) error {
+	errs := []error{syncNetwork(n)}
+	before := k.held
+	k.held = map[string]bool{}
+	for _, l := range n.Links {
+		k.held[l.Name] = true
+	}
+	for name := range before {
+		if !k.held[name] {
+			if err := bare(name); err != nil {
+				errs, k.held[name] = append(errs, err), true // to be tried again
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// bare takes the addresses off an interface, if it is there.
+func bare(name string) error {
+	link, err := netlink.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find interface %s: %w", name, err)
+	}
+	return syncAddresses(link, name, nil)
+}
+
 // syncNetwork makes the kernel of the process's network namespace hold n on TMM's interfaces.
 // Other interfaces are left alone. All errors are joined: one bad link keeps nothing else back.
 func syncNetwork(n Network) error {
 	links := map[string]netlink.Link{}
 	var errs []error
-	for _, l := range n.Links {
+	ordered := slices.Clone(n.Links) // an interface before its VLANs, which may have its MTU at most
+	slices.SortStableFunc(ordered, func(a, b Link) int { return strings.Compare(a.Parent, b.Parent) })
+	for _, l := range ordered {
 		link, err := syncLink(l)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		errs = append(errs, err)
+		if link != nil {
+			links[l.Name] = link
 		}
-		links[l.Name] = link
 	}
 	for name, link := range links {
 		errs = append(errs, syncAddresses(link, name, n.Addresses))
@@ -52,7 +90,8 @@ func syncNetwork(n Network) error {
 	return errors.Join(errs...)
 }
 
-// syncLink brings an interface up with its MTU; the device of a tagged VLAN is made.
+// syncLink brings an interface up with its MTU; the device of a tagged VLAN is made. One that is there but not as
+// it should be is returned with the error.
 func syncLink(l Link) (netlink.Link, error) {
 	if l.Parent != "" {
 		if err := addVLAN(l); err != nil {
@@ -71,9 +110,7 @@ func syncLink(l Link) (netlink.Link, error) {
 		errs = append(errs, setSysctl(fmt.Sprintf("/proc/sys/net/%s/conf/%s/%s", s.family, l.Name, s.key), s.value))
 	}
 	if l.MTU != 0 && link.Attrs().MTU != l.MTU {
-		if err := netlink.LinkSetMTU(link, l.MTU); err != nil {
-			errs = append(errs, fmt.Errorf("set MTU of %s to %d: %w", l.Name, l.MTU, err))
-		}
+		errs = append(errs, setMTU(link, l))
 	}
 	if link.Attrs().Flags&net.FlagUp == 0 {
 		if err := netlink.LinkSetUp(link); err != nil {
@@ -81,6 +118,20 @@ func syncLink(l Link) (netlink.Link, error) {
 		}
 	}
 	return link, errors.Join(errs...)
+}
+
+func setMTU(link netlink.Link, l Link) error {
+	if l.Parent == "" {
+		if err := netlink.LinkSetMTU(link, l.MTU); err != nil {
+			return fmt.Errorf("set MTU of %s to %d: %w", l.Name, l.MTU, err)
+		}
+		return nil
+	}
+	parent, err := netlink.LinkByName(l.Parent)
+	if err != nil {
+		return fmt.Errorf("find %s, the parent of %s: %w", l.Parent, l.Name, err)
+	}
+	return vlan.SetMTU(link, parent, l.MTU)
 }
 
 // addVLAN makes the device of a tagged VLAN where it is missing, and brings its parent up.

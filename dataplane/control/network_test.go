@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -84,6 +85,98 @@ func TestRoutesComeAndGo(t *testing.T) {
 			}
 			return err
 		})
+	})
+}
+
+// TestAddressesGo: an interface that no VLAN is on any more has no self-IP; one that was never a link keeps what it has.
+func TestAddressesGo(t *testing.T) {
+	nstest.Privileged(t)
+	nstest.New(t).Do(t, func() error {
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "net1"}, PeerName: "far"}); err != nil {
+			return fmt.Errorf("add net1: %w", err)
+		}
+		far, err := netlink.LinkByName("far")
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(far, &netlink.Addr{IPNet: ipNet(netip.MustParsePrefix("203.0.113.1/24"))}); err != nil {
+			return err
+		}
+		var k kernelNetwork
+		plain := Network{Links: []Link{{Name: "net1"}}, Addresses: []Address{{Link: "net1", Prefix: netip.MustParsePrefix("198.51.100.16/24")}}}
+		for _, s := range []struct {
+			name    string
+			network Network
+			want    []string
+		}{
+			{"a VLAN", plain, []string{"198.51.100.16/24"}},
+			{"none", Network{}, nil},
+			{"again", plain, []string{"198.51.100.16/24"}},
+			{"none again", Network{}, nil},
+		} {
+			if err := k.sync(s.network); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			for link, want := range map[string][]string{"net1": s.want, "far": {"203.0.113.1/24"}} {
+				got, err := addressesOf(link)
+				if diff := cmp.Diff(want, got); err != nil || diff != "" {
+					t.Errorf("%s: %s: %v (-want +got):\n%s", s.name, link, err, diff)
+				}
+			}
+		}
+		if err := k.sync(plain); err != nil {
+			return err
+		}
+		if err := netlink.LinkDel(far); err != nil { // and net1 with it
+			return err
+		}
+		return k.sync(Network{})
+	})
+}
+
+// addressesOf are an interface's IPv4 addresses.
+func addressesOf(name string) (out []string, err error) {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return nil, err
+	}
+	have, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	for _, a := range have {
+		out = append(out, a.IPNet.String())
+	}
+	return out, err
+}
+
+// TestVLANMTU: a tagged VLAN has no longer packets than its interface, which is said, and its addresses all the same.
+func TestVLANMTU(t *testing.T) {
+	nstest.Privileged(t)
+	ns := nstest.New(t)
+	self := netip.MustParsePrefix("198.51.100.16/24")
+	network := func(parent int) Network {
+		return Network{
+			Links:     []Link{{Name: "net1.100", Parent: "net1", Tag: 100, MTU: 9000}, {Name: "net1", MTU: parent}},
+			Addresses: []Address{{Link: "net1.100", Prefix: self}},
+		}
+	}
+	ns.Do(t, func() error {
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "net1"}, PeerName: "far"}); err != nil {
+			return fmt.Errorf("add net1: %w", err)
+		}
+		for _, s := range []struct{ parent, want int }{{1500, 1500}, {9000, 9000}, {1500, 1500}} {
+			err := syncNetwork(network(s.parent))
+			if refused := s.want < 9000; refused != errors.Is(err, unix.ERANGE) || !refused && err != nil {
+				t.Errorf("on an interface with MTU %d: %v", s.parent, err)
+			}
+			l, err := netlink.LinkByName("net1.100")
+			if err != nil {
+				return err
+			}
+			addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
+			if err != nil || len(addrs) != 1 || addrs[0].IPNet.String() != self.String() || l.Attrs().MTU != s.want {
+				t.Errorf("on an interface with MTU %d: MTU %d, addresses %v, %v", s.parent, l.Attrs().MTU, addrs, err)
+			}
+		}
+		return nil
 	})
 }
 

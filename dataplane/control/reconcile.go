@@ -94,6 +94,10 @@ type reconciler struct {
 	interfaces []dataplane.Interface
 	leaving    map[serverKey]leaving
 	speakerCfg *bgp.SpeakerConfig
+	// ended is when the speaker before was stopped, the zero time for none.
+	ended time.Time
+	// killed is when this process found that one before was killed, the zero time for none.
+	killed time.Time
 	// untold is a speaker whose sessions wait for the first announcements, even if there are none.
 	untold bool
 	// claimed are the addresses that the hosts on their links have been told of.
@@ -168,7 +172,7 @@ func (r *reconciler) stopSpeaker(ctx context.Context, cfg *bgp.SpeakerConfig) er
 	}
 	err := errors.Join(r.withdraw(ctx, nil), r.speaker.Close())
 	r.setSpeaker(nil)
-	r.speakerCfg = nil
+	r.speakerCfg, r.ended = nil, r.now()
 	return err
 }
 
@@ -179,7 +183,9 @@ func (r *reconciler) startSpeaker(ctx context.Context, cfg *bgp.SpeakerConfig) e
 	if r.speaker != nil || cfg == nil {
 		return nil
 	}
-	s, err := r.speak(ctx, *cfg)
+	next := *cfg
+	next.Ended, next.Killed = r.ended, r.killed
+	s, err := r.speak(ctx, next)
 	if err != nil {
 		return err
 	}

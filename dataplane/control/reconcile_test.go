@@ -23,7 +23,9 @@ type world struct {
 	calls   []string
 	state   dataplane.State
 	now     time.Time
-	lossy   bool // the maps do not take virtual servers nor pools
+	ended   time.Time // of the speaker before the one that was opened last
+	killed  time.Time // that it was told
+	lossy   bool      // the maps do not take virtual servers nor pools
 	failing error
 	refused *dataplane.Refusal // with lossy: why
 	deaf    error              // what a claim meets
@@ -141,6 +143,7 @@ func newWorld(t *testing.T) (*world, *reconciler, *ctl.Log) {
 		},
 		speak: func(_ context.Context, c bgp.SpeakerConfig) (speaker, error) {
 			w.call("open speaker %d", c.ASN)
+			w.ended, w.killed = c.Ended, c.Killed
 			return w, nil
 		},
 	}
@@ -437,12 +440,19 @@ func TestRefusedIsLeftOut(t *testing.T) {
 
 func TestSpeakerReplaced(t *testing.T) {
 	w, r, log := newWorld(t)
+	r.killed = w.now.Add(-time.Hour)
 	r.reconcile(t.Context(), want("192.0.2.10:80+"))
 	w.take()
 	d := want("192.0.2.10:80+")
 	d.Speaker = &bgp.SpeakerConfig{ASN: 65002}
 	r.reconcile(t.Context(), d)
 	equal(t, "announce []; close speaker; network; program [192.0.2.10:80+]; open speaker 65002; announce [192.0.2.10/32]", w.take())
+	if !w.ended.Equal(w.now) {
+		t.Errorf("the new speaker is told that the old one ended at %s, want %s", w.ended, w.now)
+	}
+	if !w.killed.Equal(r.killed) {
+		t.Errorf("the new speaker is told that a process was killed at %s, want %s", w.killed, r.killed)
+	}
 	d.Speaker, d.Announce = nil, nil
 	r.reconcile(t.Context(), d)
 	equal(t, "announce []; close speaker; network; program [192.0.2.10:80+]", w.take())

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -60,13 +62,16 @@ func Run(ctx context.Context, c Config) error {
 	p.plane = plane
 	p.dns = &resolver{plane: plane, log: c.Log, failed: p.nudge}
 	p.rec = newReconciler(effects{
-		plane: plane, network: syncNetwork, join: new(groups).sync, claim: claim, now: time.Now, wait: pause,
+		plane: plane, network: new(kernelNetwork).sync, join: new(groups).sync, claim: claim, now: time.Now, wait: pause,
 		carries: func() (carried, error) { return carriedBy(plane) },
 		speak: func(ctx context.Context, cfg bgp.SpeakerConfig) (speaker, error) {
 			cfg.Log = c.Log
 			return bgp.NewSpeaker(ctx, cfg)
 		},
 	}, c.Log, c.Drain)
+	if leftBehind(c.Socket) {
+		p.rec.killed = time.Now()
+	}
 
 	// What serves outlives ctx until everything has been withdrawn.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -86,6 +91,12 @@ func Run(ctx context.Context, c Config) error {
 	})
 	err = g.Wait()
 	return errors.Join(err, plane.Remove())
+}
+
+// leftBehind says whether the process before was killed: one that ends removes its control socket.
+func leftBehind(socket string) bool {
+	info, err := os.Lstat(socket)
+	return err == nil && info.Mode().Type() == fs.ModeSocket
 }
 
 // content is the newest content of the manifests.

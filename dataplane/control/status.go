@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,6 +52,19 @@ type InterfaceStatus struct {
 // On says whether the VLAN is on an interface, "1.1", with or without a tag.
 func (v VLANStatus) On(number string) bool {
 	return v.Interface == number || strings.HasPrefix(v.Interface, number+".")
+}
+
+// Tag is the VLAN's 802.1Q tag, 0 for none.
+func (v VLANStatus) Tag() int {
+	parts := strings.Split(v.Interface, ".") // 1.2 or 1.2.100
+	if len(parts) < 3 {
+		return 0
+	}
+	tag, err := strconv.Atoi(parts[2])
+	if err != nil {
+		return 0
+	}
+	return tag
 }
 
 // VLANStatus is one F5SPKVlan as this TMM carries it.

@@ -42,11 +42,10 @@ func (p *planner) interfaces() {
 	}
 }
 
-// placeVLANs puts each VLAN on its link. An interface carries one untagged VLAN or any number
-// of tagged ones: the program of an interface sees tagged frames, too.
+// placeVLANs puts each VLAN on its link. An interface carries one untagged VLAN and any number of tagged ones,
+// each tag once.
 func (p *planner) placeVLANs() {
-	taken := map[string]string{} // interface number → VLAN
-	mixed := map[string]bool{}   // interface number → carries an untagged VLAN
+	taken := map[string]string{} // interface number and tag → VLAN
 	for i := range p.res.VLANs {
 		v := &p.res.VLANs[i]
 		for _, number := range v.Spec.Interfaces {
@@ -56,14 +55,15 @@ func (p *planner) placeVLANs() {
 				p.fail(ReasonInterfaceMissing, ref, fmt.Sprintf("interface %s does not exist in this TMM", number))
 				continue
 			}
-			if other, ok := taken[number]; ok && (v.Spec.Tag == 0 || mixed[number]) {
-				p.fail(ReasonNotSupported, ref, fmt.Sprintf("interface %s carries %s already: one untagged VLAN or several tagged ones", number, other))
+			place := fmt.Sprintf("%s.%d", number, v.Spec.Tag)
+			if other, ok := taken[place]; ok {
+				p.fail(ReasonNotSupported, ref, fmt.Sprintf("interface %s carries %s with tag %d already; give each VLAN its own, 0 for the untagged one", number, other, v.Spec.Tag))
 				continue
 			}
 			if message, hint := p.res.DoubleTag(v, p.self.Interfaces[n].Network); message != "" {
 				p.fail(ReasonTwoTags, ref, fmt.Sprintf("interface %s: %s; %s", number, message, hint))
 			}
-			taken[number], mixed[number] = ref, v.Spec.Tag == 0
+			taken[place] = ref
 			p.place(ref, v, p.self.Interfaces[n])
 		}
 	}

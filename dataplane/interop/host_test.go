@@ -21,6 +21,10 @@ import (
 // patience is how long a program or a connection of the tests may take.
 const patience = 10 * time.Second
 
+// A processor's queue of packets that have arrived (net.core.netdev_max_backlog, 1,000 by default)
+// is one for all veths of the machine: what a test sends beyond it is dropped together with the
+// packets of every other test. So a host's TCP window is small, and its datagrams in flight are few.
+
 // host is one machine of the network.
 type host struct {
 	*nstest.Namespace
@@ -33,6 +37,7 @@ func newHost(t testing.TB, name string) *host {
 	// Every error message is sent: what is tested is whether it arrives.
 	h.sysctl(t, "ipv4/icmp_ratelimit", "0")
 	h.sysctl(t, "ipv6/icmp/ratelimit", "0")
+	h.sysctl(t, "ipv4/tcp_rmem", "4096 32768 32768") // of IPv6 too
 	return h
 }
 

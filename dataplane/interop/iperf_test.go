@@ -25,7 +25,7 @@ type iperfReport struct {
 // testIperf sends streams with iperf3 through virtual servers from the client, and through the
 // egress from a pod.
 func testIperf(t *testing.T, n *network) {
-	const bytes, datagrams = 32 << 20, 1 << 20
+	const bytes, datagrams = 32 << 20, 256 << 10
 	tests := []struct {
 		name    string
 		args    string

@@ -79,7 +79,7 @@ func testOtherFamily(t *testing.T, n *network) {
 			t.Run("datagrams of 4000", func(t *testing.T) { w.echoAgain(t, 4000) })
 			t.Run("unreachable", func(t *testing.T) { w.unreachable(t) })
 			t.Run("traceroute", func(t *testing.T) { w.traceAcross(t) })
-			for _, args := range []string{"-n 32M", "-n 32M -R", "-n 32M -P 8", "-n 1M -u -b 30M -l 1200", "-n 1M -u -b 30M -l 1200 -R"} {
+			for _, args := range []string{"-n 32M", "-n 32M -R", "-n 32M -P 8", "-n 256K -u -b 30M -l 1200", "-n 256K -u -b 30M -l 1200 -R"} {
 				t.Run("iperf3 "+args, func(t *testing.T) { w.iperf(t, strings.Fields(args)) })
 			}
 		})

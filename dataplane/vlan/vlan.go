@@ -82,8 +82,21 @@ func IsStandIn(l netlink.Link) bool {
 	return err == nil && stub.Attrs().Index == l.Attrs().ParentIndex
 }
 
-// Follow gives a stand-in the MAC of the interface that its frames are on, and has that receive
-// the multicast that the VLAN's hosts send: an 802.1Q device does both by itself.
+// SetMTU sets the MTU of a VLAN's device, in bytes. One above that of the interface that its frames are on is
+// refused with ERANGE, as the kernel does of an 802.1Q device.
+func SetMTU(l, parent netlink.Link, mtu int) error {
+	name, most := l.Attrs().Name, parent.Attrs().MTU
+	if mtu > most {
+		return fmt.Errorf("set MTU of %s to %d: %s, which it is on, has %d: %w", name, mtu, parent.Attrs().Name, most, unix.ERANGE)
+	}
+	if err := netlink.LinkSetMTU(l, mtu); err != nil {
+		return fmt.Errorf("set MTU of %s to %d: %w", name, mtu, err)
+	}
+	return nil
+}
+
+// Follow gives a stand-in the MAC of the interface that its frames are on and no longer packets than that has,
+// and has that receive the multicast that the VLAN's hosts send: an 802.1Q device does all of it by itself.
 func Follow(l, parent netlink.Link) error {
 	if !IsStandIn(l) {
 		return nil
@@ -92,6 +105,11 @@ func Follow(l, parent netlink.Link) error {
 	if l.Attrs().HardwareAddr.String() != mac.String() {
 		if err := netlink.LinkSetHardwareAddr(l, mac); err != nil {
 			return fmt.Errorf("give %s the MAC of %s: %w", l.Attrs().Name, parent.Attrs().Name, err)
+		}
+	}
+	if l.Attrs().MTU > parent.Attrs().MTU {
+		if err := SetMTU(l, parent, parent.Attrs().MTU); err != nil {
+			return err
 		}
 	}
 	if parent.Attrs().Allmulti != 0 {
@@ -103,20 +121,26 @@ func Follow(l, parent netlink.Link) error {
 	return nil
 }
 
-// Prune removes the stand-ins of the caller's network namespace that keep does not hold, by name.
+// Prune removes the devices of the caller's network namespace that keep does not hold, by name: stand-ins, and of
+// 802.1Q those that are called after their parent and tag, net1.100.
 func Prune(keep map[string]bool) error {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
-	names := map[string]bool{}
+	names, byIndex := map[string]bool{}, map[int]string{}
 	for _, l := range links {
-		names[l.Attrs().Name] = true
+		names[l.Attrs().Name], byIndex[l.Attrs().Index] = true, l.Attrs().Name
 	}
 	var errs []error
 	for _, l := range links {
 		name := l.Attrs().Name
-		if keep[name] || strings.HasPrefix(name, stubPrefix) || !names[StubOf(name)] || !IsStandIn(l) {
+		v, tagged := l.(*netlink.Vlan)
+		ours := tagged && name == fmt.Sprintf("%s.%d", byIndex[v.ParentIndex], v.VlanId)
+		if !ours && !strings.HasPrefix(name, stubPrefix) && names[StubOf(name)] {
+			ours = IsStandIn(l)
+		}
+		if keep[name] || !ours {
 			continue
 		}
 		if err := netlink.LinkDel(l); err != nil && !isGone(err) {

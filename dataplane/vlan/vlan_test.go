@@ -62,7 +62,7 @@ func add(name, peer string) (netlink.Link, error) {
 	return netlink.LinkByName(name)
 }
 
-// follows checks that a stand-in has its parent's MAC and MTU, now and when the MAC changes, a
+// follows checks that a stand-in has its parent's MAC and MTU, now and when they change, a
 // carrier, and no address of its stub's beside it.
 func follows(t *testing.T, l, parent netlink.Link) error {
 	if l.Attrs().HardwareAddr.String() != parent.Attrs().HardwareAddr.String() || l.Attrs().MTU != 1600 {
@@ -72,7 +72,7 @@ func follows(t *testing.T, l, parent netlink.Link) error {
 		return err
 	}
 	mac := net.HardwareAddr{2, 0, 0, 0, 9, 9}
-	if err := netlink.LinkSetHardwareAddr(parent, mac); err != nil {
+	if err := errors.Join(netlink.LinkSetHardwareAddr(parent, mac), netlink.LinkSetMTU(parent, 1500)); err != nil {
 		return err
 	}
 	for range 2 { // the second time nothing is left to do
@@ -95,6 +95,15 @@ func follows(t *testing.T, l, parent netlink.Link) error {
 	if err != nil {
 		return err
 	}
+	if l.Attrs().MTU != 1500 {
+		t.Errorf("MTU %d on one of 1500", l.Attrs().MTU)
+	}
+	if err := vlan.SetMTU(l, p, 1501); !errors.Is(err, unix.ERANGE) {
+		t.Errorf("more than the parent's MTU: %v", err)
+	}
+	if err := vlan.SetMTU(l, p, 1400); err != nil {
+		t.Errorf("less than the parent's MTU: %v", err)
+	}
 	if l.Attrs().HardwareAddr.String() != mac.String() || l.Attrs().RawFlags&unix.IFF_LOWER_UP == 0 || p.Attrs().Allmulti == 0 {
 		t.Errorf("%+v of %+v", l.Attrs(), p.Attrs())
 	}
@@ -107,4 +116,38 @@ func follows(t *testing.T, l, parent netlink.Link) error {
 		t.Errorf("the stub has %v, flags %#x", addrs, stub.Attrs().RawFlags)
 	}
 	return err
+}
+
+// TestPrune8021Q makes devices where the kernel has 802.1Q, and removes those that are not kept; one that is not called
+// as a TMM calls its own stays.
+func TestPrune8021Q(t *testing.T) {
+	nstest.Privileged(t)
+	has := false
+	nstest.New(t).Do(t, func() error {
+		parent, err := add("net1", "far1")
+		if err != nil {
+			return err
+		}
+		for name, tag := range map[string]int{"net1.100": 100, "net1.200": 200, "other": 300} {
+			if err := vlan.Add(parent, name, tag); err != nil {
+				return err
+			}
+		}
+		l, err := netlink.LinkByName("other")
+		if has = err == nil && l.Type() == "vlan"; !has {
+			return err
+		}
+		if err := vlan.Prune(map[string]bool{"net1.100": true}); err != nil {
+			return err
+		}
+		for name, want := range map[string]bool{"net1": true, "net1.100": true, "net1.200": false, "other": true} {
+			if _, err := netlink.LinkByName(name); (err == nil) != want {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		return nil
+	})
+	if !has {
+		t.Skip("the kernel has no 802.1Q")
+	}
 }

@@ -1,6 +1,7 @@
 package sriov
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/topo"
 )
@@ -225,8 +227,19 @@ func tagged(ns, parent, name string, tag int, address string) error {
 		}
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.ParentIndex = name, l.Attrs().Index
-		if err := netlink.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: tag}); err != nil {
+		var refused error
+		// igbvf asks its PF for the VLAN, and says EINVAL for whatever it does not get as an answer: seen once in
+		// emulation, never understood, and well the next time.
+		err = until(func() error {
+			err := netlink.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: tag})
+			if !errors.Is(err, unix.EINVAL) {
+				refused = err
+				return nil
+			}
 			return err
+		})
+		if err = cmp.Or(err, refused); err != nil {
+			return fmt.Errorf("VLAN %d of %s: %w", tag, parent, err)
 		}
 		return addressed(name, address)
 	})

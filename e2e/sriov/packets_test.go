@@ -118,6 +118,10 @@ func severalTags(c *cards) error {
 
 // bridged: the far card is the trunk of a VLAN-aware bridge, whose other port is a host's in VLAN 400.
 func bridged(c *cards) error {
+	return errors.Join(c.switched(), inFar("ip", "link", "set", c.peer, "nomaster", "promisc", "off"))
+}
+
+func (c *cards) switched() error {
 	if err := space("host"); err != nil {
 		return err
 	}
@@ -153,7 +157,7 @@ func bridged(c *cards) error {
 	if err := silent(podOne, "host", "10.9.200.4"); err != nil {
 		return fmt.Errorf("the trunk does not carry the VLAN: %w", err)
 	}
-	return inFar("ip", "link", "set", c.peer, "nomaster", "promisc", "off")
+	return nil
 }
 
 // inFar runs a program of iproute2 in the far end's namespace.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/spklab/spklab/lab/topologies"
 	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/topo/sriov"
 )
@@ -37,7 +38,7 @@ func restored(before *[]sriov.PF) group {
 			if err != nil {
 				return err
 			}
-			defer os.RemoveAll(files)
+			defer os.RemoveAll(filepath.Dir(files))
 			return errors.Join(refusedUp(files, r.want), unchanged())
 		}})
 	}
@@ -52,11 +53,11 @@ func restored(before *[]sriov.PF) group {
 	return group{name: "policies and restoring", chained: true, checks: checks}
 }
 
-// takenDown: down after work.
+// takenDown: down after work, right after somebody has removed the VFs of a card once more.
 func takenDown(before *[]sriov.PF) group {
 	return group{name: "down", checks: []check{
-		{name: "every card is as it was before the topology", do: func(*cards) error {
-			return errors.Join(spklab("down", labName), asBefore(before))
+		{name: "after the VFs of a card have gone every card is as it was before the topology", do: func(*cards) error {
+			return errors.Join(write(cardAddress, "sriov_numvfs", "0"), spklab("down", labName), gone(), asBefore(before))
 		}},
 		{name: "no record of a card is left", do: func(*cards) error {
 			left, err := records("*")
@@ -120,26 +121,20 @@ func planned() error {
 
 // variant is a copy of the lab's files, policies changed.
 func variant(old, to string) (string, error) {
-	dir, err := os.MkdirTemp("", "spk-sriov")
+	dir, err := os.MkdirTemp("", "topologies")
 	if err != nil {
 		return "", err
 	}
-	files, err := filepath.Glob(labFiles + "/*.y*ml")
+	if err := os.CopyFS(dir, topologies.FS); err != nil {
+		return "", err
+	}
+	files := filepath.Join(dir, labFiles)
+	policies := filepath.Join(files, "manifests", "sriov.yaml")
+	text, err := os.ReadFile(policies)
 	if err != nil {
 		return "", err
 	}
-	more, err := filepath.Glob(labFiles + "/manifests/*.yaml")
-	if err != nil {
-		return "", err
-	}
-	errs := []error{os.Mkdir(filepath.Join(dir, "manifests"), 0o755)}
-	for _, file := range append(files, more...) {
-		text, err := os.ReadFile(file)
-		name, _ := filepath.Rel(labFiles, file)
-		changed := strings.ReplaceAll(string(text), old, to)
-		errs = append(errs, err, os.WriteFile(filepath.Join(dir, name), []byte(changed), 0o644))
-	}
-	return dir, errors.Join(errs...)
+	return files, os.WriteFile(policies, []byte(strings.ReplaceAll(string(text), old, to)), 0o644)
 }
 
 // refusedUp says that a lab does not come up, for a reason that has the words.

@@ -59,7 +59,7 @@ func TestVirtualFunctions(t *testing.T) {
 	c := newCards(t)
 	run := report.Run{Lab: "sriov", Started: time.Now()}
 	var before []sriov.PF // the cards without a lab
-	groups := []group{functions(), administration(), packets(), drivers(), restored(&before), topology(), unplugged(), takenDown(&before)}
+	groups := []group{functions(), administration(), packets(), drivers(), restored(&before), topology(), vlans(), unplugged(), removed(), takenDown(&before)}
 	broken := ""
 	for _, g := range groups {
 		for _, k := range g.checks {

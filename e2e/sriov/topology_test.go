@@ -2,6 +2,7 @@ package sriov
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,28 +14,33 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/spklab/spklab/scenarios/report"
 	"github.com/spklab/spklab/topo"
+	"github.com/spklab/spklab/topo/sriov"
 )
 
-// The lab: the topology spk with its TMMs on VFs, and the inventory of the guest's cards.
+// The lab: the topology spk with its TMMs on VFs, and the inventory of the guest's cards, both as they ship.
 const (
 	labName   = "vf"
-	labFiles  = "testdata/spk-sriov"
-	inventory = "testdata/rack.yml"
+	labFiles  = "spk-sriov"
+	inventory = "vm"
 )
 
 // topology: the whole topology, by what spklab itself makes of policies, networks and inventory.
 func topology() group {
+	var run report.Run
 	return group{name: "spk over virtual functions", chained: true, checks: []check{
 		{name: "the topology comes up on the cards", do: func(*cards) error { return spklab(up(labFiles)...) }},
 		{name: "VFs of the workers' cards are the TMMs' interfaces", do: func(*cards) error { return tmmsHaveVFs() }},
 		{name: "a VLAN-aware bridge is the switch", do: func(*cards) error { return trunked() }},
 		{name: "routers lead to the virtual servers", do: func(*cards) error { return until(led) }},
-		{name: "ingress: TCP over IPv4", do: scenario("ingress && tcp && ipv4 && snat-automap")},
-		{name: "ingress: UDP over IPv6, client addresses kept", do: scenario("ingress && udp && ipv6 && snat-none")},
-		{name: "egress: TCP over IPv4", do: scenario("egress && tcp && ipv4 && snat-automap")},
-		{name: "ECMP of the upstream router over the TMMs", do: scenario("bgp && ecmp")},
-		{name: "device-info and PCIDEVICE variables name the VFs", do: scenario("sriov")},
+		{name: "the scenarios with the label sriov run", do: func(*cards) (err error) { run, err = scenarios("sriov"); return err }},
+		{name: "ingress: TCP over IPv4", do: held(&run, "ingress", "tcp", "ipv4", "snat-automap")},
+		{name: "ingress: UDP over IPv6, client addresses kept", do: held(&run, "ingress", "udp", "ipv6", "snat-none")},
+		{name: "egress: TCP over IPv4", do: held(&run, "egress", "tcp", "ipv4", "snat-automap")},
+		{name: "ECMP of the upstream router over the TMMs", do: held(&run, "bgp", "ecmp")},
+		{name: "the run says which settings the cards keep without acting on them", do: func(*cards) error { return unenforced(run) }},
+		{name: "device-info and PCIDEVICE variables name the VFs", do: held(&run, "interfaces")},
 	}}
 }
 
@@ -66,12 +72,55 @@ func program(words ...string) *exec.Cmd {
 
 // led says that the router leads to every TMM for a virtual server, in both families.
 func led() error {
-	return errors.Join(spklab("explain", "vip", "192.0.2.10", "--lab", labName), spklab("explain", "vip", "2001:db8:2::10", "--lab", labName))
+	for _, vip := range []string{"192.0.2.10", "2001:db8:2::10"} {
+		if err := spklab("explain", "vip", vip, "--lab", labName); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// scenario runs scenarios of the lab.
-func scenario(labels string) func(*cards) error {
-	return func(*cards) error { return spklab("test", labName, "--label-filter", labels, "--pcap", "off") }
+// scenarios runs the lab's scenarios of a label, and returns what came of them, whatever that is.
+func scenarios(label string) (run report.Run, err error) {
+	cmd := program("test", labName, "--label-filter", label, "--pcap", "off", "-o", "json")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if jerr := json.Unmarshal(out, &run); jerr != nil || len(run.Scenarios) == 0 {
+		return run, errors.Join(errors.New("spklab test tells of no scenario"), err, jerr, errors.New(stderr.String()))
+	}
+	return run, nil
+}
+
+// held says that one scenario of a run has all of the labels, and passed.
+func held(run *report.Run, labels ...string) func(*cards) error {
+	return func(*cards) error {
+		var found []report.Scenario
+		for _, s := range run.Scenarios {
+			if !slices.ContainsFunc(labels, func(l string) bool { return !slices.Contains(s.Labels, l) }) {
+				found = append(found, s)
+			}
+		}
+		if len(found) != 1 {
+			return fmt.Errorf("%d scenarios have the labels %v, want one", len(found), labels)
+		}
+		if found[0].State != report.Passed {
+			return fmt.Errorf("%s: %s", found[0].State, found[0].Message)
+		}
+		return nil
+	}
+}
+
+// unenforced asks that a run names the anti-spoof filter of every VF, which the networks set, and nothing else.
+func unenforced(run report.Run) error {
+	var want []string
+	for _, f := range given() {
+		want = append(want, fmt.Sprintf("%s in %s (%s): %s: %s", f.name, f.tmm, f.address(), sriov.SettingSpoofChk, sriov.ConfiguredOnly))
+	}
+	if got := slices.Sorted(slices.Values(run.Unenforced)); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+		return fmt.Errorf("the run names %q, want %q", got, want)
+	}
+	return nil
 }
 
 // function is a VF in a TMM pod.
@@ -130,16 +179,25 @@ func deviceOf(ns, name string) (address string, err error) {
 // unbind takes the VF's driver away, and with it its interface wherever that is.
 func (f function) unbind() error { return write(f.address(), "driver/unbind", f.address()) }
 
-// bind has the driver take the VF, and gives it to its TMM.
+// bind has the driver take the VF, whose interface is then the machine's.
 func (f function) bind() error {
 	if err := rebind(f.address(), ""); err != nil {
 		return err
 	}
-	name, err := interfaceOf(f.address())
-	if err != nil {
+	_, err := interfaceOf(f.address())
+	return err
+}
+
+// mac is that of its interface in the TMM.
+func (f function) mac() (mac string, err error) {
+	err = topo.Do(f.tmm, func() error {
+		l, err := netlink.LinkByName(f.name)
+		if err == nil {
+			mac = l.Attrs().HardwareAddr.String()
+		}
 		return err
-	}
-	return move(name, f.tmm, f.name)
+	})
+	return mac, err
 }
 
 // trunked says that the uplink is a port of a VLAN-aware bridge, which has the lab's networks tagged there.

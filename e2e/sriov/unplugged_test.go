@@ -2,33 +2,42 @@ package sriov
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/dataplane/control"
 )
 
-// tmm is the TMM that loses a VF, and external the VF.
+// tmm is the TMM that loses VFs: external while it works, and internal before it is mended.
 const tmm = "f5-tmm-1"
 
+func internal() function { return given()[0] }
 func external() function { return given()[1] }
 
 // unplugged: a VF goes from under a TMM at work, and comes back.
 func unplugged() group {
 	var pid, address string
+	var macs []string
 	return group{name: "a VF unplugged under a TMM", chained: true, checks: []check{
 		{name: "an event names TMM, interface and VF", do: func(*cards) (err error) {
 			if pid, err = proxy(); err != nil {
 				return err
 			}
+			if macs, err = tmmMACs(); err != nil {
+				return err
+			}
 			address = external().address()
+			since := ctl.Now()
 			if err := external().unbind(); err != nil {
 				return err
 			}
-			return until(func() error { return told("InterfaceMissing", tmm, "interface 1.2", address) })
+			return until(func() error { return told(since, "InterfaceMissing", "interface 1.2", address) })
 		}},
 		{name: "the other TMM serves alone", do: func(*cards) error {
 			const ask = `exec 3<>/dev/tcp/192.0.2.10/80; read -t 5 greeting <&3; test -n "$greeting"` // of the pod
@@ -41,18 +50,42 @@ func unplugged() group {
 			}
 			return err
 		}},
-		{name: "plugged in it is led to again", do: func(*cards) error {
-			if err := external().bind(); err != nil {
+		{name: "up gives it back, and takes up one that has no driver", do: func(*cards) error {
+			if err := errors.Join(external().bind(), internal().unbind()); err != nil {
 				return err
 			}
-			return until(led)
+			return errors.Join(spklab(up(labFiles)...), tmmsHaveVFs())
+		}},
+		{name: "both have the MACs that they had", do: func(*cards) error {
+			now, err := tmmMACs()
+			if err == nil && !slices.Equal(now, macs) {
+				err = fmt.Errorf("%v, were %v", now, macs)
+			}
+			return err
+		}},
+		{name: "it is led to again, by the same process", do: func(*cards) error {
+			now, err := proxy()
+			if err == nil && now != pid {
+				err = fmt.Errorf("process %s was %s", now, pid)
+			}
+			return errors.Join(err, until(led))
 		}},
 	}}
 }
 
+// tmmMACs are those of the TMM's interfaces.
+func tmmMACs() ([]string, error) {
+	one, err1 := internal().mac()
+	two, err2 := external().mac()
+	return []string{one, two}, errors.Join(err1, err2)
+}
+
 // proxy is the process of the TMM.
-func proxy() (string, error) {
-	out, err := exec.Command("ip", "netns", "pids", external().tmm).Output()
+func proxy() (string, error) { return proxyIn(external().tmm) }
+
+// proxyIn is the process of the TMM in a namespace.
+func proxyIn(ns string) (string, error) {
+	out, err := exec.Command("ip", "netns", "pids", ns).Output()
 	if err != nil {
 		return "", err
 	}
@@ -61,11 +94,11 @@ func proxy() (string, error) {
 			return pid, nil
 		}
 	}
-	return "", fmt.Errorf("no spkproxy in %s", external().tmm)
+	return "", fmt.Errorf("no spkproxy in %s", ns)
 }
 
-// told says that an event of the TMM has all of the words.
-func told(words ...string) error {
+// told says that an event of the TMM, of a condition that came after a moment of ctl.Now, has all of the words.
+func told(since int64, words ...string) error {
 	cmd := exec.Command(filepath.Join(os.Getenv(envBin), "spklab"), "events", "--lab", labName, "--source", tmm, "-o", "json")
 	out, err := cmd.Output()
 	if err != nil {
@@ -76,7 +109,7 @@ func told(words ...string) error {
 		return fmt.Errorf("spklab events: %w", err)
 	}
 	for _, e := range events {
-		if text := e.Source + " " + e.Object + " " + e.Detail; hasAll(text, words) {
+		if e.At > since && e.Kind == control.EventCondition && hasAll(e.Detail, words) {
 			return nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -73,7 +74,7 @@ func (b *failover) revive(ctx context.Context, victim hop) error {
 
 // await waits until the router's kernel has next hops for the address that are as wanted, and returns when it got them.
 func (b *failover) await(ctx context.Context, since int64, want func(hops []string) bool) (at int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience+time.Duration(b.setting.GracefulRestart)*time.Second)
 	defer cancel()
 	err = until(ctx, func() (bool, error) {
 		events, err := b.lab.EventsSince(ctx, since)

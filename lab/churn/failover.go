@@ -38,17 +38,24 @@ type Setting struct {
 	Router string     `json:"router"` // kind
 	BFD    bool       `json:"bfd"`    // at both ends
 	Hash   HashPolicy `json:"hash"`
+	// GracefulRestart is for how many seconds the router keeps the routes of a TMM that has ended without a word
+	// (RFC 4724), 0 = not.
+	GracefulRestart int `json:"graceful_restart,omitempty"`
 	// Resilient also asks the router's kernel what a resilient group of next hops would do.
 	Resilient bool `json:"-"`
 }
 
-// String is "FRR with BFD, L4 hash".
+// String is "FRR with BFD, L4 hash", and how long a graceful restart may take, where there is one.
 func (s Setting) String() string {
 	with := "without"
 	if s.BFD {
 		with = "with"
 	}
-	return fmt.Sprintf("%s %s BFD, %s", strings.ToUpper(s.Router), with, s.Hash)
+	text := fmt.Sprintf("%s %s BFD, %s", strings.ToUpper(s.Router), with, s.Hash)
+	if s.GracefulRestart > 0 {
+		text += fmt.Sprintf(", graceful restart %d s", s.GracefulRestart)
+	}
+	return text
 }
 
 const (
@@ -158,7 +165,7 @@ func (o *FailoverOptions) source(s Setting) (*lab.Source, error) {
 	values, err := changed(src.Objects[i].Raw, func(tmm map[string]any) error {
 		tmm["replicaCount"] = tmms
 		tmm["damping"] = map[string]any{"max": "0s"}
-		return fallover(tmm, s.BFD)
+		return s.peering(tmm)
 	})
 	if err != nil {
 		return nil, err
@@ -191,23 +198,24 @@ func changed(raw []byte, change func(tmm map[string]any) error) ([]byte, error) 
 	return out, nil
 }
 
-// fallover switches BFD with all neighbors.
-func fallover(tmm map[string]any, on bool) error {
-	at := any(tmm)
-	for _, key := range []string{"dynamicRouting", "tmmRouting", "config", "bgp", "neighbors"} {
-		m, ok := at.(map[string]any)
+// peering sets BFD with all neighbors, and graceful restart.
+func (s Setting) peering(tmm map[string]any) error {
+	values := tmm
+	for _, key := range []string{"dynamicRouting", "tmmRouting", "config", "bgp"} {
+		m, ok := values[key].(map[string]any)
 		if !ok {
-			return fmt.Errorf("the Helm values have nothing above %s", key)
+			return fmt.Errorf("the Helm values have no %s", key)
 		}
-		at = m[key]
+		values = m
 	}
-	neighbors, ok := at.([]any)
+	values["gracefulRestartTime"] = s.GracefulRestart
+	neighbors, ok := values["neighbors"].([]any)
 	if !ok {
 		return errors.New("the Helm values have no neighbors")
 	}
 	for _, n := range neighbors {
 		if n, ok := n.(map[string]any); ok {
-			n["fallover"] = on
+			n["fallover"] = s.BFD
 		}
 	}
 	return nil

@@ -10,14 +10,15 @@ import (
 	"github.com/gopacket/gopacket/layers"
 )
 
-// Kind is what came of a SYN.
+// Kind is what came of a SYN or a datagram.
 type Kind int
 
 // Kinds of answers.
 const (
 	Silent      Kind = iota // nothing came in time
 	Accepted                // a SYN with an ACK
-	Refused                 // a reset
+	Replied                 // a datagram
+	Refused                 // a reset, or the ICMP error that nobody has the UDP port
 	Unreachable             // an ICMP error
 	TooBig                  // an ICMP error that names a smaller size (RFC 1191, RFC 8201)
 )
@@ -27,15 +28,21 @@ type Answer struct {
 	Kind  Kind
 	From  netip.Addr    // of an ICMP error, who sent it
 	MTU   int           // octets that TooBig names, 0 = none
-	After time.Duration // since the first SYN
+	After time.Duration // since the first SYN or datagram
 	next  uint32        // what Accepted wants to have next
+	udp   bool
 }
 
 func (a Answer) String() string {
 	switch a.Kind {
 	case Accepted:
 		return fmt.Sprintf("SYN, ACK after %s", a.After.Round(time.Microsecond))
+	case Replied:
+		return fmt.Sprintf("datagram after %s", a.After.Round(time.Microsecond))
 	case Refused:
+		if a.udp {
+			return "ICMP port unreachable"
+		}
 		return "RST"
 	case Unreachable:
 		return fmt.Sprintf("ICMP unreachable from %s", a.From)
@@ -45,8 +52,8 @@ func (a Answer) String() string {
 	return "no answer"
 }
 
-// read is the answer that an IP packet gives to the SYN from one end to another; false where it is none.
-func read(packet []byte, from, to netip.AddrPort) (Answer, bool) {
+// read is the answer that an IP packet gives to the SYN or the datagram from one end to another; false where it is none.
+func read(packet []byte, from, to netip.AddrPort, udp bool) (Answer, bool) {
 	first := layers.LayerTypeIPv4
 	if to.Addr().Is6() {
 		first = layers.LayerTypeIPv6
@@ -56,7 +63,11 @@ func read(packet []byte, from, to netip.AddrPort) (Answer, bool) {
 	if !ok || dst != from.Addr() {
 		return Answer{}, false
 	}
-	if t, ok := p.Layer(layers.LayerTypeTCP).(*layers.TCP); ok {
+	if u, ok := p.Layer(layers.LayerTypeUDP).(*layers.UDP); ok && udp {
+		ours := src == to.Addr() && uint16(u.SrcPort) == to.Port() && uint16(u.DstPort) == from.Port()
+		return Answer{Kind: Replied, udp: true}.where(ours)
+	}
+	if t, ok := p.Layer(layers.LayerTypeTCP).(*layers.TCP); ok && !udp {
 		if src != to.Addr() || uint16(t.SrcPort) != to.Port() || uint16(t.DstPort) != from.Port() {
 			return Answer{}, false
 		}
@@ -69,10 +80,17 @@ func read(packet []byte, from, to netip.AddrPort) (Answer, bool) {
 		return Answer{}, false
 	}
 	a, about, ok := icmpError(p)
-	if !ok || !isSYN(about, from, to) {
+	if a.From, a.udp = src, udp; a.Kind == Refused && !udp {
+		a.Kind = Unreachable
+	}
+	return a.where(ok && isOurs(about, from, to))
+}
+
+// where is the answer where it is one.
+func (a Answer) where(is bool) (Answer, bool) {
+	if !is {
 		return Answer{}, false
 	}
-	a.From = src
 	return a, true
 }
 
@@ -94,6 +112,8 @@ func icmpError(p gopacket.Packet) (a Answer, about []byte, ok bool) {
 		switch i.TypeCode {
 		case layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable, layers.ICMPv4CodeFragmentationNeeded):
 			return Answer{Kind: TooBig, MTU: int(i.Seq)}, i.Payload, true
+		case layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable, layers.ICMPv4CodePort):
+			return Answer{Kind: Refused}, i.Payload, true
 		}
 		return Answer{Kind: Unreachable}, i.Payload, i.TypeCode.Type() == layers.ICMPv4TypeDestinationUnreachable
 	}
@@ -105,13 +125,16 @@ func icmpError(p gopacket.Packet) (a Answer, about []byte, ok bool) {
 	case layers.ICMPv6TypePacketTooBig:
 		return Answer{Kind: TooBig, MTU: int(binary.BigEndian.Uint32(i.Payload))}, i.Payload[mtu6:], true
 	case layers.ICMPv6TypeDestinationUnreachable:
+		if i.TypeCode.Code() == layers.ICMPv6CodePortUnreachable {
+			return Answer{Kind: Refused}, i.Payload[mtu6:], true
+		}
 		return Answer{Kind: Unreachable}, i.Payload[mtu6:], true
 	}
 	return a, nil, false
 }
 
-// isSYN says whether the beginning of a packet is that of ours: addresses and TCP ports.
-func isSYN(packet []byte, from, to netip.AddrPort) bool {
+// isOurs says whether the beginning of a packet is that of ours: addresses and ports.
+func isOurs(packet []byte, from, to netip.AddrPort) bool {
 	const (
 		header6 = 40
 		ports   = 4

@@ -61,6 +61,18 @@ func icmp(t testing.TB, sender, receiver netip.Addr, about []byte, mtu int) []by
 	return b.Bytes()
 }
 
+// portless is the ICMP error that nobody has the port that a packet was sent to: icmp's with another code.
+func portless(t testing.TB, sender, receiver netip.Addr, about []byte) []byte {
+	t.Helper()
+	b := icmp(t, sender, receiver, about, 0)
+	if sender.Is4() {
+		b[20+1] = layers.ICMPv4CodePort
+	} else {
+		b[40+1] = layers.ICMPv6CodePortUnreachable
+	}
+	return b
+}
+
 func TestRead(t *testing.T) {
 	for _, family := range []struct {
 		name   string
@@ -73,11 +85,19 @@ func TestRead(t *testing.T) {
 		from, to := family.ends()
 		other := netip.AddrPortFrom(from.Addr(), from.Port()+1)
 		syn := built(t, from, to, layers.TCP{SYN: true})
+		data := func(from, to netip.AddrPort) []byte {
+			b, err := datagram(from, to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
 		for _, tc := range []struct {
 			name   string
 			packet []byte
 			want   Answer
 			none   bool
+			udp    bool
 		}{
 			{name: "accepted", packet: built(t, to, from, layers.TCP{SYN: true, ACK: true, Ack: 7}), want: Answer{Kind: Accepted, next: 7}},
 			{name: "refused", packet: built(t, to, from, layers.TCP{RST: true, ACK: true}), want: Answer{Kind: Refused}},
@@ -89,10 +109,19 @@ func TestRead(t *testing.T) {
 			{name: "too big", packet: icmp(t, family.sender, from.Addr(), syn, 1300), want: Answer{Kind: TooBig, From: family.sender, MTU: 1300}},
 			{name: "error about another SYN", packet: icmp(t, family.sender, from.Addr(), built(t, other, to, layers.TCP{SYN: true}), 0), none: true},
 			{name: "error about little", packet: icmp(t, family.sender, from.Addr(), syn[:8], 0), none: true},
+			{name: "nobody has the TCP port", packet: portless(t, to.Addr(), from.Addr(), syn), want: Answer{Kind: Unreachable, From: to.Addr()}},
 			{name: "nothing", none: true},
+			{name: "replied", udp: true, packet: data(to, from), want: Answer{Kind: Replied, udp: true}},
+			{name: "nobody has the UDP port", udp: true, packet: portless(t, to.Addr(), from.Addr(), data(from, to)), want: Answer{Kind: Refused, From: to.Addr(), udp: true}},
+			{name: "datagram unreachable", udp: true, packet: icmp(t, family.sender, from.Addr(), data(from, to), 0), want: Answer{Kind: Unreachable, From: family.sender, udp: true}},
+			{name: "datagram to another port", udp: true, packet: data(to, other), none: true},
+			{name: "datagram from another address", udp: true, packet: data(netip.AddrPortFrom(family.sender, to.Port()), from), none: true},
+			{name: "error about another datagram", udp: true, packet: portless(t, to.Addr(), from.Addr(), data(other, to)), none: true},
+			{name: "a SYN's answer to a datagram", udp: true, packet: built(t, to, from, layers.TCP{SYN: true, ACK: true}), none: true},
+			{name: "a datagram to a SYN", packet: data(to, from), none: true},
 		} {
 			t.Run(family.name+", "+tc.name, func(t *testing.T) {
-				got, ok := read(tc.packet, from, to)
+				got, ok := read(tc.packet, from, to, tc.udp)
 				if ok == tc.none || got != tc.want {
 					t.Errorf("%+v, %v; want %+v", got, ok, tc.want)
 				}
@@ -120,12 +149,15 @@ func FuzzRead(f *testing.F) {
 		f.Add(built(f, to, from, layers.TCP{SYN: true, ACK: true}))
 		f.Add(icmp(f, to.Addr(), from.Addr(), syn, 0))
 		f.Add(icmp(f, to.Addr(), from.Addr(), syn, 1300))
+		f.Add(portless(f, to.Addr(), from.Addr(), syn))
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		for _, ends := range []func() (from, to netip.AddrPort){ends4, ends6} {
 			from, to := ends()
-			if a, ok := read(packet, from, to); !ok && a != (Answer{}) {
-				t.Errorf("%+v of a packet that is no answer", a)
+			for _, udp := range []bool{false, true} {
+				if a, ok := read(packet, from, to, udp); !ok && a != (Answer{}) {
+					t.Errorf("%+v of a packet that is no answer", a)
+				}
 			}
 		}
 	})

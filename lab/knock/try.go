@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// again is after how long a SYN without an answer is sent once more.
+// again is after how long what has no answer is sent once more.
 const again = 300 * time.Millisecond
 
 // Door is where to knock.
@@ -25,6 +24,7 @@ type Door struct {
 	// Size is how long the IP packet is, in octets, filled up behind the SYN and not to be fragmented; 0 = as
 	// short as it can be.
 	Size int
+	UDP  bool // sends an empty datagram; Size is ignored
 }
 
 // Try knocks from the calling thread's network namespace until an answer comes or ctx ends. Silence is no error.
@@ -33,22 +33,22 @@ func Try(ctx context.Context, d Door) (Answer, error) {
 	if err != nil {
 		return Answer{}, fmt.Errorf("way to %s: %w", d.Hop, err)
 	}
-	port, release, err := reserve(w.from)
+	port, release, err := reserve(w.from, d.UDP)
 	if err != nil {
 		return Answer{}, err
 	}
 	defer release()
 	from := netip.AddrPortFrom(w.from, port)
-	packet, err := segment(from, d.Server, &layers.TCP{SYN: true, Window: 65535, Seq: uint32(time.Now().UnixNano())}, d.Size)
+	packet, err := d.packet(from)
 	if err != nil {
-		return Answer{}, fmt.Errorf("build a SYN to %s: %w", d.Server, err)
+		return Answer{}, fmt.Errorf("build a packet to %s: %w", d.Server, err)
 	}
 	fd, err := w.open(d.Server.Addr().Is4())
 	if err != nil {
 		return Answer{}, err
 	}
 	defer unix.Close(fd)
-	a, err := converse(ctx, fd, packet, from, d.Server, w.to)
+	a, err := d.converse(ctx, fd, packet, from, w.to)
 	if err != nil || a.Kind != Accepted {
 		return a, err
 	}
@@ -61,6 +61,14 @@ func Try(ctx context.Context, d Door) (Answer, error) {
 		return a, fmt.Errorf("reset the connection to %s: %w", d.Server, err)
 	}
 	return a, nil
+}
+
+// packet is what is sent.
+func (d Door) packet(from netip.AddrPort) ([]byte, error) {
+	if d.UDP {
+		return datagram(from, d.Server)
+	}
+	return segment(from, d.Server, &layers.TCP{SYN: true, Window: 65535, Seq: uint32(time.Now().UnixNano())}, d.Size)
 }
 
 // Longest is how long an IP packet to a next hop may be, in octets, by the link that leads there.
@@ -121,13 +129,17 @@ func (w *way) open(v4 bool) (fd int, err error) {
 	return fd, nil
 }
 
-// reserve takes a port that nobody else gets until it is released. The kernel resets what comes to it.
-func reserve(from netip.Addr) (port uint16, release func(), err error) {
+// reserve takes a port that nobody else gets until it is released. The kernel resets TCP that comes to it.
+func reserve(from netip.Addr, udp bool) (port uint16, release func(), err error) {
+	kind := unix.SOCK_STREAM
+	if udp {
+		kind = unix.SOCK_DGRAM
+	}
 	family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: from.As16()})
 	if from.Is4() {
 		family, sa = unix.AF_INET, &unix.SockaddrInet4{Addr: from.As4()}
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, nil, fmt.Errorf("open a socket: %w", err)
 	}
@@ -152,36 +164,56 @@ func reserve(from netip.Addr) (port uint16, release func(), err error) {
 
 // segment is an IP packet with a segment, filled up to a size.
 func segment(from, to netip.AddrPort, tcp *layers.TCP, size int) ([]byte, error) {
-	const hops = 64
 	tcp.SrcPort, tcp.DstPort = layers.TCPPort(from.Port()), layers.TCPPort(to.Port())
-	headers := 20 + 20
-	var ip gopacket.SerializableLayer
-	if to.Addr().Is4() {
-		l := &layers.IPv4{Version: 4, TTL: hops, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolTCP, SrcIP: net.IP(from.Addr().AsSlice()), DstIP: net.IP(to.Addr().AsSlice())}
-		ip = l
-		if err := tcp.SetNetworkLayerForChecksum(l); err != nil {
-			return nil, err
-		}
-	} else {
-		l := &layers.IPv6{Version: 6, HopLimit: hops, NextHeader: layers.IPProtocolTCP, SrcIP: net.IP(from.Addr().AsSlice()), DstIP: net.IP(to.Addr().AsSlice())}
-		ip, headers = l, 40+20
-		if err := tcp.SetNetworkLayerForChecksum(l); err != nil {
-			return nil, err
-		}
+	const header = 20
+	return packet(from.Addr(), to.Addr(), layers.IPProtocolTCP, tcp, size-header)
+}
+
+// datagram is an IP packet with an empty datagram.
+func datagram(from, to netip.AddrPort) ([]byte, error) {
+	return packet(from.Addr(), to.Addr(), layers.IPProtocolUDP, &layers.UDP{SrcPort: layers.UDPPort(from.Port()), DstPort: layers.UDPPort(to.Port())}, 0)
+}
+
+// transport is a header whose checksum covers IP addresses.
+type transport interface {
+	gopacket.SerializableLayer
+	SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
+}
+
+// packet is an IP packet that is not to be fragmented. It is filled up with zeros to a size, the transport's header
+// not counted.
+func packet(from, to netip.Addr, protocol layers.IPProtocol, l transport, size int) ([]byte, error) {
+	const (
+		hops             = 64
+		header4, header6 = 20, 40
+	)
+	var ip interface {
+		gopacket.SerializableLayer
+		gopacket.NetworkLayer
 	}
-	fill := gopacket.Payload(make([]byte, max(0, size-headers)))
+	if to.Is4() {
+		ip = &layers.IPv4{Version: 4, TTL: hops, Flags: layers.IPv4DontFragment, Protocol: protocol, SrcIP: from.AsSlice(), DstIP: to.AsSlice()}
+		size -= header4
+	} else {
+		ip = &layers.IPv6{Version: 6, HopLimit: hops, NextHeader: protocol, SrcIP: from.AsSlice(), DstIP: to.AsSlice()}
+		size -= header6
+	}
+	if err := l.SetNetworkLayerForChecksum(ip); err != nil {
+		return nil, err
+	}
+	fill := gopacket.Payload(make([]byte, max(0, size)))
 	b := gopacket.NewSerializeBuffer()
-	err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip, tcp, fill)
+	err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip, l, fill)
 	return b.Bytes(), err
 }
 
 // converse sends the packet again and again until an answer comes.
-func converse(ctx context.Context, fd int, packet []byte, from, to netip.AddrPort, link *unix.SockaddrLinklayer) (Answer, error) {
+func (d Door) converse(ctx context.Context, fd int, packet []byte, from netip.AddrPort, link *unix.SockaddrLinklayer) (Answer, error) {
 	began := time.Now()
 	buf := make([]byte, 1<<16)
 	for ctx.Err() == nil {
 		if err := unix.Sendto(fd, packet, 0, link); err != nil {
-			return Answer{}, fmt.Errorf("send a SYN to %s: %w", to, err)
+			return Answer{}, fmt.Errorf("send to %s: %w", d.Server, err)
 		}
 		for next := time.Now().Add(again); ctx.Err() == nil; {
 			left := time.Until(next).Truncate(time.Microsecond)
@@ -199,7 +231,7 @@ func converse(ctx context.Context, fd int, packet []byte, from, to netip.AddrPor
 			if err != nil {
 				return Answer{}, fmt.Errorf("receive: %w", err)
 			}
-			if a, ok := read(buf[:n], from, to); ok {
+			if a, ok := read(buf[:n], from, d.Server, d.UDP); ok {
 				a.After = time.Since(began)
 				return a, nil
 			}

@@ -46,8 +46,8 @@ func fetch(t *testing.T, c Cache, b builder) string {
 	return dir
 }
 
-// entries are the names in the cache but for the lock.
-func entries(t *testing.T, c Cache) string {
+// cached are the names in the cache but for the lock.
+func cached(t *testing.T, c Cache) string {
 	t.Helper()
 	list, err := os.ReadDir(c.Dir)
 	if err != nil {
@@ -68,6 +68,9 @@ func TestFetchOnce(t *testing.T) {
 	if _, err := c.Open(release); !errors.Is(err, ErrAbsent) || !strings.Contains(err.Error(), "spklab fetch 25.03") {
 		t.Fatalf("an empty cache: %v", err)
 	}
+	if _, err := c.Look(release); !errors.Is(err, ErrAbsent) {
+		t.Errorf("a look into an empty cache: %v", err)
+	}
 	var calls atomic.Int32
 	var all sync.WaitGroup
 	for range 4 {
@@ -81,7 +84,7 @@ func TestFetchOnce(t *testing.T) {
 	if calls.Load() != 1 {
 		t.Errorf("made %d times, want once", calls.Load())
 	}
-	if got, want := entries(t, c), filepath.Base(c.Path(release)); got != want {
+	if got, want := cached(t, c), filepath.Base(c.Path(release)); got != want {
 		t.Errorf("the cache has %q, want %q", got, want)
 	}
 	if st, err := os.Stat(c.Dir); err != nil || st.Mode().Perm() != 0o700 {
@@ -97,13 +100,13 @@ func TestFetchCutOff(t *testing.T) {
 		write(t, filepath.Join(work, rootName, "usr/bin/ovn-nbctl"), "half a pro")
 		return broken
 	})
-	if !errors.Is(err, broken) || entries(t, c) != "" {
-		t.Fatalf("a download that failed: %v, and leaves %q", err, entries(t, c))
+	if !errors.Is(err, broken) || cached(t, c) != "" {
+		t.Fatalf("a download that failed: %v, and leaves %q", err, cached(t, c))
 	}
 	write(t, filepath.Join(c.Dir, workPrefix+"123", rootName, "usr/bin/ovn-nbctl"), "killed")
 	var calls atomic.Int32
 	fetch(t, c, fake(t, &calls))
-	if got, want := entries(t, c), filepath.Base(c.Path(release)); got != want {
+	if got, want := cached(t, c), filepath.Base(c.Path(release)); got != want {
 		t.Errorf("after a killed download the cache has %q, want %q", got, want)
 	}
 }
@@ -111,24 +114,25 @@ func TestFetchCutOff(t *testing.T) {
 // TestOpenNotices: whatever differs from what was unpacked is named, and the next Fetch mends it.
 func TestOpenNotices(t *testing.T) {
 	for _, tc := range []struct {
-		name  string
-		spoil func(t *testing.T, root string)
-		word  string
+		name   string
+		spoil  func(t *testing.T, root string)
+		word   string
+		inside bool // a look at the names does not find it
 	}{
-		{"a changed byte", func(t *testing.T, root string) { write(t, filepath.Join(root, "usr/bin/ovn-nbctl"), "b program") }, "usr/bin/ovn-nbctl is not what was unpacked"},
-		{"a cut file", func(t *testing.T, root string) { write(t, filepath.Join(root, "usr/bin/ovn-nbctl"), "") }, "usr/bin/ovn-nbctl is not what was unpacked"},
-		{"a file that is gone", func(t *testing.T, root string) { remove(t, filepath.Join(root, "usr/bin/ovn-nbctl")) }, "usr/bin/ovn-nbctl is gone"},
-		{"a library that is gone", func(t *testing.T, root string) { remove(t, filepath.Join(root, "usr/lib/libssl.so.3.1")) }, "usr/lib/libssl.so.3"},
-		{"a file too many", func(t *testing.T, root string) { write(t, filepath.Join(root, "usr/lib/libevil.so"), "x") }, "usr/lib/libevil.so was not unpacked"},
+		{"a changed byte", func(t *testing.T, root string) { write(t, filepath.Join(root, "usr/bin/ovn-nbctl"), "b program") }, "usr/bin/ovn-nbctl is not what was unpacked", true},
+		{"a cut file", func(t *testing.T, root string) { write(t, filepath.Join(root, "usr/bin/ovn-nbctl"), "") }, "usr/bin/ovn-nbctl is not what was unpacked", true},
+		{"a file that is gone", func(t *testing.T, root string) { remove(t, filepath.Join(root, "usr/bin/ovn-nbctl")) }, "usr/bin/ovn-nbctl is gone", false},
+		{"a library that is gone", func(t *testing.T, root string) { remove(t, filepath.Join(root, "usr/lib/libssl.so.3.1")) }, "usr/lib/libssl.so.3", false},
+		{"a file too many", func(t *testing.T, root string) { write(t, filepath.Join(root, "usr/lib/libevil.so"), "x") }, "usr/lib/libevil.so was not unpacked", false},
 		{"a link that leads out", func(t *testing.T, root string) {
 			remove(t, filepath.Join(root, "usr/lib/libssl.so.3"))
 			if err := os.Symlink("/etc/passwd", filepath.Join(root, "usr/lib/libssl.so.3")); err != nil {
 				t.Fatal(err)
 			}
-		}, "usr/lib/libssl.so.3"},
-		{"no digests", func(t *testing.T, root string) { remove(t, filepath.Join(root, digestName)) }, "no digests"},
-		{"empty digests", func(t *testing.T, root string) { write(t, filepath.Join(root, digestName), "") }, "empty"},
-		{"cut digests", func(t *testing.T, root string) { write(t, filepath.Join(root, digestName), "0123456789") }, "makes no sense"},
+		}, "usr/lib/libssl.so.3", false},
+		{"no digests", func(t *testing.T, root string) { remove(t, filepath.Join(root, digestName)) }, "no digests", false},
+		{"empty digests", func(t *testing.T, root string) { write(t, filepath.Join(root, digestName), "") }, "empty", false},
+		{"cut digests", func(t *testing.T, root string) { write(t, filepath.Join(root, digestName), "0123456789") }, "makes no sense", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := Cache{filepath.Join(t.TempDir(), "cache")}
@@ -138,9 +142,13 @@ func TestOpenNotices(t *testing.T) {
 			if _, err := c.Open(release); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), tc.word) {
 				t.Errorf("Open says %v, want it to name %q", err, tc.word)
 			}
+			_, err := c.Look(release)
+			if found := errors.Is(err, ErrDamaged) && strings.Contains(err.Error(), tc.word); found == tc.inside {
+				t.Errorf("Look says %v of %q", err, tc.word)
+			}
 			fetch(t, c, fake(t, &calls))
-			if calls.Load() != 2 || entries(t, c) != filepath.Base(root) {
-				t.Errorf("made %d times, leaves %q", calls.Load(), entries(t, c))
+			if calls.Load() != 2 || cached(t, c) != filepath.Base(root) {
+				t.Errorf("made %d times, leaves %q", calls.Load(), cached(t, c))
 			}
 		})
 	}

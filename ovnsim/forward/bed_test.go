@@ -19,6 +19,7 @@ import (
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/ovnsim/forward"
 	"github.com/spklab/spklab/ovnsim/ovsdb"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -74,7 +75,7 @@ func newBed(t *testing.T, name string, disable ...forward.Feature) *bed {
 // newBedOf is a bed with a profile of its own.
 func newBedOf(t *testing.T, name string, cfg forward.Config) *bed {
 	t.Helper()
-	needRoot(t)
+	roottest.Need(t)
 	dir := t.TempDir()
 	b := &bed{t: t, rt: topo.Host{Run: filepath.Join(dir, "run")}.Open(name), nb: filepath.Join(dir, "nb.sock"), node: filepath.Join(dir, "node.sock")}
 	b.startDatabase()
@@ -97,17 +98,6 @@ func newBedOf(t *testing.T, name string, cfg forward.Config) *bed {
 		t.Fatal(err)
 	}
 	return b
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("needs root, and CI must not skip it")
-	}
-	t.Skip("needs root to make network namespaces")
 }
 
 func (b *bed) startDatabase() {

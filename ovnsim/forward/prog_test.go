@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 
@@ -12,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+
+	"github.com/spklab/spklab/roottest"
 )
 
 // Verdicts of tc programs.
@@ -39,12 +40,7 @@ func testbed(t *testing.T, profile string, symmetric bool) *datapath {
 
 func testbedOf(t *testing.T, p Profile, symmetric bool) *datapath {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root, and CI must not skip it")
-		}
-		t.Skip("needs root to load eBPF programs")
-	}
+	roottest.Need(t)
 	lo := func(mac string) *net.Interface { return &net.Interface{Index: 1, HardwareAddr: mustMAC(t, mac)} }
 	d, err := load(lo(bridgeMAC), lo(uplinkMAC), p, 0)
 	if err != nil {

@@ -214,9 +214,10 @@ func (a *agent) sync(ctx context.Context, nb *northbound.Client) error {
 	if err := a.dp.apply(want); err != nil {
 		return err
 	}
+	err = a.settle(old, want.Groups)
 	a.note(want.Groups, sessionStates(a.cfg.Node, s.BFDs), routersOf(a.cfg.Node, s), problems)
 	a.ready.Store(true)
-	return a.settle(old, want.Groups)
+	return err
 }
 
 // detect keeps the BFD sessions and writes what has become of them. Sessions that cannot be had are

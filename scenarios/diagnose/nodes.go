@@ -100,11 +100,23 @@ func links(steps []topo.Step, nodes map[string]*node) []Link {
 		l.Down = a.Flags&net.FlagUp == 0 || a.OperState == netlink.OperDown || a.OperState == netlink.OperLowerLayerDown
 		out = append(out, l)
 	}
+	lent := map[string]*topo.HostDeviceStep{} // devices of nodes that stand in pods
 	for _, s := range steps {
-		if v := s.Veth; v != nil {
-			add(v.A.Netns, v.A.Name, orDefault(v.A.MTU), v.A.Master)
-			add(v.B.Netns, v.B.Name, orDefault(v.B.MTU), v.B.Master)
+		if d := s.HostDevice; d != nil {
+			lent[d.HostNetns+"/"+d.Device] = d
 		}
+	}
+	for _, s := range steps {
+		v := s.Veth
+		if v == nil {
+			continue
+		}
+		if d := lent[v.A.Netns+"/"+v.A.Name]; d != nil {
+			add(d.Netns, d.Name, orDefault(v.A.MTU), "")
+		} else {
+			add(v.A.Netns, v.A.Name, orDefault(v.A.MTU), v.A.Master)
+		}
+		add(v.B.Netns, v.B.Name, orDefault(v.B.MTU), v.B.Master)
 	}
 	for _, s := range steps {
 		if m := s.Macvlan; m != nil {
@@ -181,8 +193,8 @@ func legs(spec *topo.Lab, nodes map[string]*node, tmms []control.Status) []Leg {
 			if !ok {
 				continue
 			}
-			network := segment(spec, n.Worker, nodes[n.Worker], link)
 			for _, v := range tmms[i].VLANs {
+				network := segment(spec, n.Worker, nodes[n.Worker], link, v.Tag())
 				if network == nil || !v.On(f.Number) {
 					continue
 				}
@@ -198,8 +210,8 @@ func legs(spec *topo.Lab, nodes map[string]*node, tmms []control.Status) []Leg {
 // short is the name of a pod without its namespace, which is its node's.
 func short(pod string) string { return path.Base(pod) }
 
-// segment is the network below a macvlan interface; nil for any other.
-func segment(spec *topo.Lab, worker string, parent *node, link netlink.Link) *topo.Network {
+// segment is the network below a macvlan interface that has a tag, 0 for none; nil for any other.
+func segment(spec *topo.Lab, worker string, parent *node, link netlink.Link, tag int) *topo.Network {
 	if link.Type() != "macvlan" || parent == nil {
 		return nil
 	}
@@ -210,7 +222,7 @@ func segment(spec *topo.Lab, worker string, parent *node, link netlink.Link) *to
 				continue
 			}
 			for i := range spec.Networks {
-				if spec.Networks[i].Name == nic.Network {
+				if spec.Networks[i].Name == nic.NetworkOf(tag) {
 					return &spec.Networks[i]
 				}
 			}

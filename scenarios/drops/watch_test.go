@@ -4,36 +4,21 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/roottest"
 )
-
-// run calls ip(8); a test that needs root skips without it, and fails under CI.
-func run(t *testing.T, line string) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root")
-	}
-	args := strings.Fields(line)
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", line, err, out)
-	}
-}
 
 // TestWatchNamesReasons has the kernel drop packets for two reasons, in a namespace that is watched
 // from the start, one that comes later, and one that is none of the watch's.
 func TestWatchNamesReasons(t *testing.T) {
 	prefix := fmt.Sprintf("drops-%d-", os.Getpid())
 	ns := func(name string) string {
-		run(t, "ip netns add "+name)
-		t.Cleanup(func() { run(t, "ip netns del "+name) })
-		run(t, "ip -n "+name+" link set lo up")
+		roottest.Run(t, "ip netns add "+name)
+		t.Cleanup(func() { roottest.Run(t, "ip netns del "+name) })
+		roottest.Run(t, "ip -n "+name+" link set lo up")
 		return name
 	}
 	first, other := ns(prefix+"first"), ns("other-"+prefix)

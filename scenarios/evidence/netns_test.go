@@ -4,50 +4,35 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/topo"
 	"github.com/spklab/spklab/traffic"
 )
-
-// run calls ip(8) and friends; a test that needs root skips without it, and fails under CI.
-func run(t testing.TB, line string) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root")
-	}
-	args := strings.Fields(line)
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", line, err, out)
-	}
-}
 
 // routed builds client eth0 -- a router b -- server eth0, in namespaces of this process's own.
 func routed(t testing.TB) (client, router, server string) {
 	t.Helper()
 	ns := func(node string) string {
 		name := fmt.Sprintf("evidence-%d-%s", os.Getpid(), node)
-		run(t, "ip netns add "+name)
-		t.Cleanup(func() { run(t, "ip netns del "+name) })
+		roottest.Run(t, "ip netns add "+name)
+		t.Cleanup(func() { roottest.Run(t, "ip netns del "+name) })
 		return name
 	}
 	client, router, server = ns("c"), ns("r"), ns("s")
 	for _, end := range []struct{ netns, link, net string }{{client, "left", "10.1.1."}, {server, "right", "10.1.2."}} {
-		run(t, fmt.Sprintf("ip link add eth0 netns %s type veth peer name %s netns %s", end.netns, end.link, router))
-		run(t, fmt.Sprintf("ip -n %s addr add %s1/24 dev %s", router, end.net, end.link))
-		run(t, fmt.Sprintf("ip -n %s link set %s up", router, end.link))
-		run(t, fmt.Sprintf("ip -n %s addr add %s2/24 dev eth0", end.netns, end.net))
-		run(t, fmt.Sprintf("ip -n %s link set eth0 up", end.netns))
-		run(t, fmt.Sprintf("ip -n %s route add default via %s1", end.netns, end.net))
+		roottest.Run(t, fmt.Sprintf("ip link add eth0 netns %s type veth peer name %s netns %s", end.netns, end.link, router))
+		roottest.Run(t, fmt.Sprintf("ip -n %s addr add %s1/24 dev %s", router, end.net, end.link))
+		roottest.Run(t, fmt.Sprintf("ip -n %s link set %s up", router, end.link))
+		roottest.Run(t, fmt.Sprintf("ip -n %s addr add %s2/24 dev eth0", end.netns, end.net))
+		roottest.Run(t, fmt.Sprintf("ip -n %s link set eth0 up", end.netns))
+		roottest.Run(t, fmt.Sprintf("ip -n %s route add default via %s1", end.netns, end.net))
 	}
-	run(t, "ip netns exec "+router+" sysctl -qw net.ipv4.ip_forward=1")
+	roottest.Run(t, "ip netns exec "+router+" sysctl -qw net.ipv4.ip_forward=1")
 	return client, router, server
 }
 

@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,6 +25,15 @@ type MAC [6]byte
 
 // String is the usual form with colons.
 func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+
+// ParseMAC reads the usual form; what is none is the zero MAC.
+func ParseMAC(s string) MAC {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
+	if err != nil || len(b) != len(MAC{}) {
+		return MAC{}
+	}
+	return MAC(b)
+}
 
 // Flags are the TCP flags of a segment, as they stand in byte 13 of its header.
 type Flags uint8

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/spklab/spklab/ctl"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/traffic"
 )
 
@@ -21,7 +22,7 @@ func ringOf(t testing.TB, bytes int, netns ...string) *Ring {
 	t.Helper()
 	mark := fmt.Sprint("evidence ", os.Getpid())
 	for _, ns := range netns {
-		run(t, "ip -n "+ns+" link set lo alias "+strings.ReplaceAll(mark, " ", "-"))
+		roottest.Run(t, "ip -n "+ns+" link set lo alias "+strings.ReplaceAll(mark, " ", "-"))
 	}
 	r, err := Open(RingOptions{Prefix: fmt.Sprintf("evidence-%d-", os.Getpid()), Mark: strings.ReplaceAll(mark, " ", "-"), Bytes: bytes})
 	if err != nil {
@@ -135,13 +136,13 @@ func TestRingFollowsInterfaces(t *testing.T) {
 	from := ctl.Now()
 	echo(t, cns, "before")
 
-	run(t, fmt.Sprintf("ip -n %s link add late type veth peer name later", rns))
+	roottest.Run(t, fmt.Sprintf("ip -n %s link add late type veth peer name later", rns))
 	await(t, "a ring on r/later", func() bool {
 		return slices.ContainsFunc(r.Points(), func(p Point) bool { return p.String() == "r/later" })
 	})
-	run(t, fmt.Sprintf("ip -n %s link set late up", rns))
-	run(t, fmt.Sprintf("ip -n %s link set later up", rns))
-	run(t, fmt.Sprintf("ip -n %s link del right", rns))
+	roottest.Run(t, fmt.Sprintf("ip -n %s link set late up", rns))
+	roottest.Run(t, fmt.Sprintf("ip -n %s link set later up", rns))
+	roottest.Run(t, fmt.Sprintf("ip -n %s link del right", rns))
 	await(t, "no ring on r/right", func() bool {
 		return !slices.ContainsFunc(r.Points(), func(p Point) bool { return p.String() == "r/right" || p.String() == "s/eth0" })
 	})

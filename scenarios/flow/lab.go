@@ -2,10 +2,10 @@ package flow
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -64,30 +64,41 @@ func labNICs(spec *topo.Lab) []string {
 // ReadNetwork reads what of a running lab says which way packets should take. With an error it is as far
 // as could be read.
 func ReadNetwork(ctx context.Context, l *lab.Lab) (Network, error) {
-	n := Network{Clients: clients(l.Spec), Accepts: map[string][]evidence.MAC{}, Blind: map[string]Blind{}}
 	links, lerr := l.Links()
-	for _, link := range links {
-		n.accept(link.Node+"/"+link.Name, parseMAC(link.MAC))
-	}
-	n.acceptGateways(l.Spec)
 	res, rerr := l.Resources()
 	in, ierr := l.Inspect(ctx)
+	var tmms []control.Status
+	if ierr == nil {
+		tmms = in.TMMs
+	}
+	n := NewNetwork(l.Spec, links, res, tmms)
+	n.acceptGateways(l.Spec)
 	if err := errors.Join(lerr, rerr, ierr); err != nil {
 		return n, fmt.Errorf("read the network: %w", err)
+	}
+	return n, nil
+}
+
+// NewNetwork is a lab's network by its file, its interfaces, its objects and what its TMMs say. A pod or a TMM
+// that is going is not in it, nor a TMM that gives no answer.
+func NewNetwork(spec *topo.Lab, links []lab.Link, res api.Resources, tmms []control.Status) Network {
+	n := Network{Clients: clients(spec), Accepts: map[string][]evidence.MAC{}, Blind: map[string]Blind{}}
+	for _, link := range links {
+		n.accept(link.Node+"/"+link.Name, evidence.ParseMAC(link.MAC))
 	}
 	for i := range res.Pods {
 		p := &res.Pods[i]
 		switch {
 		case p.DeletionTimestamp != nil:
 		case kubesim.IsTMM(p):
-			if j := slices.IndexFunc(in.TMMs, func(st control.Status) bool { return st.Pod == p.Namespace+"/"+p.Name }); j >= 0 {
-				n.addTMM(&res, p.Name, p.Spec.NodeName, &in.TMMs[j])
+			if j := slices.IndexFunc(tmms, func(st control.Status) bool { return st.Pod == p.Namespace+"/"+p.Name }); j >= 0 {
+				n.addTMM(&res, p.Name, p.Spec.NodeName, &tmms[j], outside(spec))
 			}
 		default:
-			n.Pods = append(n.Pods, Pod{Name: p.Name, Worker: p.Spec.NodeName, Uplink: uplink(l.Spec, p.Spec.NodeName), Addrs: kubesim.PodIPs(p)})
+			n.Pods = append(n.Pods, Pod{Name: p.Name, Worker: p.Spec.NodeName, Uplink: uplink(spec, p.Spec.NodeName), Addrs: kubesim.PodIPs(p)})
 		}
 	}
-	return n, nil
+	return n
 }
 
 // acceptGateways puts the MACs of OVN's gateway routers behind the workers' uplinks: with its own daemons a node's
@@ -100,7 +111,7 @@ func (n *Network) acceptGateways(spec *topo.Lab) {
 		for _, nic := range w.NICs {
 			for _, a := range nic.Addresses {
 				if a.Is4() {
-					n.accept(w.Name+"/"+nic.Name, parseMAC(topo.AddrMAC("0a:58", a)))
+					n.accept(w.Name+"/"+nic.Name, evidence.ParseMAC(topo.AddrMAC("0a:58", a)))
 				}
 			}
 		}
@@ -112,11 +123,11 @@ func (n *Network) accept(point string, mac evidence.MAC) {
 }
 
 // addTMM reads a TMM's status, puts its MACs behind the NICs that its interfaces stand on, and notes where
-// its programs send and receive past the taps.
-func (n *Network) addTMM(res *api.Resources, name, worker string, st *control.Status) {
+// its programs send and receive past the taps. The self-IPs that are outside come first in their legs.
+func (n *Network) addTMM(res *api.Resources, name, worker string, st *control.Status, outside []netip.Prefix) {
 	t := TMM{Name: name, Worker: worker}
 	for _, f := range st.Interfaces {
-		g := Leg{Link: f.Name, MAC: parseMAC(f.MAC)}
+		g := Leg{Link: f.Name, MAC: evidence.ParseMAC(f.MAC)}
 		if nad := res.NAD(f.Network); nad != nil && f.PCI == "" { // a device of its own stands on no NIC
 			if c, err := nad.Config(); err == nil {
 				g.Master = c.Master
@@ -132,6 +143,7 @@ func (n *Network) addTMM(res *api.Resources, name, worker string, st *control.St
 			for _, p := range v.SelfIPs {
 				g.Self = append(g.Self, p.Addr())
 			}
+			slices.SortStableFunc(g.Self, func(a, b netip.Addr) int { return within(b, outside) - within(a, outside) })
 			if v.Internal {
 				t.Internal = g
 			} else {
@@ -145,6 +157,29 @@ func (n *Network) addTMM(res *api.Resources, name, worker string, st *control.St
 			n.Blind[name+"/"+f.Name] = b
 		}
 	}
+}
+
+// outside are the subnets between the TMMs and the router of the first client.
+func outside(spec *topo.Lab) []netip.Prefix {
+	for _, c := range clients(spec) {
+		for _, r := range spec.Routers {
+			for _, nic := range r.NICs {
+				i := slices.IndexFunc(spec.Networks, func(n topo.Network) bool { return n.Name == nic.Network })
+				if r.Name == c.Router && nic.Name == c.Far && i >= 0 {
+					return spec.Networks[i].Subnets
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// within is 1 for an address in one of some subnets, 0 for others.
+func within(a netip.Addr, subnets []netip.Prefix) int {
+	if slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(a) }) {
+		return 1
+	}
+	return 0
 }
 
 // blindness is what the taps of a TMM's interface may miss: what is given to the other end of a veth
@@ -186,15 +221,6 @@ func uplink(spec *topo.Lab, worker string) string {
 		}
 	}
 	return ""
-}
-
-// parseMAC is the zero MAC for what is none.
-func parseMAC(s string) evidence.MAC {
-	b, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
-	if err != nil || len(b) != 6 {
-		return evidence.MAC{}
-	}
-	return evidence.MAC(b)
 }
 
 // ReadTranslations asks the TMMs for the connections that they track; one that gives no answer has none.

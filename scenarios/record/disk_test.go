@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/scenarios/record"
 	"github.com/spklab/spklab/scenarios/report"
 )
@@ -31,12 +32,7 @@ func TestFullDisk(t *testing.T) {
 		writeToFullDisk(t, size)
 		return
 	}
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root")
-	}
+	roottest.Need(t)
 	for _, size := range []int{tooSmall, 160 << 10, 700 << 10, 8 << 20} {
 		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run=^TestFullDisk$", "-test.v")

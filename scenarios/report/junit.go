@@ -21,21 +21,30 @@ type (
 		Suites   []junitSuite `xml:"testsuite"`
 	}
 	junitSuite struct {
-		Name      string      `xml:"name,attr"`
-		Tests     int         `xml:"tests,attr"`
-		Failures  int         `xml:"failures,attr"`
-		Skipped   int         `xml:"skipped,attr"`
-		Time      string      `xml:"time,attr"`
-		Timestamp string      `xml:"timestamp,attr"`
-		Cases     []junitCase `xml:"testcase"`
+		Name       string           `xml:"name,attr"`
+		Tests      int              `xml:"tests,attr"`
+		Failures   int              `xml:"failures,attr"`
+		Skipped    int              `xml:"skipped,attr"`
+		Time       string           `xml:"time,attr"`
+		Timestamp  string           `xml:"timestamp,attr"`
+		Properties *junitProperties `xml:"properties,omitempty"`
+		Cases      []junitCase      `xml:"testcase"`
 	}
 	junitCase struct {
-		Class   string       `xml:"classname,attr"`
-		Name    string       `xml:"name,attr"`
-		Time    string       `xml:"time,attr"`
-		Failure *junitDetail `xml:"failure,omitempty"`
-		Skipped *junitDetail `xml:"skipped,omitempty"`
-		Out     string       `xml:"system-out,omitempty"`
+		Class      string           `xml:"classname,attr"`
+		Name       string           `xml:"name,attr"`
+		Time       string           `xml:"time,attr"`
+		Properties *junitProperties `xml:"properties,omitempty"`
+		Failure    *junitDetail     `xml:"failure,omitempty"`
+		Skipped    *junitDetail     `xml:"skipped,omitempty"`
+		Out        string           `xml:"system-out,omitempty"`
+	}
+	junitProperties struct {
+		List []junitProperty `xml:"property"`
+	}
+	junitProperty struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
 	}
 	junitDetail struct {
 		Message string `xml:"message,attr"`
@@ -52,7 +61,9 @@ func (r Run) WriteJUnit(w io.Writer) error {
 		Time: seconds(r.Duration),
 	}
 	for _, g := range r.Groups() {
-		doc.Suites = append(doc.Suites, suite(g))
+		s := suite(g)
+		s.Properties = properties("unenforced", r.Unenforced)
+		doc.Suites = append(doc.Suites, s)
 	}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return fmt.Errorf("write junit: %w", err)
@@ -84,7 +95,7 @@ func suite(g Group) junitSuite {
 }
 
 func testCase(s Scenario) junitCase {
-	c := junitCase{Class: s.Group, Name: s.Name, Time: seconds(s.Duration)}
+	c := junitCase{Class: s.Group, Name: s.Name, Time: seconds(s.Duration), Properties: properties("label", s.Labels)}
 	switch s.State {
 	case Failed, Interrupted:
 		c.Failure = &junitDetail{Message: printable(s.headline()), Text: printable(s.Location + "\n" + s.Message)}
@@ -99,6 +110,18 @@ func testCase(s Scenario) junitCase {
 		c.Out += "[[ATTACHMENT|" + printable(path) + "]]\n"
 	}
 	return c
+}
+
+// properties are one a value, nil for none.
+func properties(name string, values []string) *junitProperties {
+	if len(values) == 0 {
+		return nil
+	}
+	var p junitProperties
+	for _, v := range values {
+		p.List = append(p.List, junitProperty{name, printable(v)})
+	}
+	return &p
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }

@@ -23,6 +23,7 @@ func sample() Run {
 	return Run{
 		Version: Version, Lab: "spk", Spklab: "v0.1.0", Platform: Platform{Kernel: "6.18.5", CPUs: 2},
 		Started: start, Duration: 12345 * time.Millisecond, Seed: 42,
+		Unenforced:   []string{"net1 in spk-spk-f5-tmm-1 (0000:02:10.0): spoofchk: configured, not enforced"},
 		Capabilities: []string{"macvlan", "sim-ovn"},
 		Scenarios: []Scenario{
 			{

@@ -32,9 +32,12 @@ type Run struct {
 	Capabilities []string      `json:"capabilities"`
 	Scenarios    []Scenario    `json:"scenarios"` // in the order they ran
 	// Picture is the lab as it was when the run began; report.html draws the flows that failed on it.
-	Picture   *picture.Picture `json:"picture,omitempty"`
-	Gaps      []Gap            `json:"gaps,omitempty"`
-	Artifacts []string         `json:"artifacts,omitempty"` // of the whole run, paths relative to run.json
+	Picture *picture.Picture `json:"picture,omitempty"`
+	Gaps    []Gap            `json:"gaps,omitempty"`
+	// Unenforced are the settings of virtual functions that the lab's cards keep without acting on them, a line a
+	// virtual function: what passes says nothing of them.
+	Unenforced []string `json:"unenforced,omitempty"`
+	Artifacts  []string `json:"artifacts,omitempty"` // of the whole run, paths relative to run.json
 	// Regression is the run beside a baseline; nil where none was asked for.
 	Regression *Regression `json:"regression,omitempty"`
 }

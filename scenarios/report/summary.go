@@ -12,6 +12,9 @@ func (r Run) WriteSummary(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# spklab: %s: %s\n\n", r.Lab, r.Counts())
 	fmt.Fprintf(&b, "%s, %s, spklab %s, Linux %s, seed %d\n", r.Started.UTC().Format(time.RFC3339), round(r.Duration), r.Spklab, r.Platform.Kernel, r.Seed)
+	for _, line := range r.Unenforced {
+		fmt.Fprintf(&b, "\n- %s\n", cell(line))
+	}
 	for _, s := range r.Scenarios {
 		if s.State == Failed || s.State == Interrupted {
 			fmt.Fprintf(&b, "\n## %s: %s: %s\n\n", s.State, s.Group, s.Name)

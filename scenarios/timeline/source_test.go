@@ -12,6 +12,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/scenarios/report"
 )
 
@@ -41,12 +42,7 @@ func TestManifestEvent(t *testing.T) {
 // ip runs ip(8); it needs root, which a test without it does not have and one in CI must have.
 func ip(t *testing.T, line string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root")
-	}
+	roottest.Need(t)
 	if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
 		t.Fatalf("ip %s: %v: %s", line, err, out)
 	}

@@ -151,8 +151,8 @@ func gateway(cidr netip.Prefix) netip.Prefix {
 // and default routes by the gateways on that bridge.
 func podEth0(l *topo.Lab, w topo.Worker, p topo.Pod, bridge string) []topo.Step {
 	return append(podAddresses(l, w, p), topo.Step{Veth: &topo.VethStep{
-		A: topo.VethEnd{Netns: topo.NetnsName(l.Name, p.Name), Name: "eth0", MAC: p.MAC},
-		B: topo.VethEnd{Netns: topo.NetnsName(l.Name, w.Name), Name: topo.PodLink(p), Master: bridge},
+		A: topo.VethEnd{Netns: topo.NetnsName(l.Name, p.Name), Name: "eth0", MAC: p.MAC, MTU: l.Fabric.MTU},
+		B: topo.VethEnd{Netns: topo.NetnsName(l.Name, w.Name), Name: topo.PodLink(p), MTU: l.Fabric.MTU, Master: bridge},
 	}})
 }
 

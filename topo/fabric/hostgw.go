@@ -19,7 +19,7 @@ func checkHostGW(l *topo.Lab) error { return checkUplinks(l, hostGWBridge) }
 
 func hostGWNode(l *topo.Lab, w topo.Worker, _ Env) []topo.Step {
 	ns := topo.NetnsName(l.Name, w.Name)
-	steps := append(topo.Forwarding(ns, true), topo.Step{Bridge: &topo.BridgeStep{Netns: ns, Name: hostGWBridge}})
+	steps := append(topo.Forwarding(ns, true), topo.Step{Bridge: &topo.BridgeStep{Netns: ns, Name: hostGWBridge, MTU: l.Fabric.MTU}})
 	nic, _ := uplink(l, w) // checkHostGW has seen it
 	for _, cidr := range w.PodCIDRs {
 		own, _ := familyOf(nic.Addresses, cidr.Addr())

@@ -27,7 +27,7 @@ func checkOVN(l *topo.Lab) error { return checkUplinks(l, ovnBridge) }
 func ovnNode(l *topo.Lab, w topo.Worker, env Env) []topo.Step {
 	ns := topo.NetnsName(l.Name, w.Name)
 	steps := topo.Forwarding(ns, false)
-	steps = append(steps, topo.Step{Bridge: &topo.BridgeStep{Netns: ns, Name: ovnBridge, MAC: gatewayMAC(w)}})
+	steps = append(steps, topo.Step{Bridge: &topo.BridgeStep{Netns: ns, Name: ovnBridge, MTU: l.Fabric.MTU, MAC: gatewayMAC(w)}})
 	for _, cidr := range w.PodCIDRs {
 		steps = append(steps, topo.Step{Addr: &topo.AddrStep{Netns: ns, Link: ovnBridge, Prefix: gateway(cidr)}})
 	}

@@ -1,6 +1,7 @@
 package fabric
 
 import (
+	"fmt"
 	"net/netip"
 	"path/filepath"
 
@@ -81,6 +82,9 @@ func realNode(l *topo.Lab, w topo.Worker, env Env) []topo.Step {
 			argv = append(argv, "--cluster-cidr", c.String())
 		}
 	}
+	if ms := l.Fabric.MaxRevalidator; ms != 0 {
+		argv = append(argv, "--max-revalidator", fmt.Sprint(ms))
+	}
 	argv = append(argv, "--nb", ovnNB(env), "--sb", southbound(env))
 	steps := append(topo.Forwarding(ns, local), quiet(ns, nic.Name))
 	return append(steps,
@@ -125,8 +129,8 @@ func quiet(netns, link string) topo.Step {
 func realPod(l *topo.Lab, w topo.Worker, p topo.Pod) []topo.Step {
 	ns := topo.NetnsName(l.Name, w.Name)
 	return append(podAddresses(l, w, p), quiet(ns, topo.PodLink(p)), topo.Step{Veth: &topo.VethStep{
-		A:     topo.VethEnd{Netns: topo.NetnsName(l.Name, p.Name), Name: "eth0", MAC: p.MAC},
-		B:     topo.VethEnd{Netns: ns, Name: topo.PodLink(p), Alias: p.Namespace + "_" + p.Name},
+		A:     topo.VethEnd{Netns: topo.NetnsName(l.Name, p.Name), Name: "eth0", MAC: p.MAC, MTU: l.Fabric.MTU},
+		B:     topo.VethEnd{Netns: ns, Name: topo.PodLink(p), MTU: l.Fabric.MTU, Alias: p.Namespace + "_" + p.Name},
 		Plain: true,
 	}})
 }

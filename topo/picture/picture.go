@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spklab/spklab/topo"
@@ -41,12 +42,13 @@ type Box struct {
 	Ports []Port `json:"ports"`
 }
 
-// Port is an interface on a segment.
+// Port is an interface on a segment. One whose cable carries several networks is a port on each of them.
 type Port struct {
 	Name      string   `json:"name"`
-	Segment   string   `json:"segment"` // the segment's ID
+	Tag       int      `json:"tag,omitempty"` // 802.1Q, of its frames on the segment; 0: none
+	Segment   string   `json:"segment"`       // the segment's ID
 	Addresses []string `json:"addresses,omitempty"`
-	Via       string   `json:"via,omitempty"` // "macvlan on worker-1 ens224"
+	Via       string   `json:"via,omitempty"` // "macvlan on worker-1 ens224", "was worker-1 ens225"
 }
 
 // Segment is what packets go through between interfaces: a bridge, or a cable by itself.
@@ -58,7 +60,7 @@ type Segment struct {
 
 // New draws the nodes that are given, in their order, with what the steps of the lab say of them.
 func New(title, lab string, steps []topo.Step, nodes []Node) Picture {
-	w := wiring{prefix: topo.NetnsName(lab, ""), segments: map[end]string{}, addresses: map[end][]string{}}
+	w := wiring{prefix: topo.NetnsName(lab, ""), lanes: map[end][]lane{}, addresses: map[end][]string{}, trunks: map[end][]topo.TrunkVLAN{}}
 	for _, s := range steps {
 		w.read(s)
 	}
@@ -85,14 +87,28 @@ type end struct{ node, link string }
 
 func (e end) id() string { return e.node + "/" + e.link }
 
+// lane is a segment that an interface is on, with the tag of its frames there, 0 for none.
+type lane struct {
+	segment string // ID
+	tag     int
+}
+
+// made is an interface that another one was made into, or that it has become.
+type made struct {
+	of, is end
+	moved  bool // of is there no more
+	how    string
+}
+
 // wiring is what the steps say, by interface.
 type wiring struct {
 	prefix    string // of the namespaces' names
 	all       []Segment
-	segments  map[end]string // ID by interface
+	lanes     map[end][]lane // by interface, the one without a tag first
 	addresses map[end][]string
+	trunks    map[end][]topo.TrunkVLAN // by port of a switch
 	veths     []topo.VethStep
-	children  []topo.MacvlanStep
+	made      []made
 	order     []end // interfaces as they were made
 }
 
@@ -111,10 +127,16 @@ func (w *wiring) read(s topo.Step) {
 	case s.Veth != nil:
 		w.veths = append(w.veths, *s.Veth)
 	case s.Macvlan != nil:
-		w.children = append(w.children, *s.Macvlan)
+		m := s.Macvlan
+		w.made = append(w.made, made{of: end{w.node(m.ParentNetns), m.Parent}, is: end{w.node(m.Netns), m.Name}, how: "macvlan on"})
+	case s.HostDevice != nil && s.HostDevice.Device != "":
+		m := s.HostDevice
+		w.made = append(w.made, made{of: end{w.node(m.HostNetns), m.Device}, is: end{w.node(m.Netns), m.Name}, moved: true, how: "was"})
 	case s.Addr != nil:
 		e := end{w.node(s.Addr.Netns), s.Addr.Link}
 		w.addresses[e] = append(w.addresses[e], s.Addr.Prefix.String())
+	case s.Trunk != nil:
+		w.trunks[end{w.node(s.Trunk.Netns), s.Trunk.Port}] = s.Trunk.VLANs
 	}
 }
 
@@ -126,29 +148,66 @@ func (w *wiring) add(s Segment, ends ...end) {
 }
 
 func (w *wiring) on(e end, segment string) {
-	w.segments[e] = segment
+	w.lanes[e] = []lane{{segment: segment}}
 	w.order = append(w.order, e)
 }
 
-// join finds the segment of every cable's end, then that of every macvlan child: its parent's.
+// join finds the segments of every cable's end, then those of what was made of it: the same.
 func (w *wiring) join() {
 	for _, v := range w.veths {
 		a, b := end{w.node(v.A.Netns), v.A.Name}, end{w.node(v.B.Netns), v.B.Name}
 		switch {
 		case v.B.Master != "":
-			w.on(a, end{b.node, v.B.Master}.id())
+			w.plug(a, b, v.B.Master)
 		case v.A.Master != "":
-			w.on(b, end{a.node, v.A.Master}.id())
+			w.plug(b, a, v.A.Master)
 		default:
 			w.add(Segment{ID: a.id(), Name: a.node + " – " + b.node, Kind: "cable"}, a, b)
 		}
 	}
-	for _, m := range w.children {
-		w.on(end{w.node(m.Netns), m.Name}, w.segments[end{w.node(m.ParentNetns), m.Parent}])
+	for _, m := range w.made {
+		w.lanes[m.is] = w.lanes[m.of]
+		w.order = append(w.order, m.is)
+		if m.moved {
+			delete(w.lanes, m.of)
+		}
+	}
+	w.tagThemselves()
+}
+
+// plug puts the far end of a port's cable on the port's bridge, and on those that the port has tagged.
+func (w *wiring) plug(far, port end, bridge string) {
+	w.on(far, end{port.node, bridge}.id())
+	for _, v := range w.trunks[port] {
+		w.lanes[far] = append(w.lanes[far], lane{end{port.node, v.Bridge}.id(), v.Tag})
 	}
 }
 
-// ports are a node's interfaces in the order of their names. A bridge is one only where the node
+// tagThemselves is for nodes that tag where the cable carries one network: all tags are on that.
+func (w *wiring) tagThemselves() {
+	for e := range w.addresses {
+		dot := strings.LastIndex(e.link, ".")
+		if dot < 0 || len(w.lanes[e]) > 0 {
+			continue
+		}
+		parent := end{e.node, e.link[:dot]}
+		tag, err := strconv.Atoi(e.link[dot+1:])
+		alone := !slices.ContainsFunc(w.lanes[parent], func(l lane) bool { return l.segment != w.lanes[parent][0].segment })
+		if err == nil && len(w.lanes[parent]) > 0 && alone {
+			w.lanes[parent] = append(slices.Clone(w.lanes[parent]), lane{w.lanes[parent][0].segment, tag})
+		}
+	}
+}
+
+// device is the interface that an interface's frames with a tag come from, by its usual name.
+func (e end) device(tag int) end {
+	if tag == 0 {
+		return e
+	}
+	return end{e.node, e.link + "." + strconv.Itoa(tag)}
+}
+
+// ports are a node's interfaces in the order of their names and tags. A bridge is one only where the node
 // has an address on it.
 func (w *wiring) ports(node string) []Port {
 	var out []Port
@@ -156,18 +215,19 @@ func (w *wiring) ports(node string) []Port {
 		if e.node != node {
 			continue
 		}
-		p := Port{Name: e.link, Segment: w.segments[e], Addresses: sorted(w.addresses[e])}
-		if p.Segment == e.id() && w.isBridge(e) && len(p.Addresses) == 0 {
-			continue
+		via := ""
+		if i := slices.IndexFunc(w.made, func(m made) bool { return m.is == e }); i >= 0 {
+			via = w.made[i].how + " " + w.made[i].of.node + " " + w.made[i].of.link
 		}
-		for _, m := range w.children {
-			if w.node(m.Netns) == node && m.Name == e.link {
-				p.Via = "macvlan on " + w.node(m.ParentNetns) + " " + m.Parent
+		for _, l := range w.lanes[e] {
+			p := Port{Name: e.link, Tag: l.tag, Segment: l.segment, Addresses: sorted(w.addresses[e.device(l.tag)]), Via: via}
+			if p.Segment == e.id() && w.isBridge(e) && len(p.Addresses) == 0 {
+				continue
 			}
+			out = append(out, p)
 		}
-		out = append(out, p)
 	}
-	slices.SortFunc(out, func(a, b Port) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b Port) int { return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.Tag, b.Tag)) })
 	return out
 }
 

@@ -12,7 +12,7 @@ import (
 // to each segment that it has an interface on.
 const (
 	margin     = 24
-	columnWide = 200
+	columnWide = 200 // at least
 	columnGap  = 24
 	boxPad     = 12
 	line       = 16
@@ -65,7 +65,7 @@ func (p Picture) describe() string {
 	for _, b := range p.Boxes {
 		var on []string
 		for _, port := range b.Ports {
-			on = append(on, fmt.Sprintf("%s on %s", port.Name, p.Segments[p.segment(port.Segment)].Name))
+			on = append(on, fmt.Sprintf("%s on %s", port.title(), p.Segments[p.segment(port.Segment)].Name))
 		}
 		text := b.where() + " " + b.Name
 		if b.State != Planned {
@@ -81,6 +81,7 @@ type drawing struct {
 	Picture
 	b          strings.Builder
 	wide, high int
+	columnWide int // for the longest label
 	boxHigh    int
 	y          []int // of each segment
 }
@@ -91,7 +92,6 @@ func (d *drawing) measure() {
 		notes = max(notes, len(b.Notes))
 	}
 	d.boxHigh = 2*boxPad + (2+notes)*line
-	d.wide = 2*margin + len(d.Boxes)*(columnWide+columnGap) - columnGap
 	y := titleHigh + margin + d.boxHigh + 2*line
 	rows := d.pack()
 	d.Segments = slices.Concat(rows...)
@@ -106,6 +106,15 @@ func (d *drawing) measure() {
 		y += lines*line + segmentGap
 	}
 	d.high = y
+	d.columnWide = columnWide
+	for c, b := range d.Boxes {
+		for _, port := range b.Ports {
+			for _, text := range port.lines() {
+				d.columnWide = max(d.columnWide, d.indent(c, d.Picture.segment(port.Segment))+letterWide*utf8.RuneCountInString(text))
+			}
+		}
+	}
+	d.wide = 2*margin + len(d.Boxes)*(d.columnWide+columnGap) - columnGap
 }
 
 // pack puts each segment into the first row where it meets no other.
@@ -148,16 +157,16 @@ func (b Box) linesOn(segment string) int {
 }
 
 // x is the left side of a column.
-func x(column int) int { return margin + column*(columnWide+columnGap) }
+func (d *drawing) x(column int) int { return margin + column*(d.columnWide+columnGap) }
 
-// wire is where the wire of a column's nth segment goes down.
-func wire(column, n int) int { return x(column) + 14 + 10*n }
+// wire is where the wire of a column's nth segment goes down, from the column's left side.
+func wire(n int) int { return 14 + 10*n }
 
 // segment draws a bar from the first column to the last one that it reaches.
 func (d *drawing) segment(i int) {
 	first, last := d.reach(d.Segments[i])
-	fmt.Fprintf(&d.b, `<line class="bar" x1="%d" y1="%d" x2="%d" y2="%d"/>`+"\n", x(first), d.y[i], x(last)+columnWide, d.y[i])
-	d.text(x(last)+columnWide-letterWide*utf8.RuneCountInString(d.Segments[i].Name)-20, d.y[i]-7, "small name", d.Segments[i].Name)
+	fmt.Fprintf(&d.b, `<line class="bar" x1="%d" y1="%d" x2="%d" y2="%d"/>`+"\n", d.x(first), d.y[i], d.x(last)+d.columnWide, d.y[i])
+	d.text(d.x(last)+d.columnWide-letterWide*utf8.RuneCountInString(d.Segments[i].Name)-20, d.y[i]-7, "small name", d.Segments[i].Name)
 }
 
 // wires draws a column's wires and what is written at their ends.
@@ -171,7 +180,7 @@ func (d *drawing) wires(column int) {
 				continue
 			}
 			if lines == 0 {
-				at := wire(column, n)
+				at := d.x(column) + wire(n)
 				fmt.Fprintf(&d.b, `<line class="wire" x1="%d" y1="%d" x2="%d" y2="%d"/><circle class="joint" cx="%d" cy="%d" r="5"/>`+"\n", at, top, at, d.y[i], at, d.y[i])
 			}
 			for k, text := range port.lines() {
@@ -180,7 +189,7 @@ func (d *drawing) wires(column int) {
 					class = "small name"
 				}
 				lines++
-				d.text(x(column)+14+10*d.below(column, i), d.y[i]+4+lines*line, class, text)
+				d.text(d.x(column)+d.indent(column, i), d.y[i]+4+lines*line, class, text)
 			}
 		}
 		if lines > 0 {
@@ -189,9 +198,9 @@ func (d *drawing) wires(column int) {
 	}
 }
 
-// below is how far to the right a label at a segment has to begin, so that the wires of the
+// indent is how far from a column's left side a label at a segment has to begin, so that the wires of the
 // column that go on down do not cross it.
-func (d *drawing) below(column, i int) int {
+func (d *drawing) indent(column, i int) int {
 	n := 0
 	for _, s := range d.Segments {
 		if d.Boxes[column].linesOn(s.ID) > 0 {
@@ -199,27 +208,27 @@ func (d *drawing) below(column, i int) int {
 		}
 	}
 	if !slices.ContainsFunc(d.Segments[i+1:], func(s Segment) bool { return d.Boxes[column].linesOn(s.ID) > 0 }) {
-		return n - 1 // the last one
+		return wire(n - 1) // the last one
 	}
-	return n
+	return wire(n)
 }
 
 func (d *drawing) box(column int) {
 	b := d.Boxes[column]
 	top := titleHigh + margin
 	fmt.Fprintf(&d.b, `<g><title>%s</title><rect class="box %s %s" x="%d" y="%d" width="%d" height="%d" rx="6"/>`+"\n",
-		html.EscapeString(b.where()+" "+b.Name), html.EscapeString(b.Kind), b.class(), x(column), top, columnWide, d.boxHigh)
-	d.text(x(column)+boxPad, top+boxPad+line-4, "name", b.Name)
-	d.text(x(column)+boxPad, top+boxPad+2*line-4, "small", b.where())
+		html.EscapeString(b.where()+" "+b.Name), html.EscapeString(b.Kind), b.class(), d.x(column), top, d.columnWide, d.boxHigh)
+	d.text(d.x(column)+boxPad, top+boxPad+line-4, "name", b.Name)
+	d.text(d.x(column)+boxPad, top+boxPad+2*line-4, "small", b.where())
 	for i, note := range b.Notes {
-		d.text(x(column)+boxPad, top+boxPad+(3+i)*line-4, "small", note)
+		d.text(d.x(column)+boxPad, top+boxPad+(3+i)*line-4, "small", note)
 	}
 	d.b.WriteString("</g>\n")
 }
 
 // text writes a line; what would run into the next column is cut.
 func (d *drawing) text(x, y int, class, text string) {
-	if letters := columnWide / letterWide; class != "title" && utf8.RuneCountInString(text) > letters {
+	if letters := d.columnWide / letterWide; class != "title" && utf8.RuneCountInString(text) > letters {
 		text = string([]rune(text)[:letters-1]) + "…"
 	}
 

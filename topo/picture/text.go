@@ -82,10 +82,18 @@ func (b Box) class() string {
 	return string(b.State)
 }
 
-// lines are what is written at an interface.
+// title is the interface's name, with the tag of its frames.
+func (p Port) title() string {
+	if p.Tag == 0 {
+		return p.Name
+	}
+	return p.Name + " tag " + strconv.Itoa(p.Tag)
+}
+
+// lines are what is written at an interface. Of one that is on several segments, what it is made of stands once.
 func (p Port) lines() []string {
-	out := slices.Concat([]string{p.Name}, p.Addresses)
-	if p.Via != "" {
+	out := slices.Concat([]string{p.title()}, p.Addresses)
+	if p.Via != "" && p.Tag == 0 {
 		out = append(out, p.Via)
 	}
 	return out

@@ -71,6 +71,12 @@ func (h Host) Apply(ctx context.Context, t Target) error {
 	return h.bring(ctx, t, pf)
 }
 
+// Stands says whether a PF is there and nothing differs from the target.
+func (h Host) Stands(t Target) bool {
+	pf, err := h.find(t.Address)
+	return err == nil && pf != nil && len(t.Changes(pf)) == 0
+}
+
 // bring makes the changes: the count, the drivers, the MTUs, and the PF comes up last.
 func (h Host) bring(ctx context.Context, t Target, pf *PF) error {
 	if !t.External {

@@ -240,3 +240,85 @@ func TestPulledOut(t *testing.T) {
 		t.Errorf("%v, %v", records, err)
 	}
 }
+
+// TestStands: a card whose VF has lost its driver does not stand, and Apply makes it stand again over the record
+// of what was before.
+func TestStands(t *testing.T) {
+	n := &node{pf: bare()}
+	h := hostOf(t, n)
+	if h.Stands(four()) {
+		t.Error("it stands before it is made")
+	}
+	if err := h.Apply(context.Background(), four()); err != nil {
+		t.Fatal(err)
+	}
+	if !h.Stands(four()) {
+		t.Error("it does not stand")
+	}
+	n.pf.VFs[1].Driver, n.pf.VFs[1].Name = "", ""
+	if h.Stands(four()) {
+		t.Error("it stands without a driver")
+	}
+	if err := h.Apply(context.Background(), four()); err != nil || !h.Stands(four()) {
+		t.Errorf("applied again: %v, it differs by %v", err, four().Changes(&n.pf))
+	}
+	if r, err := h.Record(bare().Address); err != nil || r == nil || r.Prior.NumVFs != 0 {
+		t.Errorf("record %+v, %v; want what was before the first time", r, err)
+	}
+}
+
+// TestVFsRemoved: somebody writes 0 to sriov_numvfs of a card at work. Apply makes the VFs again over the record of
+// what was before the first time, and Restore puts that back, also from a card that has no VFs.
+func TestVFsRemoved(t *testing.T) {
+	for name, again := range map[string]bool{"restored at once": false, "made again first": true} {
+		t.Run(name, func(t *testing.T) {
+			n := &node{pf: settled()}
+			h := hostOf(t, n)
+			if err := h.Apply(context.Background(), four()); err != nil {
+				t.Fatal(err)
+			}
+			removeVFs(t, n)
+			if h.Stands(four()) {
+				t.Error("it stands without VFs")
+			}
+			if again {
+				if err := h.Apply(context.Background(), four()); err != nil || !h.Stands(four()) {
+					t.Errorf("applied again: %v, it differs by %v", err, four().Changes(&n.pf))
+				}
+				removeVFs(t, n)
+			}
+			if err := h.Restore(context.Background(), n.pf.Address); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(settled(), n.pf); diff != "" {
+				t.Errorf("(-before +after)\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestExternalVFsRemoved: VFs that somebody else made and has removed are not made by Restore, which ends all the same.
+func TestExternalVFsRemoved(t *testing.T) {
+	n := &node{pf: settled()}
+	h := hostOf(t, n)
+	target := Target{Address: n.pf.Address, NumVFs: 2, External: true, VFs: []VFTarget{{Index: 0, VFIO: true}}}
+	if err := h.Apply(context.Background(), target); err != nil {
+		t.Fatal(err)
+	}
+	removeVFs(t, n)
+	n.effects = nil
+	if err := h.Restore(context.Background(), n.pf.Address); err != nil || n.effects != nil {
+		t.Errorf("%v after %v", err, n.effects)
+	}
+	if r, err := h.Record(n.pf.Address); r != nil || err != nil {
+		t.Errorf("a record is left: %v, %v", r, err)
+	}
+}
+
+// removeVFs is what the kernel does when 0 is written to sriov_numvfs.
+func removeVFs(t *testing.T, n *node) {
+	t.Helper()
+	if err := n.number("0"); err != nil {
+		t.Fatal(err)
+	}
+}

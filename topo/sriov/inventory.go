@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/spklab/spklab/topo/vf"
 )
 
 // Inventory is what a node has of SR-IOV.
@@ -76,6 +78,16 @@ func (i *Inventory) Find(name string) *PF {
 	for k := range i.PFs {
 		if p := &i.PFs[k]; name != "" && (p.Address == name || p.Name == name) {
 			return p
+		}
+	}
+	return nil
+}
+
+// Holder is the PF whose VF has that PCI address, nil when there is none.
+func (i *Inventory) Holder(address string) *PF {
+	for k := range i.PFs {
+		if slices.ContainsFunc(i.PFs[k].VFs, func(v VF) bool { return v.Address == address }) {
+			return &i.PFs[k]
 		}
 	}
 	return nil
@@ -152,11 +164,11 @@ func (s sysfs) hasEntries(name string) bool {
 
 // link is the interface of a device; empty where the namespace has none of it.
 func (s sysfs) link(address string) string {
-	entries, err := os.ReadDir(s.device(address, "net"))
-	if err != nil || len(entries) == 0 {
+	name, err := vf.Host{Sys: s.root}.Interface(address)
+	if err != nil {
 		return ""
 	}
-	return entries[0].Name()
+	return name
 }
 
 func (s sysfs) pf(address string, n Network) (PF, error) {

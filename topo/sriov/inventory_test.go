@@ -139,6 +139,13 @@ func TestProtected(t *testing.T) {
 		{"a session by route", Network{
 			Links: base, Sessions: []Session{{Local: addr("192.0.2.1"), Remote: addr("198.51.100.7"), Link: 2}},
 		}, []string{"carries the SSH session from 198.51.100.7"}},
+		{"a bridge of Open vSwitch", Network{
+			Links:    []Link{{Index: 2, Name: "ens1f0", Master: 5}, {Index: 5, Name: "ovs-system", OVS: true}, {Index: 6, Name: "br-ex", OVS: true}},
+			Defaults: []int{6},
+		}, []string{"carries the default route by br-ex"}},
+		{"a bridge of Open vSwitch beside it", Network{
+			Links: []Link{{Index: 2, Name: "ens1f0"}, {Index: 5, Name: "ovs-system", OVS: true}, {Index: 6, Name: "br-ex", OVS: true}}, Defaults: []int{6},
+		}, nil},
 		{"a loop of masters", Network{Links: []Link{{Index: 2, Name: "ens1f0", Master: 5}, {Index: 5, Name: "br0", Master: 2}}}, nil},
 	}
 	for _, tt := range tests {
@@ -154,6 +161,7 @@ func TestUse(t *testing.T) {
 	n := Network{Links: []Link{
 		{Index: 1, Name: "idle", Up: true, Addresses: []netip.Addr{netip.MustParseAddr("fe80::1")}},
 		{Index: 2, Name: "port", Master: 9}, {Index: 3, Name: "host", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}},
+		{Index: 4, Name: "under"}, {Index: 5, Name: "under.7", Parent: 4, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.2")}},
 	}}
 	tests := []struct {
 		v    VF
@@ -165,6 +173,7 @@ func TestUse(t *testing.T) {
 		{VF{Driver: "igbvf"}, "its interface is in another network namespace"},
 		{VF{Driver: "igbvf", Name: "port"}, "its interface port is a port of a bridge or bond"},
 		{VF{Driver: "igbvf", Name: "host"}, "its interface host has an address"},
+		{VF{Driver: "igbvf", Name: "under"}, "under.7 on its interface under has an address"},
 	}
 	for _, tt := range tests {
 		if got := n.use(tt.v); got != tt.want {
@@ -249,5 +258,25 @@ func TestLabels(t *testing.T) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestRepresentors: the interfaces that stand for a card's VFs are not the card's own.
+func TestRepresentors(t *testing.T) {
+	s := sysfs{t.TempDir()}
+	for name, port := range map[string]string{"ens1f0_0": "pf0vf0", "ens1f0np0": "p0"} {
+		dir := s.device("0000:01:00.0", filepath.Join("net", name))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "phys_port_name"), []byte(port), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := s.link("0000:01:00.0"); got != "ens1f0np0" {
+		t.Errorf("the card's interface is %q", got)
+	}
+	if got := s.link("0000:02:00.0"); got != "" {
+		t.Errorf("no card has %q", got)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,9 +46,12 @@ func ReadNetwork() (Network, error) {
 	return n, nil
 }
 
+// kindOVS is the kind (IFLA_INFO_KIND) of the datapath and of the internal ports, which are the bridges.
+const kindOVS = "openvswitch"
+
 func readLink(l netlink.Link) (Link, error) {
 	a := l.Attrs()
-	out := Link{Index: a.Index, Name: a.Name, Master: a.MasterIndex, Up: a.Flags&net.FlagUp != 0, Firmware: firmware(a.Name)}
+	out := Link{Index: a.Index, Name: a.Name, Master: a.MasterIndex, Up: a.Flags&net.FlagUp != 0, OVS: l.Type() == kindOVS, Firmware: firmware(a.Name)}
 	if a.NetNsID < 0 && l.Type() != "veth" { // else the index is one of another namespace
 		out.Parent = a.ParentIndex
 	}
@@ -109,8 +113,8 @@ func defaultLinks() ([]int, error) {
 	return out, nil
 }
 
-// sessions are the established TCP connections to port 22 of this node, and the one that
-// SSH_CONNECTION names.
+// sessions are the established TCP connections to port 22 of this node, and those that SSH_CONNECTION names,
+// here or in a process that this one descends from.
 func sessions() ([]Session, error) {
 	var out []Session
 	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
@@ -127,8 +131,10 @@ func sessions() ([]Session, error) {
 		}
 		out = append(out, more...)
 	}
-	if s, ok := parseSSHConnection(os.Getenv("SSH_CONNECTION")); ok {
-		out = append(out, s)
+	for _, text := range append(sshConnections("/proc", os.Getpid()), os.Getenv(sshVariable)) {
+		if s, ok := parseSSHConnection(text); ok && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
 	}
 	for i := range out {
 		out[i].Link = linkTo(out[i].Remote)

@@ -26,6 +26,7 @@ type Link struct {
 	Master    int // index of the bridge or bond that it is a port of, 0 = none
 	Parent    int // index of the interface that a VLAN or macvlan is on, 0 = none
 	Up        bool
+	OVS       bool // of Open vSwitch in the kernel: its datapath, or a bridge on that
 	Firmware  string
 	Addresses []netip.Addr
 	VFs       map[int]Admin // of a PF, by index
@@ -47,7 +48,8 @@ func (n Network) link(name string) (Link, bool) {
 }
 
 // above are an interface and all that stand on it: bridges and bonds that it is a port of, VLANs and
-// macvlans, and what stands on those.
+// macvlans, and what stands on those. The kernel does not tell which of Open vSwitch's bridges an interface is a
+// port of, so all of them stand on it.
 func (n Network) above(name string) []Link {
 	first, ok := n.link(name)
 	if !ok {
@@ -56,7 +58,7 @@ func (n Network) above(name string) []Link {
 	found := []Link{first}
 	for i := 0; i < len(found); i++ {
 		for _, l := range n.Links {
-			if l.Parent != found[i].Index && l.Index != found[i].Master {
+			if l.Parent != found[i].Index && l.Index != found[i].Master && !(found[i].OVS && l.OVS) {
 				continue
 			}
 			if !slices.ContainsFunc(found, func(f Link) bool { return f.Index == l.Index }) {
@@ -107,12 +109,17 @@ func (n Network) use(v VF) string {
 	case v.Name == "":
 		return "its interface is in another network namespace"
 	}
-	l, ok := n.link(v.Name)
-	switch {
-	case ok && l.Master != 0:
-		return "its interface " + v.Name + " is a port of a bridge or bond"
-	case ok && slices.ContainsFunc(l.Addresses, func(a netip.Addr) bool { return !a.IsLinkLocalUnicast() }):
-		return "its interface " + v.Name + " has an address"
+	for _, l := range n.above(v.Name) {
+		of := "its interface " + v.Name
+		if l.Name != v.Name {
+			of = l.Name + " on " + of
+		}
+		switch {
+		case l.Master != 0:
+			return of + " is a port of a bridge or bond"
+		case slices.ContainsFunc(l.Addresses, func(a netip.Addr) bool { return !a.IsLinkLocalUnicast() }):
+			return of + " has an address"
+		}
 	}
 	return ""
 }

@@ -37,6 +37,9 @@ func (h Host) restore(ctx context.Context, pf *PF, r *Record) error {
 		}
 	}
 	for i := range prior.VFs {
+		if r.Target.External && pf.vf(prior.VFs[i].Index) == nil {
+			continue // who made it has taken it away
+		}
 		if err := h.restoreVF(ctx, pf, &prior.VFs[i]); err != nil {
 			return fmt.Errorf("VF %d: %w", prior.VFs[i].Index, err)
 		}

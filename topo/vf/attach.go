@@ -33,10 +33,8 @@ func (a attachment) make(ctx context.Context) error {
 	if err := a.to(changeUp, link); err != nil {
 		return err
 	}
-	if s.MAC != "" {
-		if err := a.setMAC(ctx, strings.ToLower(s.MAC), want.Trust); err != nil {
-			return err
-		}
+	if err := a.makeMAC(ctx, want.Trust); err != nil {
+		return err
 	}
 	if link.Name, link.Up = a.record.Request.Interface, true; s.MTU != 0 {
 		link.MTU = s.MTU
@@ -57,6 +55,19 @@ func (a attachment) to(c change, want Link) error {
 		return fmt.Errorf("interface: %s: %w", c, err)
 	}
 	return nil
+}
+
+// makeMAC gives the interface the MAC of the settings; without one that of the VF that was there before, unless the
+// driver has it keep its own.
+func (a attachment) makeMAC(ctx context.Context, trusted bool) error {
+	q := a.record.Request
+	if q.Settings.MAC != "" {
+		return a.setMAC(ctx, strings.ToLower(q.Settings.MAC), trusted)
+	}
+	if q.LastMAC == "" {
+		return nil
+	}
+	return ignore(a.setMAC(ctx, q.LastMAC, trusted), unix.EADDRNOTAVAIL, unix.EPERM, unix.EBUSY, unix.EINVAL, unix.EOPNOTSUPP)
 }
 
 // setMAC gives the interface a MAC that its PF holds already. igbvf refuses it until it has heard of the
@@ -114,10 +125,9 @@ func (a attachment) undo(ctx context.Context) error {
 	if prior.Link.Name == "" {
 		return nil
 	}
-	if s.MAC != "" {
-		if err := a.setMAC(ctx, prior.Link.MAC, prior.Admin.Trust); err != nil {
-			return err
-		}
+	// A VF that went and came back has another MAC, where its PF knows of none.
+	if err := a.setMAC(ctx, prior.Link.MAC, prior.Admin.Trust); err != nil && (s.MAC != "" || !refusedMAC(err)) {
+		return err
 	}
 	if err := a.undoOrders(ctx); err != nil { // igbvf has told the PF its MAC
 		return err

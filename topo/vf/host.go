@@ -1,10 +1,12 @@
 package vf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -25,6 +27,9 @@ type Request struct {
 	Netns     string   `json:"netns"`     // below /run/netns
 	Interface string   `json:"interface"` // its name there
 	Settings  Settings `json:"settings"`
+	// LastMAC is what LostMAC said of the VF that this one takes the place of: the interface gets it where the
+	// settings ask for none and the driver takes it.
+	LastMAC string `json:"last_mac,omitempty"`
 }
 
 // Result is a VF in its place.
@@ -147,7 +152,7 @@ func (h Host) free(address string, s State) error {
 		return err
 	case driver == "":
 		return errors.New("no driver is bound to it")
-	case s.Link.Name == "" && slices.Contains(userspace(), driver):
+	case s.Link.Name == "" && Userspace(driver):
 		return nil
 	}
 	return fmt.Errorf("%w: its interface is in a network namespace of somebody else's", ErrAllocated)
@@ -195,6 +200,9 @@ func (h Host) Del(ctx context.Context, address string) error {
 
 // restore makes a VF what its record says it was, and forgets it.
 func (h Host) restore(ctx context.Context, d device, r Record) error {
+	if err := h.revive(r); err != nil {
+		return fmt.Errorf("return VF %s: %w", r.Function.Address, err)
+	}
 	a := attachment{device: d, record: r}
 	if err := a.undo(ctx); err != nil {
 		return fmt.Errorf("return VF %s: %w", r.Function.Address, err)
@@ -202,7 +210,38 @@ func (h Host) restore(ctx context.Context, d device, r Record) error {
 	return h.forget(r.Function.Address)
 }
 
-// Present says whether a VF that was given away is still there, with its interface where it went to.
+// revive has the kernel look for a driver of a VF that had an interface by one and lost it.
+func (h Host) revive(r Record) error {
+	if r.Prior.Link.Name == "" {
+		return nil
+	}
+	driver, err := h.Driver(r.Function.Address)
+	if err != nil || driver != "" {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(h.sys(), "bus/pci/drivers_probe"), os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("look for a driver: %w", err)
+	}
+	_, err = f.WriteString(r.Function.Address)
+	return wrap(errors.Join(err, f.Close()), "look for a driver")
+}
+
+// LostMAC is the MAC that the interface of a VF came with which was given away and is there no more: somebody has
+// taken the VFs off its PF, and one that is made again has another MAC. It is empty for any other VF.
+func (h Host) LostMAC(address string) (string, error) {
+	r, err := h.record(address)
+	if err != nil || r == nil {
+		return "", err
+	}
+	if _, err := h.Find(address); !errors.Is(err, ErrAbsent) {
+		return "", ignore(err, ErrNoVF)
+	}
+	return cmp.Or(r.Request.LastMAC, r.Prior.Link.MAC), nil
+}
+
+// Present says whether a VF that was given away is still there, with its interface where it went to, or under a
+// driver of user space as it was: one that is made anew is under the kernel's own.
 func (h Host) Present(address string) bool {
 	r, err := h.record(address)
 	if err != nil || r == nil {
@@ -212,7 +251,8 @@ func (h Host) Present(address string) bool {
 		return false
 	}
 	if r.Prior.Link.Name == "" {
-		return true
+		driver, err := h.Driver(address)
+		return err == nil && Userspace(driver)
 	}
 	d, err := h.reach(*r)
 	if err != nil {

@@ -278,6 +278,45 @@ func TestAddUserspace(t *testing.T) {
 	restored(t, h, c, prior)
 }
 
+// TestUnplugged takes the driver away from under a VF that was given: it is not present, Del has the kernel look for
+// a driver and restores the MAC that it came with, and it can be given again.
+func TestUnplugged(t *testing.T) {
+	for name, s := range map[string]Settings{"nothing set": {}, "everything set": everything()} {
+		t.Run(name, func(t *testing.T) {
+			c := &card{state: fresh()}
+			h := host(t, c)
+			probe := filepath.Join(h.Sys, "bus/pci/drivers_probe")
+			if err := os.WriteFile(probe, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			first, err := h.Add(t.Context(), request(s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(filepath.Join(h.Sys, "bus/pci/devices", vfAddress, "driver")); err != nil {
+				t.Fatal(err)
+			}
+			back := fresh().Link
+			back.Name, back.MAC = "eth7", "5e:00:00:00:00:99"
+			c.state.Link, c.place = back, ""
+			if h.Present(vfAddress) {
+				t.Error("it is present")
+			}
+			if err := h.Del(t.Context(), vfAddress); err != nil {
+				t.Fatal(err)
+			}
+			if asked, err := os.ReadFile(probe); err != nil || string(asked) != vfAddress {
+				t.Errorf("the kernel was asked for a driver of %q (%v)", asked, err)
+			}
+			restored(t, h, c, fresh())
+			again, err := h.Add(t.Context(), request(s))
+			if err != nil || again != first || !h.Present(vfAddress) {
+				t.Errorf("given again it is %+v (%v), was %+v", again, err, first)
+			}
+		})
+	}
+}
+
 // TestRecord has what was there on disk before the first change.
 func TestRecord(t *testing.T) {
 	c := &card{state: used(), kill: 1}
@@ -364,5 +403,85 @@ func TestLock(t *testing.T) {
 	unlock()
 	if _, err := other.Add(t.Context(), request(Settings{})); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestRemade takes a VF away for good, as all go when somebody writes 0 to sriov_numvfs: the one that is made in its
+// place gets its MAC, also the second time, but keeps one that the settings or its PF say.
+func TestRemade(t *testing.T) {
+	const first, second = "5e:00:00:00:00:01", "5e:00:00:00:00:99"
+	pinned := fresh()
+	pinned.Admin.MAC = second
+	for name, tc := range map[string]struct {
+		made State // how the second one comes
+		set  Settings
+		want string // MAC in the end
+	}{
+		"nothing set":       {fresh(), Settings{}, first},
+		"trusted":           {fresh(), Settings{Trust: "on"}, first},
+		"a MAC set":         {fresh(), Settings{MAC: "02:00:00:00:00:05"}, "02:00:00:00:00:05"},
+		"the PF has pinned": {pinned, Settings{}, second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &card{state: fresh()}
+			h := host(t, c)
+			if lost, err := h.LostMAC(vfAddress); lost != "" || err != nil {
+				t.Errorf("before it was given: %q, %v", lost, err)
+			}
+			if _, err := h.Add(t.Context(), request(tc.set)); err != nil {
+				t.Fatal(err)
+			}
+			if lost, err := h.LostMAC(vfAddress); lost != "" || err != nil {
+				t.Errorf("while it is there: %q, %v", lost, err)
+			}
+			for range 2 {
+				back := tc.made
+				back.Link.Name, back.Link.MAC = "eth7", second
+				q := request(tc.set)
+				q.LastMAC = remade(t, h)
+				c.state, c.place = back, ""
+				got, err := h.Add(t.Context(), q)
+				if err != nil || got.MAC != tc.want || c.state.Link.MAC != tc.want || !h.Present(vfAddress) {
+					t.Errorf("it is %+v (%v), want MAC %s", got, err, tc.want)
+				}
+			}
+		})
+	}
+}
+
+// remade has the VF vanish and come back, and returns the MAC that is known in between.
+func remade(t *testing.T, h Host) string {
+	t.Helper()
+	device := filepath.Join(h.Sys, "bus/pci/devices", vfAddress)
+	away := filepath.Join(h.Sys, "away")
+	if err := os.Rename(device, away); err != nil {
+		t.Fatal(err)
+	}
+	if h.Present(vfAddress) {
+		t.Error("it is present")
+	}
+	lost, err := h.LostMAC(vfAddress)
+	if err := errors.Join(err, h.Del(t.Context(), vfAddress), os.Rename(away, device)); err != nil {
+		t.Fatal(err)
+	}
+	return lost
+}
+
+// TestRemadeUserspace: a VF that was under vfio-pci and is made anew is not the one that was given.
+func TestRemadeUserspace(t *testing.T) {
+	s := fresh()
+	s.Link = Link{}
+	h := host(t, &card{state: s})
+	q := request(Settings{VLAN: pointer(20)})
+	q.Address = "0000:01:10.0"
+	if _, err := h.Add(t.Context(), q); err != nil || !h.Present(q.Address) {
+		t.Fatalf("%v, or not present", err)
+	}
+	driver := filepath.Join(h.Sys, "bus/pci/devices", q.Address, "driver")
+	if err := errors.Join(os.Remove(driver), os.Symlink("../../drivers/igbvf", driver)); err != nil {
+		t.Fatal(err)
+	}
+	if h.Present(q.Address) {
+		t.Error("it is present under the kernel's own driver")
 	}
 }

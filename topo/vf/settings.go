@@ -62,6 +62,15 @@ func (s Settings) String() string {
 	return strings.Join(out, " ")
 }
 
+// Sets says whether a setting is given, by the word that configurations of sriov-cni have for it.
+func (s Settings) Sets(word string) bool {
+	return map[string]bool{
+		"vlan": s.VLAN != nil, "vlanQoS": s.QoS != 0, "vlanProto": s.Proto != "", "mac": s.MAC != "", "mtu": s.MTU != 0,
+		"min_tx_rate": s.MinTxRate != nil, "max_tx_rate": s.MaxTxRate != nil,
+		"spoofchk": s.SpoofChk != "", "trust": s.Trust != "", "link_state": s.LinkState != "",
+	}[word]
+}
+
 // Admin is what the PF holds of a VF.
 type Admin struct {
 	VLAN      int    `json:"vlan"`

@@ -112,5 +112,7 @@ func (h Host) Driver(address string) (string, error) {
 	return filepath.Base(to), nil
 }
 
-// userspace are the drivers that make no network interface of a VF.
-func userspace() []string { return []string{"vfio-pci", "uio_pci_generic", "igb_uio"} }
+// Userspace says whether a driver hands devices to programs, so that they have no network interface.
+func Userspace(driver string) bool {
+	return slices.Contains([]string{"vfio-pci", "uio_pci_generic", "igb_uio"}, driver)
+}

@@ -10,18 +10,9 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/dataplane/vlan"
-)
-
-const (
-	next    = -1 // TCX_NEXT
-	drop    = 2  // TC_ACT_SHOT
-	ingress = 1  // BPF_F_INGRESS
-
-	// Offsets in struct __sk_buff.
-	vlanPresent, vlanTCI = 20, 24
+	"github.com/spklab/spklab/dataplane/vlan/tagging"
 )
 
 // Join makes a device for a VLAN of parent in the caller's network namespace and brings both up.
@@ -48,8 +39,8 @@ func Join(t testing.TB, parent string, tag int) (name string, err error) {
 		where ebpf.AttachType
 		prog  asm.Instructions
 	}{
-		{p.Attrs().Index, ebpf.AttachTCXIngress, untag(tag, l.Attrs().Index)},
-		{l.Attrs().Index, ebpf.AttachTCXEgress, putTag(tag, p.Attrs().Index)},
+		{p.Attrs().Index, ebpf.AttachTCXIngress, tagging.Untag(tag, l.Attrs().Index)},
+		{l.Attrs().Index, ebpf.AttachTCXEgress, tagging.Tag(tag, p.Attrs().Index)},
 	} {
 		if err := attach(t, a.at, a.where, a.prog); err != nil {
 			return "", err
@@ -76,43 +67,4 @@ func attach(t testing.TB, index int, where ebpf.AttachType, code asm.Instruction
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return nil
-}
-
-// untag has frames with the tag come in on the device without it.
-func untag(tag, device int) asm.Instructions {
-	return asm.Instructions{
-		asm.Mov.Reg(asm.R6, asm.R1),
-		asm.LoadMem(asm.R0, asm.R6, vlanPresent, asm.Word),
-		asm.JEq.Imm(asm.R0, 0, "next"),
-		asm.LoadMem(asm.R0, asm.R6, vlanTCI, asm.Word),
-		asm.And.Imm(asm.R0, 0xfff),
-		asm.JNE.Imm(asm.R0, int32(tag), "next"),
-		asm.FnSkbVlanPop.Call(),
-		asm.JNE.Imm(asm.R0, 0, "drop"),
-		asm.Mov.Imm(asm.R1, int32(device)),
-		asm.Mov.Imm(asm.R2, ingress),
-		asm.FnRedirect.Call(),
-		asm.Return(),
-		asm.Mov.Imm(asm.R0, next).WithSymbol("next"),
-		asm.Return(),
-		asm.Mov.Imm(asm.R0, drop).WithSymbol("drop"),
-		asm.Return(),
-	}
-}
-
-// putTag has what is sent leave by the parent with the tag.
-func putTag(tag, parent int) asm.Instructions {
-	const proto = unix.ETH_P_8021Q&0xff<<8 | unix.ETH_P_8021Q>>8 // in network byte order
-	return asm.Instructions{
-		asm.Mov.Imm(asm.R2, proto),
-		asm.Mov.Imm(asm.R3, int32(tag)),
-		asm.FnSkbVlanPush.Call(),
-		asm.JNE.Imm(asm.R0, 0, "drop"),
-		asm.Mov.Imm(asm.R1, int32(parent)),
-		asm.Mov.Imm(asm.R2, 0),
-		asm.FnRedirect.Call(),
-		asm.Return(),
-		asm.Mov.Imm(asm.R0, drop).WithSymbol("drop"),
-		asm.Return(),
-	}
 }

@@ -199,8 +199,8 @@ func (b *planner) admit(p *Port, g *group, winners []group) bool {
 			return false
 		case !g.overlaps(w):
 		case equal || g.named && w.named:
-			b.bad(g.ref(), "VFs %d to %d of PF %s overlap VFs %d to %d of %s; write ranges apart: pfNames: [%s#%d-%d]",
-				g.first, g.last, p.label(), w.first, w.last, w.ref(), p.Name, w.last+1, w.last+1+g.last-g.first)
+			b.bad(g.ref(), "VFs %d to %d of PF %s overlap VFs %d to %d of %s; write ranges apart%s",
+				g.first, g.last, p.label(), w.first, w.last, w.ref(), apart(p, g, w))
 			return false
 		default:
 			b.note(g.ref(), "is left out on PF %s: %s wins with priority %d over %d and has VFs %d to %d",
@@ -213,6 +213,24 @@ func (b *planner) admit(p *Port, g *group, winners []group) bool {
 		}
 	}
 	return true
+}
+
+// apart is where a group finds a place behind another one, as far as the PF has so many VFs.
+func apart(p *Port, g, w *group) string {
+	first := w.last + 1
+	last := first + g.last - g.first
+	if last >= p.TotalVFs {
+		return fmt.Sprintf(" within VFs 0 to %d, which is all that it can have", p.TotalVFs-1)
+	}
+	called := p.Name
+	if n := pfName(&g.policy.Spec.NICSelector, p); n != nil {
+		called = n.Name
+	}
+	hint := fmt.Sprintf(": pfNames: [%s#%d-%d]", called, first, last)
+	if last >= g.policy.Spec.NumVFs {
+		hint += fmt.Sprintf(" and numVfs: %d", last+1)
+	}
+	return hint
 }
 
 // target is what the policies together make of a port: the winning one's settings, and the most VFs and
