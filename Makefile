@@ -40,7 +40,8 @@ demo: deps build ## bring up the spk topology, run its scenarios, write the repo
 
 e2e: deps build deps-ovn25 browser ## the suites of whole labs, four at a time, then SR-IOV in a virtual machine; leaves nothing behind
 	@.ci/debs $(DEBS_TEST) $(DEBS_VM)
-	@.ci/unchanged go test -count=1 -parallel 4 -timeout 60m ./e2e ./e2e/browser
+	@rm -rf $(ARTIFACTS)/e2e && mkdir -p $(ARTIFACTS)/e2e
+	@ARTIFACTS=$(abspath $(ARTIFACTS))/e2e .ci/unchanged go test -count=1 -parallel 4 -timeout 60m ./e2e ./e2e/browser
 	@$(MAKE) e2e-sriov
 
 check: deps build browser ## the tests of all packages, privileged ones too; leaves nothing behind

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,10 +71,37 @@ func spklab(t testing.TB, args ...string) (code int, stdout []byte) {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("spklab %s: exit code %d, standard error:\n%s", strings.Join(args, " "), cmd.ProcessState.ExitCode(), errs.String())
+			t.Logf("spklab %s: exit code %d, standard error:\n%s", strings.Join(args, " "), cmd.ProcessState.ExitCode(), withoutPassed(errs.String()))
 		}
 	})
 	return cmd.ProcessState.ExitCode(), out.Bytes()
+}
+
+// withoutPassed is what `spklab test` prints without a line for each scenario that passed.
+func withoutPassed(progress string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(progress, "\n"), func(line string) bool {
+		return strings.HasPrefix(line, "✓ passed ")
+	}), "\n")
+}
+
+// artifacts is a directory for what a test of a lab leaves. When the test fails a copy stays in
+// $ARTIFACTS/LAB, where the variable is set.
+func artifacts(t testing.TB, lab string) string {
+	t.Helper()
+	dir := t.TempDir()
+	keep := os.Getenv("ARTIFACTS")
+	t.Cleanup(func() {
+		if keep == "" || !t.Failed() {
+			return
+		}
+		to := filepath.Join(keep, lab)
+		if err := errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(dir))); err != nil {
+			t.Errorf("keep the artifacts: %v", err)
+			return
+		}
+		t.Logf("the artifacts are kept in %s", to)
+	})
+	return dir
 }
 
 // mustSpklab is spklab that has to end with exit code 0.

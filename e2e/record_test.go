@@ -72,7 +72,8 @@ func killTests(t *testing.T, lab string) {
 	if interrupted == 0 {
 		t.Error("none of ten scenarios was interrupted")
 	}
-	if code, run := test(t, lab, "--focus", "TCP over IPv4, source translation none|the last endpoint goes"); code != 0 {
+	again := artifacts(t, lab+"-again")
+	if code, run := test(t, lab, "--artifacts", again, "--focus", "TCP over IPv4, source translation none|the last endpoint goes"); code != 0 {
 		t.Errorf("the lab cannot be tested again: exit code %d, %s", code, run.Counts())
 		for _, s := range run.Scenarios {
 			t.Logf("%s: %s: %s", s.Name, s.State, s.Message)

@@ -79,8 +79,8 @@ func TestScenarios(t *testing.T) {
 				needOVN(t)
 			}
 			up(t, topology, name, flags...)
-			artifacts := t.TempDir()
-			code, run := test(t, name, "--artifacts", artifacts, "--label-filter", tc.labels)
+			dir := artifacts(t, name)
+			code, run := test(t, name, "--artifacts", dir, "--label-filter", tc.labels)
 			summary.add(tc.name, run)
 			for _, s := range failuresFirst(run.Scenarios) {
 				t.Run(s.Group+": "+s.Name, func(t *testing.T) { verdict(t, s) })
@@ -98,10 +98,10 @@ func TestScenarios(t *testing.T) {
 				}
 			}
 			if tc.after != nil {
-				t.Run("after", func(t *testing.T) { tc.after(t, name, artifacts) })
+				t.Run("after", func(t *testing.T) { tc.after(t, name, dir) })
 			}
 			for _, f := range []string{report.FileRun, report.FileJUnit, report.FileHTML, report.FileSummary} {
-				if st, err := os.Stat(filepath.Join(artifacts, f)); err != nil || st.Size() == 0 {
+				if st, err := os.Stat(filepath.Join(dir, f)); err != nil || st.Size() == 0 {
 					t.Errorf("report %s: %v", f, err)
 				}
 			}
