@@ -66,8 +66,8 @@ func openNetns(name string) (*os.File, error) {
 // loopback is the mark: the state directory of the lab it belongs to. The thread that makes it
 // ends with its goroutine.
 func makeNetns(name, mark string) error {
-	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
-		return fmt.Errorf("make %s: %w", netnsDir, err)
+	if err := shareNetnsDir(); err != nil {
+		return fmt.Errorf("make %s a shared mount: %w", netnsDir, err)
 	}
 	path := filepath.Join(netnsDir, name)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
@@ -86,6 +86,31 @@ func makeNetns(name, mark string) error {
 		done <- newNetns(path, mark)
 	}()
 	return <-done
+}
+
+// shareNetnsDir makes the directory of names what `ip netns add` and CNI plugins make of it before the
+// first name: a mount of its own that is shared. Left to the first of them that comes by, its mount would
+// hide the names that are there already, and none of those could be removed any more.
+func shareNetnsDir() error {
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.Open(netnsDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil { // iproute2 takes the same lock
+		return fmt.Errorf("lock: %w", err)
+	}
+	err = unix.Mount("", netnsDir, "", unix.MS_SHARED|unix.MS_REC, "")
+	if !errors.Is(err, unix.EINVAL) { // which says that it is no mount
+		return err
+	}
+	if err := unix.Mount(netnsDir, netnsDir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	return unix.Mount("", netnsDir, "", unix.MS_SHARED|unix.MS_REC, "")
 }
 
 // newNetns runs on a thread that nobody uses afterwards.
@@ -116,7 +141,11 @@ func removeNetns(name string) error {
 	if err := ignore(unix.Unmount(path, unix.MNT_DETACH), unix.EINVAL, unix.ENOENT); err != nil {
 		return fmt.Errorf("unmount namespace: %w", err)
 	}
-	return wrap(ignore(os.Remove(path), os.ErrNotExist), "remove name of namespace")
+	err := ignore(os.Remove(path), os.ErrNotExist)
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("remove name of namespace: %w: its mount is hidden by one that came later on %s: take that away (umount -l %[2]s) and try again", err, netnsDir)
+	}
+	return wrap(err, "remove name of namespace")
 }
 
 // netnsExists says whether the name stands for a namespace: a file that is no mount of one is
