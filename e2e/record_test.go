@@ -22,6 +22,7 @@ import (
 // what others than tests see of a lab's packets.
 func TestRecord(t *testing.T) {
 	roottest.Need(t)
+	faulty := faultyProxy(t, "spkfault") // before others' labs run: a compiler leaves them no processor
 	t.Parallel()
 	const lab = "e2e-record"
 	up(t, "spk", lab)
@@ -29,7 +30,7 @@ func TestRecord(t *testing.T) {
 	t.Run("capture", func(t *testing.T) { captures(t, lab) })
 	t.Run("the test is killed", func(t *testing.T) { killTests(t, lab) })
 	t.Run("the collector is killed", func(t *testing.T) { killCollector(t, lab) })
-	t.Run("announced before programmed", func(t *testing.T) { announceFirst(t, lab) })
+	t.Run("announced before programmed", func(t *testing.T) { announceFirst(t, lab, faulty) })
 }
 
 // killTests kills `spklab test` at ten random moments. Each leaves reports that can be read and say
@@ -156,7 +157,7 @@ func killCollector(t *testing.T, lab string) {
 func faultyProxy(t *testing.T, tag string) string {
 	t.Helper()
 	faulty := filepath.Join(t.TempDir(), "spkproxy")
-	build := exec.Command("go", "build", "-tags", tag, "-o", faulty, "../cmd/spkproxy")
+	build := exec.Command("go", "build", "-trimpath", "-tags", tag, "-o", faulty, "../cmd/spkproxy")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the faulty proxy: %v\n%s", err, out)
@@ -164,10 +165,9 @@ func faultyProxy(t *testing.T, tag string) string {
 	return faulty
 }
 
-// announceFirst has one TMM's proxy announce before it programs: the check of the order fails, and
-// says so.
-func announceFirst(t *testing.T, lab string) {
-	faulty := faultyProxy(t, "spkfault")
+// announceFirst has one TMM's proxy, which is built with that mistake, announce before it programs: the
+// check of the order fails, and says so.
+func announceFirst(t *testing.T, lab, faulty string) {
 	p := find(t, filepath.Join(built.state, lab, "f5-tmm-1"))
 	p.replace(t, append([]string{faulty}, p.argv[1:]...))
 	code, run := test(t, lab, "--focus", "the last endpoint goes")
