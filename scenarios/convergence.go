@@ -75,7 +75,7 @@ func (s *scene) closes(w *world, c client, namespace string, t *times) {
 	check(s.lab.SetReady(s.ctx, namespace, "gate-1", false), "fail the readiness probe")
 	s.eventually("the router has no way", func() error { return s.routesRemoved(c.router, asked) })
 	s.eventually("the virtual server is unprogrammed", func() error { return s.unprogrammed() })
-	events := s.events(asked)
+	events := s.eventsWith(asked, closing(w))
 	for _, vip := range gateVIPs() {
 		prefix := hostPrefix(vip.Addr()).String()
 		t.add(familyOf(vip.Addr()).String()+" removal to withdrawal at the peer", since(asked, when(events, c.router, bgp.EventRouteWithdrawn, prefix)))
@@ -107,7 +107,7 @@ func (s *scene) opens(w *world, c client, namespace string, t *times) {
 	t.add("endpoint to first connection", since(asked, ctl.Now()))
 	check(given(), "pass the readiness probe")
 	s.awaitPaths(c.router, len(w.tmms))
-	events := s.events(asked)
+	events := s.eventsWith(asked, opening(w))
 	for _, vip := range gateVIPs() {
 		t.add(familyOf(vip.Addr()).String()+" endpoint to route at the peer", since(asked, when(events, c.router, bgp.EventFIBInstalled, hostPrefix(vip.Addr()).String())))
 	}

@@ -122,6 +122,52 @@ func (s *scene) events(since int64) []ctl.Event {
 	return slices.DeleteFunc(all, func(e ctl.Event) bool { return e.At < since })
 }
 
+// happening is an event by what tells it apart.
+type happening struct{ source, kind, object string }
+
+// opening is what is told of the gate when it opens, closing when it closes.
+func opening(w *world) []happening {
+	return ofGate(w, []string{bgp.EventFIBInstalled}, []string{control.EventProgrammed, control.EventAnnounced})
+}
+
+func closing(w *world) []happening {
+	return ofGate(w, []string{bgp.EventRouteWithdrawn, bgp.EventFIBRemoved}, []string{control.EventWithdrawn, control.EventUnprogrammed})
+}
+
+// ofGate are events about each of the gate's addresses, some of the client's router and some of every TMM.
+func ofGate(w *world, router, tmm []string) []happening {
+	var out []happening
+	for _, vip := range gateVIPs() {
+		prefix := hostPrefix(vip.Addr()).String()
+		for _, kind := range router {
+			out = append(out, happening{w.client().router, kind, prefix})
+		}
+		for _, t := range w.tmms {
+			for _, kind := range tmm {
+				out = append(out, happening{t.name, kind, prefix})
+			}
+		}
+	}
+	return out
+}
+
+// eventsWith are the events since a moment, once these are among them: what has an effect already is told
+// of a moment later.
+func (s *scene) eventsWith(since int64, want []happening) []ctl.Event {
+	ginkgo.GinkgoHelper()
+	var events []ctl.Event
+	s.eventually("what happened is told", func() error {
+		events = s.events(since)
+		for _, h := range want {
+			if occurrences(events, h.source, h.kind, h.object) == 0 {
+				return fmt.Errorf("%s had no event %s of %s", h.source, h.kind, h.object)
+			}
+		}
+		return nil
+	})
+	return events
+}
+
 // when is the first moment of an event; the scenario fails where there was none.
 func when(events []ctl.Event, source, kind, object string) int64 {
 	ginkgo.GinkgoHelper()
@@ -147,7 +193,7 @@ func (s *scene) gateBothWays() {
 		check(s.lab.Delete(s.ctx, "pod", namespace, "gate-1", -1), "delete the last endpoint")
 		s.awaitPaths(c.router, 0)
 		s.eventually("the virtual server is unprogrammed", func() error { return s.unprogrammed() })
-		down = s.events(removed)
+		down = s.eventsWith(removed, closing(w))
 		s.closedInOrder(w, down)
 		s.withdrawnInTime(w, down, removed, c.router)
 		s.withdrawalTimes(w, down, removed)
@@ -157,7 +203,7 @@ func (s *scene) gateBothWays() {
 		must(s.lab.Apply(s.ctx, parse(gatePod(namespace, gateName, "gate-1"))))
 		s.awaitPaths(c.router, len(w.tmms))
 		s.eventually("the first client is served again", func() error { return s.servedAgain(c.name) })
-		up = s.events(ready)
+		up = s.eventsWith(ready, opening(w))
 		s.openedInOrder(w, namespace, up)
 	})
 	attempts := prober.stop()

@@ -149,7 +149,7 @@ func (s *scene) gateReadiness() {
 		s.eventually("the router has no way", func() error { return s.routesRemoved(c.router, removed) })
 		s.drainFor(0)
 		s.eventually("the virtual server is unprogrammed", func() error { return s.unprogrammed() })
-		events := s.events(removed)
+		events := s.eventsWith(removed, closing(w))
 		s.closedInOrder(w, events)
 		s.withdrawnInTime(w, events, removed)
 		for _, vip := range gateVIPs() {
