@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/spklab/spklab/ovnsim/forward"
 )
@@ -44,14 +45,27 @@ func (f forwarding) says(proto string) string {
 }
 
 // least is the smallest share of connections that a gateway of several has to get, where they go to
-// many addresses: exactly its part where it is its turn, half of that where ports are hashed, one
-// where the addresses alone are.
+// many addresses: exactly its part where it is its turn, what a fair hash leaves it but once in a million
+// times where ports are hashed, one where the addresses alone are.
 func (f forwarding) least(proto string, total, gateways int) int {
 	switch f.choice(proto) {
 	case forward.HashPorts:
-		return total / gateways / 2
+		return max(1, improbable(total, 1/float64(gateways), 1e-6))
 	case forward.HashAddresses:
 		return 1
 	}
 	return total / gateways
+}
+
+// improbable is the largest k for which fewer than k of n independent events of one probability each happen
+// with a probability of at most risk (the lower tail of the binomial distribution).
+func improbable(n int, each, risk float64) int {
+	term, tail := math.Pow(1-each, float64(n)), 0.0 // term is the probability of exactly k
+	for k := range n {
+		if tail += term; tail > risk {
+			return k
+		}
+		term *= float64(n-k) / float64(k+1) * each / (1 - each)
+	}
+	return n
 }

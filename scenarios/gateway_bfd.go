@@ -90,7 +90,7 @@ func (s *scene) bfdGateways(from origin, f family) {
 	alive, dies := p.gateways[0], p.gateways[1]
 	p.declareBFD(from, f, alive, dies)
 	t := transport{"tcp", f}
-	s.judgeShares(p.gateways[:2], p.reaches(t, 2), 2*behind, "tcp")
+	s.judgeShares(p.gateways[:2], p.reaches(t, shareRounds), shareRounds*behind, "tcp")
 	check(p.setLink(dies, false, dies.mac), "cut "+dies.name+" off")
 	began := time.Now()
 	sent, lost := p.untilMoved(t, began.Add(detectionTime+slack))
@@ -103,7 +103,7 @@ func (s *scene) bfdGateways(from origin, f family) {
 	check(p.setLink(dies, true, dies.mac), dies.name+" comes back")
 	p.expectSession(dies, f, nbdb.BFDStatusUp)
 	p.warm(dies, f)
-	s.judgeShares(p.gateways[:2], p.reaches(t, 2), 2*behind, "tcp")
+	s.judgeShares(p.gateways[:2], p.reaches(t, shareRounds), shareRounds*behind, "tcp")
 }
 
 // untilMoved opens connections to every address behind the gateways, time and again, until none of a
