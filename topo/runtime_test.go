@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -369,16 +370,42 @@ func TestLock(t *testing.T) {
 	}
 }
 
-// TestPins mounts the BPF file system in a directory of its own and sees it unmounted with the
-// last lab.
+// TestPins mounts the BPF file system in a directory of its own for labs of two state directories, and sees it
+// unmounted with the last lab, whichever state directory that is of.
 func TestPins(t *testing.T) {
 	roottest.Need(t)
-	dir := t.TempDir()
-	host := topo.Host{Run: filepath.Join(dir, "run"), BPF: filepath.Join(dir, "bpf")}
-	if err := os.Mkdir(host.BPF, 0o700); err != nil {
-		t.Fatal(err)
+	for name, lastIsFirst := range map[string]bool{"who mounted it goes last": true, "who mounted it goes first": false} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			bpf := filepath.Join(dir, "bpf")
+			if err := os.Mkdir(bpf, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			labs := []*topo.Runtime{pinned(t, topo.Host{Run: filepath.Join(dir, "a"), BPF: bpf}, "tpins-a"),
+				pinned(t, topo.Host{Run: filepath.Join(dir, "b"), BPF: bpf}, "tpins-b")}
+			if lastIsFirst {
+				slices.Reverse(labs)
+			}
+			for i, r := range labs {
+				if err := r.Down(t.Context(), nil); err != nil {
+					t.Fatal(err)
+				}
+				mounts, err := os.ReadFile("/proc/mounts")
+				if mounted, want := strings.Contains(string(mounts), bpf), i == 0; err != nil || mounted != want {
+					t.Errorf("%d labs left: the BPF file system is mounted: %t, want %t (%v)", len(labs)-i-1, mounted, want, err)
+				}
+			}
+			if left, err := filepath.Glob(filepath.Join(dir, "[ab]")); err != nil || len(left) > 0 {
+				t.Errorf("state is left: %v, %v", left, err)
+			}
+		})
 	}
-	r := host.Open("tpins")
+}
+
+// pinned is a lab that has a namespace and a directory of pins.
+func pinned(t *testing.T, host topo.Host, name string) *topo.Runtime {
+	t.Helper()
+	r := host.Open(name)
 	lock(t, r)
 	plan := topo.NewPlan([]topo.Step{{Netns: &topo.NetnsStep{Name: r.Netns("p")}}, {Pins: &topo.PinsStep{Dir: "p"}}})
 	if err := r.Converge(t.Context(), plan, nil); err != nil {
@@ -387,13 +414,24 @@ func TestPins(t *testing.T) {
 	if fi, err := os.Stat(filepath.Join(r.PinDir(), "p")); err != nil || fi.Mode().Perm() != 0o700 {
 		t.Errorf("pin directory: %v, %v; want mode 0700", fi, err)
 	}
+	return r
+}
+
+// TestPinsOfOthers has the BPF file system mounted by somebody else: it stays.
+func TestPinsOfOthers(t *testing.T) {
+	roottest.Need(t)
+	dir := t.TempDir()
+	bpf := filepath.Join(dir, "bpf")
+	if err := os.Mkdir(bpf, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	roottest.Run(t, "mount -t bpf bpf "+bpf)
+	t.Cleanup(func() { roottest.Run(t, "umount "+bpf) })
+	r := pinned(t, topo.Host{Run: filepath.Join(dir, "a"), BPF: bpf}, "tpins-c")
 	if err := r.Down(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if mounts, err := os.ReadFile("/proc/mounts"); err != nil || strings.Contains(string(mounts), host.BPF) {
-		t.Errorf("the BPF file system is still mounted (%v)", err)
-	}
-	if _, err := os.Stat(host.Run); !os.IsNotExist(err) {
-		t.Errorf("state is left: %v", err)
+	if mounts, err := os.ReadFile("/proc/mounts"); err != nil || !strings.Contains(string(mounts), bpf) {
+		t.Errorf("the BPF file system of somebody else was unmounted (%v)", err)
 	}
 }

@@ -22,11 +22,10 @@ type world struct {
 
 	names map[string]map[string]bool // of the namespaces' interfaces, as compare has seen them
 
-	mu       sync.Mutex
-	handles  map[string]*handle
-	leaving  map[string]bool   // namespaces that the call removes: what is in them goes with them
-	lost     map[string]string // MACs of VFs that have vanished, by their places
-	pinsLock sync.Mutex
+	mu      sync.Mutex
+	handles map[string]*handle
+	leaving map[string]bool   // namespaces that the call removes: what is in them goes with them
+	lost    map[string]string // MACs of VFs that have vanished, by their places
 }
 
 // handle is a namespace that is held open, with a netlink socket inside.
