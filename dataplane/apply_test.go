@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/spklab/spklab/dataplane/bpf"
+	"github.com/spklab/spklab/roottest"
 )
 
 var equateNetip = cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{}, netip.Prefix{})
@@ -401,7 +402,7 @@ func TestCanonical(t *testing.T) {
 
 // TestSwapMoreThanFit: all of 10,000 members are replaced although there is no room for 20,000.
 func TestSwapMoreThanFit(t *testing.T) {
-	privileged(t)
+	roottest.Need(t)
 	d, err := Open(Config{})
 	must(t, err)
 	t.Cleanup(func() { must(t, d.Remove()) })

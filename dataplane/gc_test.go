@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spklab/spklab/dataplane/bpf"
+	"github.com/spklab/spklab/roottest"
 )
 
 // TestStateOf lists what two directions may have seen.
@@ -347,7 +348,7 @@ func BenchmarkCollect(b *testing.B) {
 	for _, flows := range []int{10_000, 1_000_000} {
 		for _, quiet := range []time.Duration{0, 250 * time.Second} {
 			b.Run(fmt.Sprintf("%d/%s", flows, quiet), func(b *testing.B) {
-				privileged(b)
+				roottest.Need(b)
 				d, err := Open(Config{MaxConnections: flows})
 				must(b, err)
 				b.Cleanup(func() { must(b, d.Remove()) })

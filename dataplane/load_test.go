@@ -10,11 +10,12 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/spklab/spklab/dataplane/bpf"
+	"github.com/spklab/spklab/roottest"
 )
 
 // TestLoad loads each program by itself, so that a kernel that refuses one says which, and why.
 func TestLoad(t *testing.T) {
-	privileged(t)
+	roottest.Need(t)
 	must(t, rlimit.RemoveMemlock())
 	for _, object := range []struct {
 		name string

@@ -9,11 +9,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/spklab/spklab/dataplane/bpf"
+	"github.com/spklab/spklab/roottest"
 )
 
 // TestLook reads pins from outside and finds what a stranger has changed in them.
 func TestLook(t *testing.T) {
-	privileged(t)
+	roottest.Need(t)
 	pins := filepath.Join(bpffs(t), "tmm")
 	r := newRigPinned(t, labState(), frontEnds()[0], pins)
 	client, vip, member := ap("203.0.113.10:40000"), ap("192.0.2.12:5300"), ap("10.131.1.100:5300")

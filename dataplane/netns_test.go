@@ -12,12 +12,6 @@ import (
 	"github.com/spklab/spklab/dataplane/internal/nstest"
 )
 
-// privileged skips a test that needs root, and fails it where CI promises root.
-func privileged(t testing.TB) {
-	t.Helper()
-	nstest.Privileged(t)
-}
-
 // namespace is a network namespace without a name, gone with the test.
 type namespace struct {
 	*nstest.Namespace

@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"github.com/spklab/spklab/dataplane/internal/nstest"
+	"github.com/spklab/spklab/roottest"
 )
 
 // TestEndToEnd: through every load balancer connections are served without a fault, and each
 // figure is measured; what the proxy counts are the connections that the client made.
 func TestEndToEnd(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	nstest.Programs(t, "nft", "haproxy", "iperf3")
 	for _, m := range modes() {
 		t.Run(m.name, func(t *testing.T) {

@@ -4,12 +4,13 @@ import (
 	"testing"
 
 	"github.com/spklab/spklab/dataplane/internal/nstest"
+	"github.com/spklab/spklab/roottest"
 )
 
 // TestAlone: what is injected comes out of every load balancer, and the sink counts every frame
 // and its bytes; the proxy has a connection for each flow.
 func TestAlone(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	for _, m := range modes() {
 		if m.tcp {
 			continue

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spklab/spklab/dataplane/bench/bpf"
 	"github.com/spklab/spklab/dataplane/internal/nstest"
+	"github.com/spklab/spklab/roottest"
 )
 
 // A yardstick's own object stands for one from outside.
@@ -32,7 +33,7 @@ func objectPacket(t *testing.T) (packet []byte, key string) {
 // TestObject: an object is loaded, its maps are filled as the setup says, and its program gets
 // the packet; without the entry its verdict is another one.
 func TestObject(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	packet, key := objectPacket(t)
 	entry := fmt.Sprintf(`{"maps": {"bench_hash4": [{"key": "%s", "value": "%s"}]}}`, key, strings.Repeat("00", 56))
 	for _, tt := range []struct{ name, program, setup, verdict string }{
@@ -59,7 +60,7 @@ func TestObject(t *testing.T) {
 
 // TestPinnedObject: a program and a map that somebody else has loaded and filled.
 func TestPinnedObject(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	packet, _ := objectPacket(t)
 	dir := nstest.BPFFS(t)
 	k := kinds()[0]

@@ -5,7 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/spklab/spklab/dataplane/internal/nstest"
+	"github.com/spklab/spklab/roottest"
 )
 
 // small is enough to count by.
@@ -15,7 +15,7 @@ func small() scale {
 
 // TestHeld: as many connections are held as were made, and nothing is dropped.
 func TestHeld(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	var r Report
 	if err := runHeld(t.Context(), Options{}, &r, small()); err != nil {
 		t.Fatal(err)
@@ -28,7 +28,7 @@ func TestHeld(t *testing.T) {
 
 // TestFull: beyond what the table holds connections are refused, and those that it holds stay.
 func TestFull(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	tm, err := newTMM(tmmConfig{connections: 1024, state: benchState(benchMembers)})
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func TestFull(t *testing.T) {
 
 // TestFlood: a flood of SYNs costs no established connection, and honest clients are served.
 func TestFlood(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	var r Report
 	if err := runFlood(t.Context(), Options{}, &r, small()); err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestFlood(t *testing.T) {
 // TestSwap: after Apply has returned no packet goes to an endpoint that it has removed, and none
 // is lost.
 func TestSwap(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	var r Report
 	if err := runSwap(t.Context(), Options{}, &r, small()); err != nil {
 		t.Fatal(err)

@@ -6,13 +6,13 @@ import (
 	"testing"
 
 	"github.com/spklab/spklab/dataplane/internal/frame"
-	"github.com/spklab/spklab/dataplane/internal/nstest"
+	"github.com/spklab/spklab/roottest"
 )
 
 // TestWrapper: each packet that comes out of the wrapper is one of the connections', in turn,
 // rewritten as the connection says and with right checksums.
 func TestWrapper(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	const n = 64
 	err := withTestRuns(Options{}, &Report{}, n, func(m *testRuns) error {
 		for front, w := range m.wraps {
@@ -75,7 +75,7 @@ func (m *testRuns) checkPackets(t *testing.T, w *wrapper, k kind, d direction, n
 // TestRepeat: after thousands of repetitions the packet is still rewritten from the template, not
 // from what the repetition before left of it.
 func TestRepeat(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	err := withTestRuns(Options{}, &Report{}, 1, func(m *testRuns) error {
 		for front, w := range m.wraps {
 			for _, k := range kinds() {
@@ -106,7 +106,7 @@ func TestRepeat(t *testing.T) {
 
 // TestYardsticks: they send back what they have learned and drop the rest.
 func TestYardsticks(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	err := withTestRuns(Options{}, &Report{}, 8, func(m *testRuns) error {
 		for front, w := range m.wraps {
 			for _, k := range kinds() {
@@ -139,7 +139,7 @@ func TestYardsticks(t *testing.T) {
 
 // TestSectionTestRun runs the section once: it measures everything that it compares.
 func TestSectionTestRun(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	r, err := Run(t.Context(), Options{Quick: true, Rounds: 1, Sections: []string{"testrun"}})
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestSectionTestRun(t *testing.T) {
 // BenchmarkPrograms shows what a packet costs in the manner of go test: one sub-benchmark for each
 // program, b.N packets. Ratios are better taken from `spklab bench`, which interleaves.
 func BenchmarkPrograms(b *testing.B) {
-	nstest.Privileged(b)
+	roottest.Need(b)
 	const most = 4096
 	var m *testRuns
 	ready, done, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)

@@ -15,7 +15,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
-	"github.com/spklab/spklab/dataplane/internal/nstest"
+	"github.com/spklab/spklab/roottest"
 )
 
 // growthFile says how large the programs are, and how much work they make the verifier.
@@ -42,7 +42,7 @@ var verifierStats = regexp.MustCompile(`processed (\d+) insns .* total_states (\
 // TestGrowth watches the size of each program and the work of verifying it: what grows by more
 // than a twentieth fails until the file is rewritten with -update, and the reason told.
 func TestGrowth(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	got := map[string]effort{}
 	for front, load := range map[string]func() (*ebpf.CollectionSpec, error){"tc": LoadSpk, "xdp": LoadSpkXDP} {
 		for name, e := range measure(t, load) {

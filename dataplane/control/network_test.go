@@ -14,12 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/dataplane/internal/nstest"
+	"github.com/spklab/spklab/roottest"
 )
 
 // TestRoutesComeAndGo syncs the kernel with a network and looks at TMM's table: what the
 // resources no longer hold is gone, whoever added it.
 func TestRoutesComeAndGo(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	ns := nstest.New(t)
 	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
 	base := Network{
@@ -90,7 +91,7 @@ func TestRoutesComeAndGo(t *testing.T) {
 
 // TestAddressesGo: an interface that no VLAN is on any more has no self-IP; one that was never a link keeps what it has.
 func TestAddressesGo(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	nstest.New(t).Do(t, func() error {
 		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "net1"}, PeerName: "far"}); err != nil {
 			return fmt.Errorf("add net1: %w", err)
@@ -149,7 +150,7 @@ func addressesOf(name string) (out []string, err error) {
 
 // TestVLANMTU: a tagged VLAN has no longer packets than its interface, which is said, and its addresses all the same.
 func TestVLANMTU(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	ns := nstest.New(t)
 	self := netip.MustParsePrefix("198.51.100.16/24")
 	network := func(parent int) Network {
@@ -182,7 +183,7 @@ func TestVLANMTU(t *testing.T) {
 
 // TestGroups reads the memberships from the kernel.
 func TestGroups(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	ns := nstest.New(t)
 	claims := func(addrs ...string) (out []Claim) {
 		for _, a := range addrs {

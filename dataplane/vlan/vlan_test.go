@@ -11,12 +11,13 @@ import (
 
 	"github.com/spklab/spklab/dataplane/internal/nstest"
 	"github.com/spklab/spklab/dataplane/vlan"
+	"github.com/spklab/spklab/roottest"
 )
 
 // TestStandIn makes stand-ins, has them follow their parent and removes those that are not kept;
 // links that only look alike stay.
 func TestStandIn(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	nstest.New(t).Do(t, func() error {
 		parent, err := add("net1", "far1")
 		if err != nil {
@@ -121,7 +122,7 @@ func follows(t *testing.T, l, parent netlink.Link) error {
 // TestPrune8021Q makes devices where the kernel has 802.1Q, and removes those that are not kept; one that is not called
 // as a TMM calls its own stays.
 func TestPrune8021Q(t *testing.T) {
-	nstest.Privileged(t)
+	roottest.Need(t)
 	has := false
 	nstest.New(t).Do(t, func() error {
 		parent, err := add("net1", "far1")

@@ -39,21 +39,12 @@ func TestManifestEvent(t *testing.T) {
 	}
 }
 
-// ip runs ip(8); it needs root, which a test without it does not have and one in CI must have.
-func ip(t *testing.T, line string) {
-	t.Helper()
-	roottest.Need(t)
-	if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %s: %v: %s", line, err, out)
-	}
-}
-
 // TestKernelIsHeard changes links, routes and neighbours in a namespace that is there already and in
 // one that comes later, and removes one, which must not stay because somebody listens in it.
 func TestKernelIsHeard(t *testing.T) {
 	prefix := fmt.Sprintf("tl-%d-", os.Getpid())
 	netns := func(name string) {
-		ip(t, "netns add "+prefix+name)
+		roottest.Run(t, "ip netns add "+prefix+name)
 		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", prefix+name).Run() }) // the test may have done it
 	}
 	netns("a")
@@ -79,22 +70,22 @@ func TestKernelIsHeard(t *testing.T) {
 		}
 	}
 	netns("b")
-	ip(t, "link add eth0 netns "+prefix+"a type veth peer name eth0 netns "+prefix+"b")
-	ip(t, "-n "+prefix+"a link set eth0 up")
-	ip(t, "-n "+prefix+"b link set eth0 up")
+	roottest.Run(t, "ip link add eth0 netns "+prefix+"a type veth peer name eth0 netns "+prefix+"b")
+	roottest.Run(t, "ip -n "+prefix+"a link set eth0 up")
+	roottest.Run(t, "ip -n "+prefix+"b link set eth0 up")
 	await("a link eth0 up")
 	await("b link eth0 up")
-	ip(t, "-n "+prefix+"b addr add 10.9.0.1/24 dev eth0")
+	roottest.Run(t, "ip -n "+prefix+"b addr add 10.9.0.1/24 dev eth0")
 	await("b route-set 10.9.0.0/24 dev eth0")
-	ip(t, "-n "+prefix+"b route add 10.8.0.0/16 nexthop via 10.9.0.2 nexthop via 10.9.0.3")
+	roottest.Run(t, "ip -n "+prefix+"b route add 10.8.0.0/16 nexthop via 10.9.0.2 nexthop via 10.9.0.3")
 	await("b route-set 10.8.0.0/16 nexthop via 10.9.0.2 nexthop via 10.9.0.3")
-	ip(t, "-n "+prefix+"b route del 10.8.0.0/16")
+	roottest.Run(t, "ip -n "+prefix+"b route del 10.8.0.0/16")
 	await("b route-gone 10.8.0.0/16 nexthop via 10.9.0.2 nexthop via 10.9.0.3")
-	ip(t, "-n "+prefix+"b neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev eth0")
+	roottest.Run(t, "ip -n "+prefix+"b neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev eth0")
 	await("b neighbour 10.9.0.2 dev eth0 02:00:00:00:00:02")
-	ip(t, "-n "+prefix+"b neigh del 10.9.0.2 dev eth0")
+	roottest.Run(t, "ip -n "+prefix+"b neigh del 10.9.0.2 dev eth0")
 	await("b neighbour 10.9.0.2 dev eth0 gone")
-	ip(t, "netns del "+prefix+"b")
+	roottest.Run(t, "ip netns del "+prefix+"b")
 	await("a link eth0 gone") // the other end goes only with the namespace
 	if err := n.close(); err != nil {
 		t.Error(err)

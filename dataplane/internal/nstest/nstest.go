@@ -13,19 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/dataplane/internal/space"
+	"github.com/spklab/spklab/roottest"
 )
-
-// Privileged skips a test that needs root, and fails it where CI promises root.
-func Privileged(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("needs root, and CI=true says that nothing may be skipped")
-	}
-	t.Skip("needs root")
-}
 
 // Programs skips a test that calls programs which are not installed, and fails it under CI.
 func Programs(t testing.TB, names ...string) {
@@ -56,7 +45,7 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 // BPFFS mounts a BPF filesystem for the test.
 func BPFFS(t testing.TB) string {
 	t.Helper()
-	Privileged(t)
+	roottest.Need(t)
 	dir := filepath.Join(t.TempDir(), "bpf")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -80,7 +69,7 @@ type Namespace struct {
 // New makes a namespace with loopback up and no duplicate address detection.
 func New(t testing.TB) *Namespace {
 	t.Helper()
-	Privileged(t)
+	roottest.Need(t)
 	n, err := space.New()
 	if err != nil {
 		t.Fatal(err)
