@@ -99,7 +99,7 @@ func dial(ctx context.Context, endpoint string, files TLS) (*Client, error) {
 		return nil, fmt.Errorf("connect to %s: %w", endpoint, err)
 	}
 	c := &Client{ovs: ovs, changed: make(chan struct{}, 1), lost: make(chan struct{}), closed: make(chan struct{})}
-	go c.await() // libovsdb tells only who listens at that moment
+	go c.await()
 	var errs []error
 	if c.model, errs = model.NewDatabaseModel(ovs.Schema(), tables); len(errs) > 0 {
 		c.close()
@@ -108,13 +108,24 @@ func dial(ctx context.Context, endpoint string, files TLS) (*Client, error) {
 	return c, nil
 }
 
-// await ends when the connection does.
+// lostCheck is how often a connection is looked at that has not said that it is lost.
+const lostCheck = 200 * time.Millisecond
+
+// await ends when the connection does. libovsdb tells of a loss once, and only who listens at that
+// moment: a loss that comes before this goroutine runs is seen by what it leaves, a client without
+// an endpoint.
 func (c *Client) await() {
-	select {
-	case <-c.ovs.DisconnectNotify():
-		close(c.lost)
-	case <-c.closed:
+	check := time.NewTicker(lostCheck)
+	defer check.Stop()
+	for c.ovs.CurrentEndpoint() != "" {
+		select {
+		case <-c.ovs.DisconnectNotify():
+		case <-c.closed:
+			return
+		case <-check.C:
+		}
 	}
+	close(c.lost)
 }
 
 func (c *Client) notify() {

@@ -111,6 +111,17 @@ func TestFollow(t *testing.T) {
 	until(t, "the own router in a new database", seen, mine)
 }
 
+// TestLostBeforeAwaited loses a connection that nobody waits for yet: libovsdb does not tell of it
+// a second time.
+func TestLostBeforeAwaited(t *testing.T) {
+	endpoint, stop := serve(t, t.TempDir())
+	lost, err := northbound.AwaitLate(t.Context(), endpoint, stop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the loss of the connection", lost, func(struct{}) bool { return true })
+}
+
 // TestReadIsWhole replaces all routes of a router again and again; no reader may see a reference
 // to a row that is not there, or fewer routes than there always are.
 func TestReadIsWhole(t *testing.T) {
