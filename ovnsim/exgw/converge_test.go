@@ -310,7 +310,7 @@ func TestSourcesOverlap(t *testing.T) {
 			change(w)
 			return w
 		}
-		steps := []world{
+		steps := []world{ // each changes one object: the controller may look between two files
 			base,
 			with(func(w world) { w["policy.yaml"] = byPolicy }),
 			with(func(w world) { w["policy.yaml"], w["tmm.yaml"] = byPolicy, chosen }), // the annotation goes
@@ -321,6 +321,7 @@ func TestSourcesOverlap(t *testing.T) {
 			with(func(w world) {
 				w["tmm.yaml"], w["apps.yaml"] = chosen, apps("k8s.ovn.org/routing-external-gws: '10.144.100.16'")
 			}), // the policy goes
+			with(func(w world) { w["apps.yaml"] = apps("k8s.ovn.org/routing-external-gws: '10.144.100.16'") }), // the annotation is back
 			base,
 		}
 		var old world
