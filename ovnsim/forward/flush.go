@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/ovnsim/forward/bpf"
@@ -50,7 +51,7 @@ func (a *agent) serveConns(w http.ResponseWriter, _ *http.Request) {
 func (a *agent) serveFlush(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	pod, err := netip.ParseAddr(query.Get("pod"))
-	keep, kerr := a.macs(query["keep"])
+	keep, kerr := a.macs(r.Context(), query["keep"])
 	if err := errors.Join(err, kerr); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -75,24 +76,44 @@ func stale(f bpf.Flow, keep []net.HardwareAddr, all bool) bool {
 	return !labelled(f, keep)
 }
 
-// macs reads MACs and resolves addresses. A gateway whose MAC nobody knows has no connections.
-func (a *agent) macs(words []string) ([]net.HardwareAddr, error) {
+// macs reads MACs and resolves addresses: a gateway that has not been heard of is asked. One that does
+// not answer has no connections.
+func (a *agent) macs(ctx context.Context, words []string) ([]net.HardwareAddr, error) {
+	out, ips, err := ReadGateways(words)
+	if err != nil {
+		return nil, err
+	}
 	if err := a.neigh.refresh(); err != nil {
 		return nil, err
 	}
-	var out []net.HardwareAddr
+	unheard := slices.DeleteFunc(slices.Clone(ips), func(ip netip.Addr) bool { return a.neigh.now(ip) != nil })
+	found, err := Resolve(ctx, a.uplink, unheard)
+	if err != nil {
+		return nil, err
+	}
+	for ip, mac := range found {
+		a.neigh.learn(ip, mac)
+	}
+	for _, ip := range ips {
+		if mac := a.neigh.now(ip); mac != nil {
+			out = append(out, mac)
+		}
+	}
+	return out, nil
+}
+
+// ReadGateways sorts the words of keep= into MACs and addresses.
+func ReadGateways(words []string) (macs []net.HardwareAddr, ips []netip.Addr, err error) {
 	for _, word := range words {
 		if ip, err := netip.ParseAddr(word); err == nil {
-			if mac := a.neigh.now(ip); mac != nil {
-				out = append(out, mac)
-			}
+			ips = append(ips, ip)
 			continue
 		}
 		mac, err := net.ParseMAC(word)
 		if err != nil || len(mac) != 6 {
-			return nil, fmt.Errorf("gateway %q: want a MAC or an address", word)
+			return nil, nil, fmt.Errorf("gateway %q: want a MAC or an address", word)
 		}
-		out = append(out, mac)
+		macs = append(macs, mac)
 	}
-	return out, nil
+	return macs, ips, nil
 }

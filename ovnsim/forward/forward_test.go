@@ -14,6 +14,7 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/ovnsim/forward"
+	"github.com/spklab/spklab/roottest"
 	"github.com/spklab/spklab/topo"
 )
 
@@ -255,6 +256,29 @@ func TestFlush(t *testing.T) {
 		if err := ctl.Post(t.Context(), b.node, forward.PathFlush+query, nil); err == nil {
 			t.Errorf("%q was taken", query)
 		}
+	}
+}
+
+// TestFlushAsks: a gateway that is left and has not been heard of yet, because requests for its MAC were
+// lost, is asked again before its connections are taken for another's.
+func TestFlushAsks(t *testing.T) {
+	b := newBed(t, "fasks")
+	b.serve("p1", ":8080")
+	answering := func(n int) {
+		roottest.Run(t, fmt.Sprintf("ip netns exec %s sysctl -qw net.ipv4.conf.net1.arp_ignore=%d", b.rt.Netns("g1"), n))
+	}
+	answering(8)
+	b.gateways(1)
+	c, _, _, err := b.dial("g1", "tcp", outV4, net.JoinHostPort(podV4, "8080"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	later := time.AfterFunc(300*time.Millisecond, func() { answering(0) })
+	defer later.Stop()
+	n, err := forward.Flush(t.Context(), b.node, netip.MustParseAddr(podV4), []string{gatewayV4(1)})
+	if left := b.conns(); n != 0 || err != nil || len(left) != 1 {
+		t.Errorf("%d flushed, %d left, want 0 and 1: %v", n, len(left), err)
 	}
 }
 

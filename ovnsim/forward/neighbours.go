@@ -1,12 +1,14 @@
 package forward
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -26,14 +28,77 @@ func newNeighbours(uplink int) *neighbours {
 }
 
 // probe asks the kernel to resolve a gateway, so that its MAC is known before it is needed.
-func (n *neighbours) probe(hop netip.Addr) error {
-	err := netlink.NeighAdd(&netlink.Neigh{
-		LinkIndex: n.uplink, IP: hop.AsSlice(), State: netlink.NUD_NONE, Flags: netlink.NTF_USE, Family: family(hop),
-	})
+func (n *neighbours) probe(hop netip.Addr) error { return use(n.uplink, hop) }
+
+func use(link int, ip netip.Addr) error {
+	err := netlink.NeighAdd(&netlink.Neigh{LinkIndex: link, IP: ip.AsSlice(), State: netlink.NUD_NONE, Flags: netlink.NTF_USE, Family: family(ip)})
 	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("resolve %s: %w", hop, err)
+		return fmt.Errorf("resolve %s: %w", ip, err)
 	}
 	return nil
+}
+
+// How long Resolve waits at most, and how often it looks. Linux asks three times for a neighbour, a
+// second apart, before it gives one up (mcast_solicit and retrans_time_ms of arp(7)).
+const (
+	resolveTimeout = 3500 * time.Millisecond
+	resolvePoll    = 5 * time.Millisecond
+)
+
+// Resolve has the kernel ask anew for the MACs of hosts on a link, as what it remembers may be that of a
+// host's predecessor. It waits until the kernel knows each or has given it up, so that a request may be
+// lost, and returns those that it knows.
+func Resolve(ctx context.Context, link int, ips []netip.Addr) (map[netip.Addr]net.HardwareAddr, error) {
+	for _, ip := range ips {
+		if err := errors.Join(forget(link, ip), use(link, ip)); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	tick := time.NewTicker(resolvePoll)
+	defer tick.Stop()
+	for {
+		known, asked, err := resolved(link, ips)
+		if err != nil || !asked {
+			return known, err
+		}
+		select {
+		case <-ctx.Done():
+			return known, nil
+		case <-tick.C:
+		}
+	}
+}
+
+func forget(link int, ip netip.Addr) error {
+	err := netlink.NeighDel(&netlink.Neigh{LinkIndex: link, IP: ip.AsSlice(), Family: family(ip)})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("forget the MAC of %s: %w", ip, err)
+	}
+	return nil
+}
+
+// resolved are those hosts that have answered; asked says whether the kernel waits for one of the others.
+func resolved(link int, ips []netip.Addr) (known map[netip.Addr]net.HardwareAddr, asked bool, err error) {
+	list, err := netlink.NeighList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, false, fmt.Errorf("list neighbours: %w", err)
+	}
+	known = map[netip.Addr]net.HardwareAddr{}
+	for _, e := range list {
+		ip, ok := netip.AddrFromSlice(e.IP)
+		if ip = ip.Unmap(); !ok || !slices.Contains(ips, ip) {
+			continue
+		}
+		switch {
+		case e.State&netlink.NUD_INCOMPLETE != 0:
+			asked = true
+		case e.State&netlink.NUD_FAILED == 0 && len(e.HardwareAddr) == 6:
+			known[ip] = e.HardwareAddr
+		}
+	}
+	return known, asked, nil
 }
 
 // of lists the MACs of a gateway.
