@@ -63,12 +63,13 @@ await check("links lead to what they name", async () => {
   for (const link of await page.locator('nav a, .index a').all()) {
     await link.click();
     const target = page.locator(await link.getAttribute("href"));
-    holds(await target.evaluate((e) => { const top = e.getBoundingClientRect().top; return top > -5 && top < innerHeight; }), `${await link.textContent()} leads out of sight`);
+    const inSight = () => target.evaluate((e) => { const top = e.getBoundingClientRect().top; return top > -5 && top < innerHeight; });
+    await until(inSight, `${await link.textContent()} to lead where it can be seen`);
   }
   await page.locator(first).getByRole("link", { name: "in the list of all checks" }).click();
-  holds(await page.locator(row).evaluate((e) => e.open), "the row is closed");
+  await until(() => page.locator(row).evaluate((e) => e.open), "the row to be open");
   await page.locator(row).getByRole("link", { name: "What broke" }).click();
-  equal(new URL(page.url()).hash, first, "hash");
+  await until(() => new URL(page.url()).hash === first, "the address of the failure");
   await close(page);
   const direct = await open(at("failing", row));
   holds(await direct.locator(row).evaluate((e) => e.open), "the row of the address is closed");
@@ -126,7 +127,7 @@ await check("keyboard", async () => {
   await page.keyboard.press("Shift+Tab");
   await page.keyboard.press("Shift+Tab");
   await page.keyboard.press("Enter");
-  equal(await focus(), "content", "the skip link leads");
+  await until(async () => await focus() === "content", "the skip link to lead");
   await page.keyboard.press("/");
   equal(await focus(), "search", "slash");
   await page.keyboard.type("bgp/");
