@@ -52,8 +52,6 @@ func newRumour(log *ctl.Log, lines []line) *rumour {
 
 // hear takes one line.
 func (r *rumour) hear(text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, l := range r.lines {
 		m := l.pattern.FindStringSubmatch(text)
 		if m == nil {
@@ -80,6 +78,8 @@ func (r *rumour) hear(text string) {
 }
 
 func (r *rumour) take(what news, peer netip.Addr, text, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	prefix, err := netip.ParsePrefix(text)
 	switch {
 	case what == up:

@@ -2,7 +2,9 @@ package router
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 )
@@ -15,6 +17,9 @@ type names struct {
 	addrs map[string]netip.Addr
 }
 
+// nameTimeout bounds one question; one that BIRD has no time for is asked again, as long as there is a BIRD.
+const nameTimeout = time.Second
+
 // addr is the address of the peer behind a protocol; BIRD is asked for one that is not known yet.
 func (n *names) addr(name string) netip.Addr {
 	n.mu.Lock()
@@ -22,9 +27,10 @@ func (n *names) addr(name string) netip.Addr {
 	if a, ok := n.addrs[name]; ok {
 		return a
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	sessions, err := birdSessions(ctx, n.dir)
+	sessions, err := n.ask()
+	for errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		sessions, err = n.ask()
+	}
 	if err != nil {
 		return netip.Addr{}
 	}
@@ -33,6 +39,12 @@ func (n *names) addr(name string) netip.Addr {
 		n.addrs[s.name] = s.Addr
 	}
 	return n.addrs[name]
+}
+
+func (n *names) ask() ([]session, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), nameTimeout)
+	defer cancel()
+	return birdSessions(ctx, n.dir)
 }
 
 // forget drops a name: BIRD may give it to another peer.

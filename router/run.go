@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -54,9 +55,13 @@ func Run(ctx context.Context, cfg Config, socket string) error {
 	if cfg.Kind == KindBIRD {
 		heard.names = &names{dir: cfg.Dir}
 	}
+	watch, err := watchRoutes(m.protocol, r.log, heard.see) // before there is who makes routes
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.start(ctx, g, heard) })
-	g.Go(func() error { return followRoutes(ctx, m.protocol, r.log, heard.see) })
+	g.Go(func() error { return watch.follow(ctx) })
 	g.Go(func() error {
 		s := ctl.Server{
 			Log: r.log, Ready: r.ready.Load, State: func() (any, error) { return r.state(ctx) },
@@ -206,14 +211,62 @@ func (r *router) run(ctx context.Context, d daemon, heard *rumour) error {
 
 var errEnded = errors.New("a router's daemons run until the lab is taken down")
 
-// listen passes a daemon's log on to standard error, and hears what it tells.
+// listen passes a daemon's log on to standard error, and hears what it tells. The log is read however long the hearing
+// takes: BIRD answers nobody while it waits to write a line, and hearing may have to ask it.
 func listen(in io.Reader, heard *rumour) {
+	var b backlog
+	b.more.L = &b.mu
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for text, ok := b.next(); ok; text, ok = b.next() {
+			heard.hear(text)
+		}
+	}()
 	lines := bufio.NewScanner(in)
 	lines.Buffer(make([]byte, 64<<10), 1<<20)
 	for lines.Scan() {
-		heard.hear(lines.Text())
+		b.add(lines.Text())
 		fmt.Fprintln(os.Stderr, lines.Text())
 	}
+	b.end()
+	<-done
+}
+
+// backlog are lines that have been read and not heard yet.
+type backlog struct {
+	mu    sync.Mutex
+	more  sync.Cond // mu
+	lines []string
+	ended bool
+}
+
+func (b *backlog) add(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lines = append(b.lines, text)
+	b.more.Signal()
+}
+
+func (b *backlog) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	b.more.Signal()
+}
+
+// next waits for the next line; there is none once all have been taken and no more come.
+func (b *backlog) next() (text string, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.lines) == 0 && !b.ended {
+		b.more.Wait()
+	}
+	if len(b.lines) == 0 {
+		return "", false
+	}
+	text, b.lines = b.lines[0], b.lines[1:]
+	return text, true
 }
 
 // state is the document behind the control socket: the sessions as the daemons tell them, the routes as
