@@ -115,12 +115,10 @@ func (n *node) document() NodeState {
 
 // keep looks at the node after every change of its interfaces, and from time to time.
 func (n *node) keep(ctx context.Context) error {
-	changes, done := make(chan netlink.LinkUpdate, 64), make(chan struct{})
+	done := make(chan struct{})
 	defer close(done)
-	if err := netlink.LinkSubscribe(changes, done); err != nil {
-		return fmt.Errorf("watch interfaces: %w", err)
-	}
-	for {
+	changed, err := watchLinks(done)
+	for err == nil {
 		wait := lookSoon
 		if n.look(ctx) {
 			wait = lookSeldom
@@ -131,21 +129,33 @@ func (n *node) keep(ctx context.Context) error {
 			timer.Stop()
 			return nil
 		case <-timer.C:
-		case <-changes:
+		case _, open := <-changed:
 			timer.Stop()
-			drain(changes)
+			if !open {
+				changed, err = watchLinks(done)
+			}
 		}
 	}
+	return err
 }
 
-func drain(changes <-chan netlink.LinkUpdate) {
-	for {
-		select {
-		case <-changes:
-		default:
-			return
-		}
+// watchLinks says that interfaces have changed, once for all changes since that was taken. It reads however long a
+// look takes. The channel is closed where more came all the same than there was room for (netlink(7), ENOBUFS).
+func watchLinks(done <-chan struct{}) (<-chan struct{}, error) {
+	links, changed := make(chan netlink.LinkUpdate), make(chan struct{}, 1)
+	if err := netlink.LinkSubscribe(links, done); err != nil {
+		return nil, fmt.Errorf("watch interfaces: %w", err)
 	}
+	go func() {
+		defer close(changed)
+		for range links {
+			select {
+			case changed <- struct{}{}:
+			default: // it has been said
+			}
+		}
+	}()
+	return changed, nil
 }
 
 // look brings everything to what it should be and says whether nothing is missing any more.
