@@ -46,9 +46,9 @@ const (
 	EventError   = "error"
 )
 
-// How long a daemon may take to work and to end, and how often it is asked.
+// How long a daemon may take to end, and how often it is asked whether it works: how long that may take is for those to
+// say who wait for it.
 const (
-	daemonStart = 10 * time.Second
 	daemonGrace = 3 * time.Second
 	daemonPoll  = 10 * time.Millisecond
 )
@@ -204,8 +204,6 @@ var errEnded = errors.New("a daemon of the lab runs until the lab is taken down"
 
 // await asks the daemon until it says that it works.
 func (d *daemon) await(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, daemonStart)
-	defer cancel()
 	tick := time.NewTicker(daemonPoll)
 	defer tick.Stop()
 	for {

@@ -2,10 +2,13 @@ package ovn
 
 import (
 	"bytes"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/spklab/spklab/ovnsim/nbdb"
 )
@@ -64,5 +67,35 @@ func TestPrepareAfterAnotherRelease(t *testing.T) {
 	}
 	if d := roles()["ovn-sb"].derived && roles()["ovs-db"].derived; !d || roles()["ovn-nb"].derived {
 		t.Error("what northd and the nodes write is derived, and the northbound database is not")
+	}
+}
+
+// TestDaemonThatTakesLong: a daemon that needs a minute until it works is ready after it.
+func TestDaemonThatTakesLong(t *testing.T) {
+	dir := t.TempDir()
+	d := &daemon{cfg: DaemonConfig{Dir: dir}, role: role{program: "d"}}
+	early := filepath.Join(dir, "early")
+	l, err := net.Listen("unix", early)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+			_, _ = conn.Write([]byte(`{"id":0,"result":"1.0","error":null}`))
+			_ = conn.Close()
+		}
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		asked := make(chan struct{})
+		go func() { d.await(t.Context()); close(asked) }()
+		time.Sleep(time.Minute)
+		if err := os.Rename(early, d.socket()); err != nil {
+			t.Fatal(err)
+		}
+		<-asked
+	})
+	if !d.ready.Load() {
+		t.Error("it works, and is not ready")
 	}
 }
