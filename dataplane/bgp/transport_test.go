@@ -5,43 +5,49 @@ import (
 	"net"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// TestPrompt: a neighbor that says nothing is given up, one that has spoken may be silent.
+// TestPrompt: a neighbor that says nothing is given up, one that has spoken may be silent. The clock is the
+// test's: on a busy machine the neighbor might speak too late.
 func TestPrompt(t *testing.T) {
 	const wait = 50 * time.Millisecond
 	for _, speaks := range []bool{false, true} {
-		near, far := net.Pipe()
-		p := &prompt{Conn: near, wait: wait}
-		done := make(chan error, 1)
-		go func() {
-			var err error
-			for err == nil {
-				_, err = p.Read(make([]byte, 1))
-			}
-			done <- err
-			close(done)
-		}()
-		if !speaks {
-			if err := <-done; !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("silent from the start: %v", err)
-			}
-			continue
-		}
-		if _, err := far.Write([]byte{0xff}); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case err := <-done:
-			t.Errorf("silent after the first octet: %v", err)
-		case <-time.After(4 * wait):
-		}
-		if err := far.Close(); err != nil {
-			t.Fatal(err)
-		}
-		<-done
+		synctest.Test(t, func(t *testing.T) { testPrompt(t, wait, speaks) })
 	}
+}
+
+func testPrompt(t *testing.T, wait time.Duration, speaks bool) {
+	near, far := net.Pipe()
+	p := &prompt{Conn: near, wait: wait}
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for err == nil {
+			_, err = p.Read(make([]byte, 1))
+		}
+		done <- err
+		close(done)
+	}()
+	if !speaks {
+		if err := <-done; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("silent from the start: %v", err)
+		}
+		return
+	}
+	if _, err := far.Write([]byte{0xff}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		t.Errorf("silent after the first octet: %v", err)
+	case <-time.After(4 * wait):
+	}
+	if err := far.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-done
 }
 
 // TestQuiet: after the sessions of a speaker before, neighbors are left alone for a second, whatever the clock says.
