@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -172,14 +171,17 @@ func TestMonitorSideBySide(t *testing.T) {
 	lines := script(t, "monitor.txt")
 	ours, theirs := startServer(t), startReference(t)
 	populate(t, ours, theirs)
-	want := watchChanges(t, theirs, lines) // long done when it is compared
+	want := watchChanges(t, theirs, lines)
 	got := watchChanges(t, ours, lines)
 	equal := 0
 	for i, line := range lines {
 		t.Run(line, func(t *testing.T) {
-			if !strings.Contains(want[i].out.String(), "sentinel") {
-				t.Fatalf("ovsdb-server's monitor never saw the last change:\n%s", want[i].out.String())
-			}
+			waitFor(t, func() error {
+				if text := want[i].out.String(); !strings.Contains(text, "sentinel") {
+					return errors.New("ovsdb-server's monitor has not seen the last change:\n" + text)
+				}
+				return nil
+			})
 			waitForEqual(t, want[i], got[i])
 			equal++
 		})
@@ -189,11 +191,10 @@ func TestMonitorSideBySide(t *testing.T) {
 
 func waitForEqual(t *testing.T, want, got *watching) {
 	t.Helper()
-	diff := ""
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if diff = cmp.Diff(want.updates(), got.updates()); diff == "" {
-			return
+	waitFor(t, func() error {
+		if diff := cmp.Diff(want.updates(), got.updates()); diff != "" {
+			return errors.New("-ovsdb-server +ours:\n" + diff)
 		}
-	}
-	t.Fatalf("-ovsdb-server +ours:\n%s", diff)
+		return nil
+	})
 }

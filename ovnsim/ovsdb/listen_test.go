@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -105,7 +106,8 @@ func TestListeners(t *testing.T) {
 		{"tcp to the ssl port", "tcp:127.0.0.1:" + ssl, TLS{}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			args := []string{"--db=" + c.db, "--no-leader-only", "--timeout=2", "-vconsole:off"}
+			timeout := map[bool]int{true: 30, false: 2}[c.ok] // who is turned away tries again until then
+			args := []string{"--db=" + c.db, "--no-leader-only", fmt.Sprintf("--timeout=%d", timeout), "-vconsole:off"}
 			if c.tls != (TLS{}) {
 				args = append(args, "-p", c.tls.PrivateKey, "-c", c.tls.Certificate, "-C", c.tls.CA)
 			}
