@@ -60,6 +60,13 @@ func newBedOn(t *testing.T, tag int) *bed {
 	}
 	b.router.process(t, "router", b.routerSocket, string(cfg))
 	b.node.process(t, "echo", ":8080")
+	eventually(t, "the pod serves", func() error {
+		c, err := b.node.dial("10.131.1.100:8080")
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
 	return b
 }
 

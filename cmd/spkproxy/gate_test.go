@@ -22,7 +22,7 @@ import (
 // proxy withdraws, serves while the connection talks, and ends when it does not any more.
 func TestDrainsBeforeItStops(t *testing.T) {
 	b := newBed(t)
-	const drain = 2 * time.Second
+	const drain = 4 * time.Second // a machine that stands still for a moment is no silence
 	b.manifests(t, "tmm:\n", fmt.Sprintf("tmm:\n  drain: %s\n  stopDrain: 1m\n", drain))
 	b.start(t)
 	b.learned(t, route4, route6)

@@ -148,11 +148,14 @@ func end(cmd *exec.Cmd, sig syscall.Signal) error {
 	return cmd.Wait()
 }
 
+// patience is how long a connection or an answer may take: SYNs are sent after 1, 3, 7 and 15 s again.
+const patience = 20 * time.Second
+
 // dial connects from inside the space.
 func (s *space) dial(addr string) (net.Conn, error) {
 	var conn net.Conn
 	err := s.enter(func() (err error) {
-		conn, err = net.DialTimeout("tcp", addr, 3*time.Second)
+		conn, err = net.DialTimeout("tcp", addr, patience)
 		return err
 	})
 	return conn, err
@@ -181,7 +184,7 @@ func (s *space) enter(f func() error) error {
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if err = f(); err == nil {
 			return
 		}
@@ -190,7 +193,7 @@ func eventually(t *testing.T, what string, f func() error) {
 }
 
 func talk(c net.Conn, text string) error {
-	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(c, text); err != nil {
