@@ -86,10 +86,6 @@ func TestIdle(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, dataplane.FrontendTCX)
 	state := n.state()
-	for i := range state.VirtualServers {
-		state.VirtualServers[i].IdleTimeout = 3 * time.Second
-	}
-	n.apply(t, state)
 	type pair struct{ client, server *net.TCPConn }
 	kept, idle := map[string]pair{}, 0
 	for i, w := range n.ways() {
@@ -115,11 +111,19 @@ func TestIdle(t *testing.T) {
 	if got := ports()[7600]; got != idle {
 		t.Errorf("%d connections without keepalives, want %d", got, idle)
 	}
+	for i := range state.VirtualServers { // not before all are there, however long that takes
+		state.VirtualServers[i].IdleTimeout = 3 * time.Second
+	}
+	n.apply(t, state)
 	nstest.Eventually(t, "idle connections are forgotten", func() bool { return ports()[7600] == 0 })
 	if got := ports()[7500]; got != len(kept) {
 		t.Errorf("%d connections with keepalives, want %d", got, len(kept))
 	}
 	for name, p := range kept {
-		t.Run(name, func(t *testing.T) { exchange(t, p.client, p.server, "still there") })
+		t.Run(name, func(t *testing.T) {
+			must(t, p.client.SetDeadline(deadline()))
+			must(t, p.server.SetDeadline(deadline()))
+			exchange(t, p.client, p.server, "still there")
+		})
 	}
 }
