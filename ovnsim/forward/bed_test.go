@@ -65,7 +65,13 @@ type bed struct {
 
 	database context.CancelFunc
 	served   chan error
+
+	ports int // how many source ports of TCP have been given out
 }
+
+// firstPort is the first of them, below those that the kernel gives. What a hash over them decides is the same
+// in every run.
+const firstPort = 20000
 
 func newBed(t *testing.T, name string, disable ...forward.Feature) *bed {
 	t.Helper()
@@ -337,8 +343,9 @@ func (b *bed) dial(node, network, from, to string) (net.Conn, *bufio.Reader, str
 				return err
 			}
 			d.LocalAddr = net.UDPAddrFromAddrPort(from)
-		case from != "":
-			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+		default: // from any address where none is given
+			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from), Port: firstPort + b.ports}
+			b.ports++
 		}
 		c, err = d.Dial(network, to)
 		return err
