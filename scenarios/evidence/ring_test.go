@@ -147,13 +147,12 @@ func TestRingFollowsInterfaces(t *testing.T) {
 	await(t, "no ring on r/right", func() bool {
 		return !slices.ContainsFunc(r.Points(), func(p Point) bool { return p.String() == "r/right" || p.String() == "s/eth0" })
 	})
-	trace := cut(t, r, from)
-	if n := len(trace.Select(Carrying([]byte("before")))); n != 8 {
+	if n := len(cut(t, r, from).Select(Carrying([]byte("before")))); n != 8 {
 		t.Errorf("a packet was seen at %d hops, want 8 although two interfaces are gone", n)
 	}
-	if len(trace.Select(func(p Packet) bool { return p.Point.Interface == "later" && !p.Out })) == 0 {
-		t.Error("nothing was seen at the interface that came late")
-	}
+	await(t, "packet at the interface that came late", func() bool { // IPv6 sends some, in its own time
+		return len(cut(t, r, from).Select(func(p Packet) bool { return p.Point.Interface == "later" && !p.Out })) > 0
+	})
 }
 
 func await(t *testing.T, what string, f func() bool) {
