@@ -33,15 +33,18 @@ func (s store) read() (api.Resources, error) {
 	return res, err
 }
 
-// objects returns every object undecoded, as it stands in its file.
+// objects returns every object undecoded, as it stands in its file. As for read, nobody need hold the lab's lock.
 func (s store) objects() ([]api.Object, error) {
-	files, err := filepath.Glob(filepath.Join(s.dir, "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(s.dir, "[^.]*.yaml")) // one with a dot is being written
 	if err != nil {
 		return nil, fmt.Errorf("list object store: %w", err)
 	}
 	var out []api.Object
 	for _, f := range files {
 		data, err := os.ReadFile(f)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it is deleted meanwhile
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read object store: %w", err)
 		}

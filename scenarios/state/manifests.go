@@ -18,7 +18,7 @@ import (
 // manifests are the lab's objects by the names of their files, KIND.NAMESPACE.NAME: what tells one
 // content from another, and before that of a pod how it is.
 func manifests(dir string) (Objects, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(dir, "[^.]*.yaml")) // one with a dot is being written
 	if err != nil {
 		return nil, fmt.Errorf("list manifests: %w", err)
 	}

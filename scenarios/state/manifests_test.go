@@ -14,8 +14,9 @@ func TestManifests(t *testing.T) {
 		"service.a.b.yaml": "kind: Service\n",
 		"pod.a.ready.yaml": "metadata: {name: ready}\nspec: {nodeName: w}\nstatus:\n  phase: Running\n  podIPs: [{ip: 10.0.0.1}]\n" +
 			"  conditions: [{type: Ready, status: \"True\"}]\n",
-		"pod.a.goes.yaml": "metadata: {deletionTimestamp: \"2026-01-01T00:00:00Z\"}\nspec: {nodeName: w}\n",
-		"pod.a.torn.yaml": "}{",
+		"pod.a.goes.yaml":       "metadata: {deletionTimestamp: \"2026-01-01T00:00:00Z\"}\nspec: {nodeName: w}\n",
+		"pod.a.torn.yaml":       "}{",
+		".tmp-service.a.b.yaml": "kind: Serv",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
