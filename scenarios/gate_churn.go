@@ -33,6 +33,7 @@ func (s *scene) gateFlaps() {
 		check(s.lab.SetReady(s.ctx, namespace, "gate-1", false), "fail the readiness probe")
 		s.eventually("the virtual servers are down", func() error { return s.gateIs(w, control.StateDown) })
 		s.eventually("the TMMs have withdrawn", func() error { return s.withdrawn(w) })
+		s.awaitPaths(c.router, 0) // a router sees nothing of a withdrawal that it hears of together with what follows
 		check(s.lab.SetReady(s.ctx, namespace, "gate-1", true), "pass the readiness probe")
 		s.eventually("the virtual servers are up", func() error { return s.gateIs(w, control.StateUp) })
 		if n < freeFlaps {
