@@ -62,7 +62,8 @@ const (
 	// pace is the time from one attempt on an address to the next.
 	pace = 5 * time.Millisecond
 	// attemptTime is less than the second after which a SYN is sent again, so that an attempt
-	// tells of one moment.
+	// tells of one moment. Once there is a connection an application on a busy machine is given
+	// its time to say something.
 	attemptTime = 900 * time.Millisecond
 )
 
@@ -94,7 +95,7 @@ func (s *scene) probe(c client, addrs ...netip.AddrPort) *prober {
 
 func (p *prober) try(ctx context.Context, netns string, local, to netip.AddrPort) {
 	a := attempt{vip: to, local: local}
-	d := traffic.Dialer{Netns: netns, Timeout: attemptTime, Bound: func(b netip.AddrPort) { a.local = b }}
+	d := traffic.Dialer{Netns: netns, Timeout: attemptTime, Greet: patience, Bound: func(b netip.AddrPort) { a.local = b }}
 	p.begun.Add(1)
 	began := time.Now()
 	conn, err := d.TCP(ctx, local, to)

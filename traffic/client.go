@@ -3,6 +3,7 @@ package traffic
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ const DefaultTimeout = 3 * time.Second
 type Dialer struct {
 	Netns   string        // name as `ip netns` lists it; empty: the process's own
 	Timeout time.Duration // of each dial and each exchange, 0 = DefaultTimeout
+	Greet   time.Duration // for the greeting over TCP once a connection is open, 0 = Timeout
 	// Bound is told the source of each connection before it is opened, so that an attempt that
 	// fails can be found on the wire; may be nil. It asks for a local address to dial from.
 	Bound func(netip.AddrPort)
@@ -44,19 +46,19 @@ type Conn struct {
 
 // TCP connects and reads the greeting. The zero local lets the kernel choose; so does port 0.
 func (d Dialer) TCP(ctx context.Context, local, remote netip.AddrPort) (*Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.timeout())
+	opening, cancel := context.WithTimeout(ctx, d.timeout())
 	defer cancel()
 	c, err := d.dial(local, func(nd *net.Dialer, local netip.AddrPort) (net.Conn, error) {
 		if !local.IsValid() { // DialTCP would bind to the unspecified address
-			return nd.DialContext(ctx, "tcp", remote.String())
+			return nd.DialContext(opening, "tcp", remote.String())
 		}
-		return nd.DialTCP(ctx, "tcp", local, remote)
+		return nd.DialTCP(opening, "tcp", local, remote)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("dial %s over TCP from %s: %w", remote, d.name(), err)
 	}
 	conn := &Conn{Conn: c, r: bufio.NewReaderSize(c, maxGreeting), timeout: d.timeout()}
-	if err := conn.greet(); err != nil {
+	if err := conn.greet(ctx, cmp.Or(d.Greet, d.timeout())); err != nil {
 		return nil, errors.Join(fmt.Errorf("greeting of %s over TCP to %s: %w", remote, d.name(), err), c.Close())
 	}
 	return conn, nil
@@ -76,9 +78,11 @@ func (d Dialer) UDP(ctx context.Context, local, remote netip.AddrPort) (*Conn, e
 	return &Conn{Conn: c, timeout: d.timeout()}, nil
 }
 
-// dial runs f in the namespace: a socket belongs to the namespace it was made in for good.
+// dial runs f in the namespace: a socket belongs to the namespace it was made in for good. There are no keep-alives,
+// which Go sends every 15 s: one of a connection that whatever is on the way has forgotten would be a new one there,
+// and take a turn of its round robin.
 func (d Dialer) dial(local netip.AddrPort, f func(*net.Dialer, netip.AddrPort) (net.Conn, error)) (net.Conn, error) {
-	nd := &net.Dialer{}
+	nd := &net.Dialer{KeepAlive: -1}
 	if d.Bound != nil && local.Addr().IsValid() {
 		from := local
 		nd.Control = func(_, _ string, rc syscall.RawConn) error { return d.bind(rc, from) }
@@ -137,10 +141,13 @@ func (d Dialer) name() string {
 	return d.Netns
 }
 
-func (c *Conn) greet() error {
-	if err := c.SetDeadline(time.Now().Add(c.timeout)); err != nil {
+// greet reads the greeting. It is given up when ctx ends.
+func (c *Conn) greet(ctx context.Context, wait time.Duration) error {
+	if err := c.SetDeadline(time.Now().Add(wait)); err != nil {
 		return err
 	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) }) // it ends the read
+	defer stop()
 	line, err := c.r.ReadSlice('\n')
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ type State struct {
 func Listen(pod string, tcp, udp []uint16) (*Server, error) {
 	s := &Server{pod: pod, conns: map[net.Conn]struct{}{}}
 	for _, port := range tcp {
-		l, err := net.ListenTCP("tcp", &net.TCPAddr{Port: int(port)})
+		l, err := listenTCP(port)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("listen on TCP port %d: %w", port, err), s.Close())
 		}
@@ -165,6 +165,20 @@ func plain(a net.Addr) netip.AddrPort {
 
 func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+// listenTCP opens a dual-stack socket whose connections send nothing of their own accord: see Dialer.dial.
+func listenTCP(port uint16) (*net.TCPListener, error) {
+	lc := net.ListenConfig{KeepAlive: -1}
+	l, err := lc.Listen(context.Background(), "tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("a TCP socket came as %T", l), l.Close())
+	}
+	return tcp, nil
 }
 
 // listenUDP opens a dual-stack socket that tells the destination of every datagram.

@@ -3,13 +3,16 @@ package traffic
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/ctl"
 )
@@ -110,6 +113,87 @@ func TestEchoMoreThanAllBuffers(t *testing.T) {
 	defer c.Close()
 	if err := c.Echo(bytes.Repeat([]byte("0123456789abcdef"), 4<<20)); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNoKeepAlives: neither end of a connection sends anything of its own accord.
+func TestNoKeepAlives(t *testing.T) {
+	s, tcp, _ := listen(t)
+	c, err := Dialer{}.TCP(t.Context(), netip.AddrPort{}, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), tcp))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ends := map[string]net.Conn{"client": c.Conn}
+	for accepted := range s.conns {
+		ends["server"] = accepted
+	}
+	for name, end := range ends {
+		raw, err := end.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var on int
+		var failed error
+		err = raw.Control(func(fd uintptr) { on, failed = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE) })
+		if err := errors.Join(err, failed); err != nil || on != 0 {
+			t.Errorf("the %s has SO_KEEPALIVE %d, %v; want 0", name, on, err)
+		}
+	}
+	if len(ends) != 2 {
+		t.Errorf("%d ends, want the client's and the server's", len(ends))
+	}
+}
+
+// TestGreetingHasItsOwnTime: an application that is slow to say something is waited for, but no longer than the
+// context lasts.
+func TestGreetingHasItsOwnTime(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // the kernel opens connections, and nobody takes them
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	to := netip.MustParseAddrPort(l.Addr().String())
+	impatient := Dialer{Timeout: time.Hour, Greet: time.Millisecond}
+	if _, err := impatient.TCP(t.Context(), netip.AddrPort{}, to); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("TCP without a greeting: %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	first, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Dialer{Greet: time.Hour}.TCP(ctx, netip.AddrPort{}, to)
+		ended <- err
+	}()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cancel()
+	if err := <-ended; err == nil {
+		t.Error("TCP got a greeting that nobody has sent")
+	}
+	go func() {
+		_, err := Dialer{Greet: time.Hour}.TCP(t.Context(), netip.AddrPort{}, to)
+		ended <- err
+	}()
+	late, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	if _, err := late.Write(Greeting{Pod: "spk-apps/late"}.line()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("a greeting that was late: %v", err)
 	}
 }
 
