@@ -47,31 +47,60 @@ func watchNamespaces(prefix string, add func(report.Event)) (*namespaces, error)
 	return n, err
 }
 
+// A namespace stands behind its name a moment after the name is there, and on a busy machine a long one: how often
+// one is tried, and after how many times nobody tries it any more.
+const (
+	mountEvery = 5 * time.Millisecond
+	mountTries = 2000
+)
+
 // follow listens where a namespace comes, and stops where one goes.
 func (n *namespaces) follow() {
 	defer close(n.done)
-	for e := range n.watcher.Events {
-		name := filepath.Base(e.Name)
-		switch {
-		case !strings.HasPrefix(name, n.prefix):
-		case e.Has(fsnotify.Create):
-			n.listenSoon(name)
-		case e.Has(fsnotify.Remove):
-			n.leave(name)
+	tried := map[string]int{} // of those that have a name and are not listened to yet
+	for {
+		var again <-chan time.Time
+		if len(tried) > 0 {
+			again = time.After(mountEvery)
+		}
+		select {
+		case e, ok := <-n.watcher.Events:
+			if !ok {
+				return
+			}
+			n.named(e, tried)
+		case <-again:
+		}
+		for name := range tried {
+			n.try(name, tried)
 		}
 	}
 }
 
-// listenSoon listens as soon as the namespace stands behind its name, which comes a moment before.
-func (n *namespaces) listenSoon(name string) {
-	for range 50 {
-		err := n.listen(name)
-		if err == nil || errors.Is(err, os.ErrNotExist) {
-			return
-		}
-		time.Sleep(2 * time.Millisecond)
+// named takes notice of a name that comes or goes.
+func (n *namespaces) named(e fsnotify.Event, tried map[string]int) {
+	name := filepath.Base(e.Name)
+	switch {
+	case !strings.HasPrefix(name, n.prefix):
+	case e.Has(fsnotify.Create):
+		tried[name] = 0
+	case e.Has(fsnotify.Remove):
+		delete(tried, name)
+		n.leave(name)
 	}
-	n.add(report.Event{Source: strings.TrimPrefix(name, n.prefix), Kind: EventLost, Detail: "nobody could listen in its namespace"})
+}
+
+// try listens in a namespace that may not be there yet.
+func (n *namespaces) try(name string, tried map[string]int) {
+	err := n.listen(name)
+	tried[name]++
+	switch {
+	case err == nil, errors.Is(err, os.ErrNotExist):
+		delete(tried, name)
+	case tried[name] == mountTries:
+		delete(tried, name)
+		n.add(report.Event{Source: strings.TrimPrefix(name, n.prefix), Kind: EventLost, Detail: "nobody could listen in its namespace"})
+	}
 }
 
 func (n *namespaces) listen(name string) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -70,6 +71,7 @@ func TestKernelIsHeard(t *testing.T) {
 		}
 	}
 	netns("b")
+	listens(t, n, prefix+"b") // what is up by then is no change
 	roottest.Run(t, "ip link add eth0 netns "+prefix+"a type veth peer name eth0 netns "+prefix+"b")
 	roottest.Run(t, "ip -n "+prefix+"a link set eth0 up")
 	roottest.Run(t, "ip -n "+prefix+"b link set eth0 up")
@@ -92,6 +94,46 @@ func TestKernelIsHeard(t *testing.T) {
 	}
 	if i := slices.IndexFunc(seen, func(s string) bool { return strings.Contains(s, EventLost) }); i >= 0 {
 		t.Error(seen[i])
+	}
+}
+
+// TestNamespaceIsMountedLate: on a busy machine a namespace has its name long before it is there.
+func TestNamespaceIsMountedLate(t *testing.T) {
+	prefix := fmt.Sprintf("tl-late-%d-", os.Getpid())
+	n, err := watchNamespaces(prefix, func(report.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	other, late := "of-"+prefix, filepath.Join(netnsDir, prefix+"a")
+	roottest.Run(t, "ip netns add "+other)
+	t.Cleanup(func() { roottest.Run(t, "ip netns del "+other) })
+	if err := os.WriteFile(late, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { roottest.Run(t, "ip netns del "+prefix+"a") })
+	roottest.Run(t, "sleep 0.5") // the time that whoever makes it is stopped for
+	roottest.Run(t, "mount --bind "+filepath.Join(netnsDir, other)+" "+late)
+	listens(t, n, prefix+"a")
+}
+
+// listens waits until the namespace's kernel is listened to.
+func listens(t *testing.T, n *namespaces, name string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		n.mu.Lock()
+		there := n.kernels[name] != nil
+		n.mu.Unlock()
+		if there {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody listens in %s", name)
+		}
 	}
 }
 
