@@ -132,12 +132,12 @@ func (s *scene) gateReadiness() {
 	prober := s.probe(c, gateVIPs()...)
 	begun := ctl.Now()
 	for _, slow := range []bool{false, true} {
-		removed := ctl.Now()
 		resume := func() {}
 		s.drainFor(patience) // longer than the router is paused, and than it takes on a busy machine
 		if slow {
 			resume = s.pause(c.router)
 		}
+		removed := ctl.Now()
 		failed := s.start("fail the readiness probe", func() error { return s.lab.SetReady(s.ctx, namespace, "gate-1", false) })
 		if slow {
 			s.eventually("the TMMs have withdrawn", func() error { return s.withdrawn(w) })

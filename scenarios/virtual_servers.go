@@ -12,6 +12,7 @@ import (
 	"github.com/onsi/gomega"
 
 	"github.com/spklab/spklab/dataplane/api"
+	"github.com/spklab/spklab/dataplane/control"
 	"github.com/spklab/spklab/scenarios/report"
 	"github.com/spklab/spklab/traffic"
 )
@@ -158,17 +159,26 @@ func (s *scene) current(t tmm, vip, member netip.AddrPort, n int) error {
 	if err != nil {
 		return err
 	}
+	m := memberOf(st, vip, member)
+	switch {
+	case m == nil:
+		return fmt.Errorf("%s has no member %s", vip, member)
+	case m.Current != n:
+		return fmt.Errorf("%d connections of %s", m.Current, member)
+	}
+	return nil
+}
+
+// memberOf is a TMM's member of a virtual server, nil for none.
+func memberOf(st control.Status, vip, member netip.AddrPort) *control.MemberStatus {
 	for _, vs := range st.VirtualServers {
-		for _, m := range vs.Members {
-			if vs.Destination == vip && vs.HostBits == 0 && m.Address == member {
-				if m.Current != n {
-					err = fmt.Errorf("%d connections of %s", m.Current, member)
-				}
-				return err
+		for i := range vs.Members {
+			if m := &vs.Members[i]; vs.Destination == vip && vs.HostBits == 0 && m.Address == member {
+				return m
 			}
 		}
 	}
-	return fmt.Errorf("%s has no member %s", vip, member)
+	return nil
 }
 
 // affinity lets one client open connections, which round robin would share out.
@@ -193,7 +203,11 @@ func (s *scene) serviceDown(f family, action string) {
 	s.edit(api.KindPod, namespace, pod, func(doc map[string]any) { at(doc, "metadata", "labels")["app"] = "retired" })
 	s.eventually("no TMM has the member", func() error {
 		for _, t := range w.tmms {
-			if s.current(t, gateOf(f), member, 0) == nil || s.current(t, gateOf(f), member, 1) == nil {
+			st, err := s.status(t)
+			if err != nil {
+				return err
+			}
+			if memberOf(st, gateOf(f), member) != nil {
 				return fmt.Errorf("%s has it", t.name)
 			}
 		}
