@@ -43,10 +43,11 @@ type Watch struct {
 	at      link.Link
 	reader  *ringbuf.Reader
 	names   map[uint32]string // of reasons
+	watched map[uint32]bool   // inodes that the program knows; of Open, then of read
 	ended   sync.WaitGroup
 
 	mu    sync.Mutex
-	netns map[uint32]string // by inode
+	netns map[uint32]string // by inode, of all that have been watched: a drop may be read late
 	drops []Drop            // oldest first
 	lost  uint64            // beyond maxDrops
 }
@@ -55,7 +56,7 @@ type Watch struct {
 // those that come later included, after a moment. It needs the kernel's BTF and tracepoint skb:kfree_skb with
 // reasons (Linux 5.17).
 func Open(prefix string) (*Watch, error) {
-	w := &Watch{pattern: filepath.Join("/run/netns", prefix+"*"), netns: map[uint32]string{}}
+	w := &Watch{pattern: filepath.Join("/run/netns", prefix+"*"), watched: map[uint32]bool{}, netns: map[uint32]string{}}
 	var err error
 	if w.names, err = reasons(); err != nil {
 		return nil, err
@@ -96,25 +97,38 @@ func reasons() (map[uint32]string, error) {
 	return names, nil
 }
 
-// look has the program know the namespaces that there are.
+// look has the program know the namespaces that there are, and forget those that are gone: the kernel gives
+// their inodes to others.
 func (w *Watch) look() error {
 	paths, _ := filepath.Glob(w.pattern) // the pattern is a good one
+	there := map[uint32]bool{}
 	for _, path := range paths {
 		var st unix.Stat_t
 		var fs unix.Statfs_t
 		if unix.Stat(path, &st) != nil || unix.Statfs(path, &fs) != nil || fs.Type != unix.NSFS_MAGIC {
 			continue
 		}
+		inode := uint32(st.Ino)
+		there[inode] = true
 		w.mu.Lock()
-		_, known := w.netns[uint32(st.Ino)]
-		w.netns[uint32(st.Ino)] = filepath.Base(path)
+		w.netns[inode] = filepath.Base(path)
 		w.mu.Unlock()
-		if known {
+		if w.watched[inode] {
 			continue
 		}
-		if err := w.objs.DropNetns.Put(uint32(st.Ino), uint8(1)); err != nil {
+		if err := w.objs.DropNetns.Put(inode, uint8(1)); err != nil {
 			return fmt.Errorf("watch %s: %w", path, err)
 		}
+		w.watched[inode] = true
+	}
+	for inode := range w.watched {
+		if there[inode] {
+			continue
+		}
+		if err := w.objs.DropNetns.Delete(inode); err != nil {
+			return fmt.Errorf("leave a namespace that is gone: %w", err)
+		}
+		delete(w.watched, inode)
 	}
 	return nil
 }
