@@ -224,7 +224,7 @@ func (l *Lab) Scale(ctx context.Context, deployment string, replicas int) ([]api
 	if res, err = l.store.read(); err != nil {
 		return findings, err
 	}
-	return append(findings, api.Check(res)...), l.awaitReady(ctx)
+	return append(findings, api.Check(res)...), l.awaitReady(ctx, nil)
 }
 
 // Get lists the objects of a kind, sorted; an empty name or namespace means all.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -153,11 +154,21 @@ func (l *Lab) up(ctx context.Context, src *Source) ([]api.Finding, error) {
 	if err := l.putObjects(src.Objects); err != nil {
 		return nil, err
 	}
+	ran := l.rt.Processes()
 	findings, err := l.converge(ctx)
 	if err != nil {
 		return findings, err
 	}
-	return findings, l.awaitReady(ctx)
+	return findings, l.awaitReady(ctx, unstarted(ran, l.rt.Processes()))
+}
+
+// unstarted are the processes of those that ran before that have not been started since.
+func unstarted(before, now map[string][]int) map[string][]int {
+	out := maps.Clone(before)
+	maps.DeleteFunc(out, func(name string, pids []int) bool {
+		return slices.ContainsFunc(now[name], func(pid int) bool { return !slices.Contains(pids, pid) })
+	})
+	return out
 }
 
 // Down removes the lab and everything that belongs to it. A lab that does not exist is down.

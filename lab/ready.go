@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,18 +13,22 @@ import (
 const (
 	readyTimeout = 120 * time.Second
 	readyPoll    = 20 * time.Millisecond
+	endedPoll    = 200 * time.Millisecond
 )
 
 // ErrNotReady says that a lab stands but does not do its work in time.
 var ErrNotReady = errors.New("not ready")
 
 // awaitReady waits until everything that follows from the objects is there: virtual servers
-// programmed and announced, sessions up, routes in the routers' kernels, OVN's rows.
-func (l *Lab) awaitReady(ctx context.Context) error {
+// programmed and announced, sessions up, routes in the routers' kernels, OVN's rows. ran are processes that nobody has
+// started for it: one that was about to end when it was looked for, and so was found, is started once it has ended.
+func (l *Lab) awaitReady(ctx context.Context, ran map[string][]int) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
+	ended := time.NewTicker(endedPoll)
+	defer ended.Stop()
 	var missing []string
 	for last := ""; ; {
 		now, err := l.Missing(ctx)
@@ -46,8 +51,27 @@ func (l *Lab) awaitReady(ctx context.Context) error {
 			}
 			return err
 		case <-tick.C:
+		case <-ended.C:
+			if err := l.startEnded(ctx, ran); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// startEnded starts what has ended of processes, each once.
+func (l *Lab) startEnded(ctx context.Context, ran map[string][]int) error {
+	if len(ran) == 0 {
+		return nil
+	}
+	now := l.rt.Processes()
+	before := len(ran)
+	maps.DeleteFunc(ran, func(name string, _ []int) bool { return len(now[name]) == 0 })
+	if len(ran) == before {
+		return nil
+	}
+	_, err := l.converge(ctx)
+	return err
 }
 
 // Missing lists what the lab still lacks to do its work; empty when it is ready. It compares what
