@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -9,7 +10,6 @@ import (
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/control"
-	"github.com/spklab/spklab/lab"
 	"github.com/spklab/spklab/scenarios/evidence"
 	"github.com/spklab/spklab/scenarios/report"
 )
@@ -78,10 +78,21 @@ func serving(events []ctl.Event, source, prefix string, at int64) bool {
 	return now
 }
 
-// pathsToEachTMM compares what the router learned, and what stands in its kernel, with the
-// external self-IPs of the TMMs.
+// pathsToEachTMM waits until what the router has learned, and what stands in its kernel, are the external
+// self-IPs of the TMMs, for each virtual server that they announce.
 func (s *scene) pathsToEachTMM() {
-	w := s.world()
+	ginkgo.GinkgoHelper()
+	checked := 0
+	s.eventually("paths to each TMM, learned and in the kernel", func() (err error) { // a scenario before may have left one that comes or goes
+		checked, err = s.announced(s.world())
+		return err
+	})
+	s.figure(report.Figure{Name: "announced virtual servers", Value: float64(checked)})
+}
+
+// announced counts the virtual servers that are announced; it is an error where the router's paths to one
+// are not the TMMs.
+func (s *scene) announced(w *world) (int, error) {
 	router := w.client().router
 	routes := must(s.lab.Routes())
 	checked := 0
@@ -91,19 +102,32 @@ func (s *scene) pathsToEachTMM() {
 		}
 		checked++
 		vip := vs.Destination.Addr()
-		var want []any
-		var text []any
+		var want []string
 		for _, t := range w.tmms {
-			self := familyOf(vip).of(t.external.self)
-			want, text = append(want, self), append(text, self.String())
+			want = append(want, familyOf(vip).of(t.external.self).String())
 		}
-		gomega.Expect(must(s.nextHops(router, vip))).To(gomega.ConsistOf(want...), "paths to %s that %s learned", vip, router)
-		i := slices.IndexFunc(routes, func(r lab.Route) bool {
-			return r.Node == router && (r.To == hostPrefix(vip).String() || r.To == vip.String())
-		})
-		gomega.Expect(i).To(gomega.BeNumerically(">=", 0), "a route to %s in the kernel of %s", vip, router)
-		gomega.Expect(routes[i].Via).To(gomega.ConsistOf(text...), "paths to %s in the kernel of %s", vip, router)
+		hops, err := s.nextHops(router, vip)
+		if err != nil {
+			return 0, err
+		}
+		var learned, kernel []string
+		for _, hop := range hops {
+			learned = append(learned, hop.String())
+		}
+		for _, r := range routes {
+			if r.Node == router && (r.To == hostPrefix(vip).String() || r.To == vip.String()) {
+				kernel = append(kernel, r.Via...)
+			}
+		}
+		for _, list := range [][]string{learned, kernel, want} {
+			slices.Sort(list)
+		}
+		if !slices.Equal(learned, want) || !slices.Equal(kernel, want) {
+			return 0, fmt.Errorf("paths of %s to %s: %v learned, %v in the kernel, want %v", router, vip, learned, kernel, want)
+		}
 	}
-	gomega.Expect(checked).To(gomega.BeNumerically(">", 0), "announced virtual servers")
-	s.figure(report.Figure{Name: "announced virtual servers", Value: float64(checked)})
+	if checked == 0 {
+		return 0, errors.New("no virtual server is announced")
+	}
+	return checked, nil
 }

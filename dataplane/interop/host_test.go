@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long a program or a connection of the tests may take.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // A processor's queue of packets that have arrived (net.core.netdev_max_backlog, 1,000 by default)
 // is one for all veths of the machine: what a test sends beyond it is dropped together with the
