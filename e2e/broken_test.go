@@ -47,7 +47,7 @@ func (b *broken) in(node string, argv ...string) {
 // kill ends a process of the lab at once.
 func (b *broken) kill(name string) {
 	b.t.Helper()
-	b.must(syscall.Kill(find(b.t, filepath.Join(built.state, b.lab, name)).pid, syscall.SIGKILL))
+	find(b.t, filepath.Join(built.state, b.lab, name)).end(b.t, syscall.SIGKILL)
 }
 
 // apply applies a document.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,43 +19,73 @@ import (
 
 // process is a running process of a lab with what is needed to start it again.
 type process struct {
-	mark string // SPKLAB_PROCESS
-	pid  int
-	argv []string
-	env  []string
+	mark  string // SPKLAB_PROCESS
+	pid   int
+	began uint64 // in ticks since boot
+	argv  []string
+	env   []string
 }
 
-// find is the process that carries the mark.
+// find is the process that carries the mark; the first of them, where it has others run for it.
 func find(t *testing.T, mark string) process {
 	t.Helper()
-	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range environs {
-		raw, err := os.ReadFile(f)
+	first := process{mark: mark}
+	for _, dir := range dirs {
+		environ, eerr := os.ReadFile(filepath.Join(dir, "environ"))
+		cmdline, cerr := os.ReadFile(filepath.Join(dir, "cmdline"))
+		pid, err := strconv.Atoi(filepath.Base(dir))
 		if err != nil {
-			continue // it has ended
+			t.Fatal(err)
 		}
-		env := strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
-		for _, e := range env {
-			if e != "SPKLAB_PROCESS="+mark {
-				continue
-			}
-			dir := filepath.Dir(f)
-			cmdline, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			pid, err := strconv.Atoi(filepath.Base(dir))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return process{mark, pid, strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00"), env}
+		began := started(pid)
+		env := words(environ)
+		if eerr != nil || cerr != nil || began == 0 || !slices.Contains(env, "SPKLAB_PROCESS="+mark) {
+			continue // another one, or it has ended
+		}
+		if first.began == 0 || began < first.began {
+			first.pid, first.began, first.argv, first.env = pid, began, words(cmdline), env
 		}
 	}
-	t.Fatalf("no process carries %s", mark)
-	return process{}
+	if first.began == 0 {
+		t.Fatalf("no process carries %s", mark)
+	}
+	return first
+}
+
+// words are what a file of /proc holds, each with a zero byte at its end.
+func words(raw []byte) []string {
+	return strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
+}
+
+// started is when a process started, in ticks since boot; 0 of one that has ended.
+func started(pid int) uint64 {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // from the third on, see proc_pid_stat(5)
+	at, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil || fields[0] == "Z" {
+		return 0 // ended; its parent has not asked yet
+	}
+	return at
+}
+
+// end sends the process a signal and waits until it has ended.
+func (p process) end(t *testing.T, signal syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(p.pid, signal); err != nil {
+		t.Fatalf("%s: %v", p.mark, err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); started(p.pid) == p.began; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not end", p.mark)
+		}
+	}
 }
 
 // replace kills the process and starts another with the same mark, in the same namespace, and
@@ -65,19 +96,7 @@ func (p process) replace(t *testing.T, argv []string) process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(p.pid, syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	for syscall.Kill(p.pid, 0) == nil {
-		if stat, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat"); err == nil && bytes.Contains(stat, []byte(") Z ")) {
-			break // ended; its parent has not asked yet
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not end", p.mark)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	p.end(t, syscall.SIGTERM)
 	socket := ""
 	for i, a := range argv {
 		if a == "--ctl" && i+1 < len(argv) {
@@ -90,11 +109,10 @@ func (p process) replace(t *testing.T, argv []string) process {
 		t.Fatal(err)
 	}
 	go func() { _ = cmd.Wait() }() // collect it whenever it ends
-	for ctl.Get(context.Background(), socket, ctl.PathReady, nil) != nil {
-		if time.Now().After(deadline.Add(10 * time.Second)) {
+	for deadline := time.Now().Add(20 * time.Second); ctl.Get(context.Background(), socket, ctl.PathReady, nil) != nil; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
 			t.Fatalf("%v does not become ready", argv)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	return find(t, p.mark)
 }

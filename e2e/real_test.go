@@ -249,10 +249,7 @@ func (r *realLab) ingress() {
 func (r *realLab) breaks(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
-		p := find(r.t, filepath.Join(built.state, r.name, name))
-		if err := syscall.Kill(p.pid, syscall.SIGKILL); err != nil {
-			r.t.Fatal(err)
-		}
+		find(r.t, filepath.Join(built.state, r.name, name)).end(r.t, syscall.SIGKILL)
 	}
 }
 

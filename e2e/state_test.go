@@ -216,9 +216,7 @@ func wantRoute(t *testing.T, s report.Scenario, since string) {
 // and takes the name of a pod's namespace away.
 func stateOfRuins(t *testing.T, name, saved string) {
 	dir := filepath.Join(built.state, name)
-	if err := syscall.Kill(find(t, filepath.Join(dir, "f5-tmm-2")).pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	find(t, filepath.Join(dir, "f5-tmm-2")).end(t, syscall.SIGKILL)
 	socket := filepath.Join(dir, "ctl", "ovn-node-worker-2.sock")
 	if err := os.Remove(socket); err != nil {
 		t.Fatal(err)
