@@ -175,7 +175,7 @@ func (f *traceFlags) follow(ctx context.Context, l *lab.Lab, pattern flow.Flow, 
 func probe(ctx context.Context, netns, proto string, to netip.AddrPort, limit time.Duration) (local netip.AddrPort, came string) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	d := traffic.Dialer{Netns: netns}
+	d := traffic.Dialer{Netns: netns, Timeout: limit}
 	open := d.TCP
 	if proto == "udp" {
 		open = d.UDP
