@@ -63,7 +63,12 @@ func connect(ctx context.Context, endpoint string, files TLS) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.ovs.Cache().AddEventHandler(&cache.EventHandlerFuncs{
+	rows := c.ovs.Cache()
+	if rows == nil { // as it is of a connection that is lost
+		c.close()
+		return nil, fmt.Errorf("monitor %s: %w", endpoint, errLost)
+	}
+	rows.AddEventHandler(&cache.EventHandlerFuncs{
 		AddFunc:    func(string, model.Model) { c.notify() },
 		UpdateFunc: func(string, model.Model, model.Model) { c.notify() },
 		DeleteFunc: func(string, model.Model) { c.notify() },

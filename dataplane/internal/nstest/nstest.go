@@ -33,9 +33,9 @@ func Programs(t testing.TB, names ...string) {
 // Eventually polls until ok, for at most ten seconds.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+	for deadline := time.Now().Add(60 * time.Second); !ok(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 		runtime.Gosched()
 		time.Sleep(2 * time.Millisecond)
