@@ -30,7 +30,7 @@ func Programs(t testing.TB, names ...string) {
 	}
 }
 
-// Eventually polls until ok, for at most ten seconds.
+// Eventually polls until ok, for at most a minute.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); !ok(); {
