@@ -205,11 +205,22 @@ func podProcess(spec *topo.Lab, p *corev1.Pod, env Env, variables []string) []to
 				}
 				step.Argv = append(step.Argv, proto, strconv.Itoa(int(port.ContainerPort)))
 			}
+			if linger := preStop(&c); linger > 0 {
+				step.Argv = append(step.Argv, "--linger", linger.String())
+			}
 			step.Argv = append(step.Argv, "--ctl", env.socket(p.Name))
 			return []topo.Step{{Process: step}}
 		}
 	}
 	return nil
+}
+
+// preStop is how long a container's preStop hook sleeps before the container is asked to end; 0 without one.
+func preStop(c *corev1.Container) time.Duration {
+	if c.Lifecycle == nil || c.Lifecycle.PreStop == nil || c.Lifecycle.PreStop.Sleep == nil {
+		return 0
+	}
+	return time.Duration(c.Lifecycle.PreStop.Sleep.Seconds) * time.Second
 }
 
 // imageless says whether nothing runs in the pod because the lab has none of its images.

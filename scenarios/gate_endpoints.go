@@ -25,7 +25,8 @@ import (
 func (s *scene) gateStays() {
 	w := s.world()
 	c := w.client()
-	namespace := s.openGate(w, "gate-1", "gate-2")
+	namespace := s.openGate(w, "gate-2")
+	s.apply(endingPod(namespace, gateName, "gate-1", 8)) // time to see that others are taken, and use the old connection
 	s.eventually("both endpoints are members", func() error { return s.members(2) })
 	old := s.dialUntil(c, gateVIPs()[0], namespace+"/gate-1")
 	capture := s.capture(w)

@@ -124,3 +124,8 @@ spec:
         - {name: http, containerPort: 8080, protocol: TCP}
 `, namespace, service, name)
 }
+
+// endingPod is a gatePod that goes on serving for some seconds once it is asked to end.
+func endingPod(namespace, service, name string, seconds int) string {
+	return gatePod(namespace, service, name) + fmt.Sprintf("      lifecycle: {preStop: {sleep: {seconds: %d}}}\n", seconds)
+}
