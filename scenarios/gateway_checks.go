@@ -48,7 +48,7 @@ func answerTime(t transport) time.Duration {
 	if t.proto == "tcp" {
 		return patience
 	}
-	return 5 * time.Second
+	return 2 * time.Second
 }
 
 // call opens a connection from the project's pod to an address behind the gateways, has something

@@ -38,37 +38,54 @@ func use(link int, ip netip.Addr) error {
 	return nil
 }
 
-// How long Resolve waits at most, and how often it looks. Linux asks three times for a neighbour, a
-// second apart, before it gives one up (mcast_solicit and retrans_time_ms of arp(7)).
+// How long Resolve waits at most, how often it asks, and how often it looks.
 const (
-	resolveTimeout = 3500 * time.Millisecond
+	resolveTimeout = 1500 * time.Millisecond
+	resolveAgain   = 300 * time.Millisecond
 	resolvePoll    = 5 * time.Millisecond
 )
 
 // Resolve has the kernel ask anew for the MACs of hosts on a link, as what it remembers may be that of a
-// host's predecessor. It waits until the kernel knows each or has given it up, so that a request may be
-// lost, and returns those that it knows.
+// host's predecessor, and returns those that answer. By itself Linux asks again after a second
+// (retrans_time_ms of arp(7)): as a request may be lost, whoever has not answered is asked more often here.
 func Resolve(ctx context.Context, link int, ips []netip.Addr) (map[netip.Addr]net.HardwareAddr, error) {
-	for _, ip := range ips {
-		if err := errors.Join(forget(link, ip), use(link, ip)); err != nil {
-			return nil, err
-		}
-	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	tick := time.NewTicker(resolvePoll)
 	defer tick.Stop()
-	for {
-		known, asked, err := resolved(link, ips)
-		if err != nil || !asked {
-			return known, err
+	var asked time.Time
+	known := map[netip.Addr]net.HardwareAddr{}
+	for slices.ContainsFunc(ips, func(ip netip.Addr) bool { return known[ip] == nil }) {
+		if time.Since(asked) >= resolveAgain {
+			asked = time.Now()
+			if err := ask(link, ips, known); err != nil {
+				return nil, err
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return known, nil
 		case <-tick.C:
 		}
+		var err error
+		if known, err = answered(link, ips); err != nil {
+			return nil, err
+		}
 	}
+	return known, nil
+}
+
+// ask has the kernel ask for those that are not known.
+func ask(link int, ips []netip.Addr, known map[netip.Addr]net.HardwareAddr) error {
+	for _, ip := range ips {
+		if known[ip] != nil {
+			continue
+		}
+		if err := errors.Join(forget(link, ip), use(link, ip)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func forget(link int, ip netip.Addr) error {
@@ -79,26 +96,20 @@ func forget(link int, ip netip.Addr) error {
 	return nil
 }
 
-// resolved are those hosts that have answered; asked says whether the kernel waits for one of the others.
-func resolved(link int, ips []netip.Addr) (known map[netip.Addr]net.HardwareAddr, asked bool, err error) {
+// answered are those hosts that have.
+func answered(link int, ips []netip.Addr) (map[netip.Addr]net.HardwareAddr, error) {
 	list, err := netlink.NeighList(link, netlink.FAMILY_ALL)
 	if err != nil {
-		return nil, false, fmt.Errorf("list neighbours: %w", err)
+		return nil, fmt.Errorf("list neighbours: %w", err)
 	}
-	known = map[netip.Addr]net.HardwareAddr{}
+	known := map[netip.Addr]net.HardwareAddr{}
 	for _, e := range list {
 		ip, ok := netip.AddrFromSlice(e.IP)
-		if ip = ip.Unmap(); !ok || !slices.Contains(ips, ip) {
-			continue
-		}
-		switch {
-		case e.State&netlink.NUD_INCOMPLETE != 0:
-			asked = true
-		case e.State&netlink.NUD_FAILED == 0 && len(e.HardwareAddr) == 6:
+		if ip = ip.Unmap(); ok && slices.Contains(ips, ip) && len(e.HardwareAddr) == 6 && e.State&(netlink.NUD_FAILED|netlink.NUD_INCOMPLETE) == 0 {
 			known[ip] = e.HardwareAddr
 		}
 	}
-	return known, asked, nil
+	return known, nil
 }
 
 // of lists the MACs of a gateway.
