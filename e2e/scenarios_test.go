@@ -194,9 +194,9 @@ func TestNoticesWhatIsBroken(t *testing.T) {
 	const lab = "e2e-broken"
 	up(t, "spk", lab)
 	for _, tc := range []struct{ feature, focus string }{
+		{"round-robin", "new connections over TCP and IPv4"}, // first: what the others break off is sent again, and takes turns
 		{"symmetry", "a client that comes in by one TMM over IPv4"},
 		{"pinning", "connections stay on their TMM"},
-		{"round-robin", "new connections over TCP and IPv4"},
 	} {
 		t.Run(tc.feature, func(t *testing.T) {
 			p := find(t, filepath.Join(built.state, lab, "ovn-node-worker-1"))
