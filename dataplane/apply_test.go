@@ -114,9 +114,10 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// TestApplyCompletes: what an interrupted Apply has left behind is found and put right.
+// TestApplyCompletes: what an Apply of a process that was killed has left behind is found and put right.
 func TestApplyCompletes(t *testing.T) {
 	r := newRig(t, labState())
+	r.d.ownersEnd = 0 // as of one that has just been opened
 	must(t, r.d.objs.SpkOwners.Put(uint32(4000), bpf.Owner{Flags: bpf.OwnerUsed, Vs: 3000}))
 	must(t, r.d.objs.SpkOwners.Put(uint32(4001), bpf.Owner{Flags: bpf.OwnerUsed | bpf.OwnerEgress}))
 	must(t, r.d.objs.SpkVsInfo.Put(uint32(3001), bpf.VSInfo{}))

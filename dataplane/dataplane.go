@@ -73,6 +73,7 @@ type Dataplane struct {
 	switched   []string          // families whose forwarding was off on loopback
 	services   guards            // as Apply was told last, for interfaces that come and go
 	bits       map[string]uint32 // of attached interfaces in spk_egress.ports, by number
+	ownersEnd  uint32            // above every owner id in use; 0: not read yet
 	poolNext   uint32            // where the search for a free pool range starts
 	snatNext   uint32            // and for the addresses of a SNAT pool
 	unsettled  bool              // some owner is marked as removed, and programs may not know yet

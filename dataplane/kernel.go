@@ -61,14 +61,8 @@ func (d *Dataplane) readKernel() (*kernel, error) {
 	if k.egressInfos, err = readAll[uint32, bpf.EgressInfo](d.objs.SpkEgressInfo); err != nil {
 		return nil, fmt.Errorf("read egresses: %w", err)
 	}
-	err = scan(d.objs.SpkOwners, func(id uint32, o *bpf.Owner) {
-		if o.Flags&bpf.OwnerUsed != 0 {
-			k.owners[id] = *o
-			k.byServer[o.Vs] = append(k.byServer[o.Vs], id)
-		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read members: %w", err)
+	if err := d.readOwners(k); err != nil {
+		return nil, err
 	}
 	if k.ports, err = readAll[uint32, bpf.Port](d.objs.SpkPorts); err != nil {
 		return nil, fmt.Errorf("read interfaces: %w", err)
@@ -86,6 +80,28 @@ func (d *Dataplane) readKernel() (*kernel, error) {
 		return nil, err
 	}
 	return k, nil
+}
+
+// readOwners reads the members and egresses: the whole array at first, then as far as an owner has
+// ever been.
+func (d *Dataplane) readOwners(k *kernel) error {
+	end := d.ownersEnd
+	if end == 0 {
+		end, d.ownersEnd = d.objs.SpkOwners.MaxEntries(), 1
+	}
+	err := scanArray(d.objs.SpkOwners, end, func(id uint32, o *bpf.Owner) {
+		if o.Flags&bpf.OwnerUsed == 0 {
+			return
+		}
+		k.owners[id] = *o
+		k.byServer[o.Vs] = append(k.byServer[o.Vs], id)
+		d.ownersEnd = max(d.ownersEnd, id+1)
+	})
+	if err != nil {
+		d.ownersEnd = 0
+		return fmt.Errorf("read members: %w", err)
+	}
+	return nil
 }
 
 // readFamilies reads the maps that exist once for each address family.

@@ -37,6 +37,7 @@ func (a *applier) newOwner(o bpf.Owner) (uint32, error) {
 }
 
 func (a *applier) putOwner(id uint32, o bpf.Owner) error {
+	a.d.ownersEnd = max(a.d.ownersEnd, id+1)
 	if err := a.d.objs.SpkOwners.Put(id, o); err != nil {
 		return fmt.Errorf("write owner %d: %w", id, err)
 	}
@@ -122,17 +123,8 @@ func (d *Dataplane) readPool(servers map[serverKey]bpf.VS) ([]uint32, error) {
 		end = max(end, vs.First+vs.Count)
 	}
 	pool := make([]uint32, 0, end)
-	keys, values := make([]uint32, scanBatch), make([]uint32, scanBatch)
-	var cursor ebpf.MapBatchCursor
-	for len(pool) < int(end) {
-		n, err := d.objs.SpkPool.BatchLookup(&cursor, keys, values, nil)
-		pool = append(pool, values[:n]...) // an array gives its slots in order
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read pool: %w", err)
-		}
+	if err := scanArray(d.objs.SpkPool, end, func(_ uint32, owner *uint32) { pool = append(pool, *owner) }); err != nil {
+		return nil, fmt.Errorf("read pool: %w", err)
 	}
 	return pool, nil
 }
