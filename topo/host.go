@@ -58,7 +58,8 @@ func (h Host) bpf() string {
 
 // Open returns the runtime of a lab, whether it exists already or not. It touches nothing.
 func (h Host) Open(lab string) *Runtime {
-	return &Runtime{host: h, lab: lab, dir: filepath.Join(h.run(), lab)}
+	dir := filepath.Join(h.run(), lab)
+	return &Runtime{host: h, lab: lab, dir: dir, journal: journal{path: filepath.Join(dir, "journal")}}
 }
 
 // Labs lists the labs that have a state directory, sorted by name: running ones and those

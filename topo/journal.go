@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 )
@@ -44,37 +43,46 @@ type journal struct {
 	path string
 
 	mu      sync.Mutex
-	whole   bool     // the file is known to end with a line end
+	read    []byte   // the lines of the file that records follow from
+	whole   bool     // nothing stands behind them
 	records []record // in the order of making
 }
 
-// openJournal reads what is there. A last line that a kill tore off is passed over: its object
-// was not made yet.
-func openJournal(dir string) (*journal, error) {
-	j := &journal{path: filepath.Join(dir, "journal")}
-	data, err := os.ReadFile(j.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return j, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read journal: %w", err)
-	}
-	for len(data) > 0 {
-		line, rest, whole := bytes.Cut(data, []byte("\n"))
-		data = rest
-		var e entry
-		if err := json.Unmarshal(line, &e); err != nil {
-			if !whole || len(bytes.TrimSpace(line)) == 0 {
-				continue
-			}
-			return nil, fmt.Errorf("read journal %s: line %q: %w", j.path, line, err)
-		}
-		j.note(e)
-	}
-	return j, nil
+// openJournal reads what is there.
+func (r *Runtime) openJournal() (*journal, error) {
+	r.journal.mu.Lock()
+	defer r.journal.mu.Unlock()
+	return &r.journal, r.journal.follow()
 }
 
-// note brings the records up to date with e. The lock is held, or nobody else knows j yet.
+// follow reads what has been added since, or everything when it is not what was read before. A last
+// line that a kill tore off is passed over: its object was not made yet. The lock is held.
+func (j *journal) follow() error {
+	data, err := os.ReadFile(j.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read journal: %w", err)
+	}
+	if !bytes.HasPrefix(data, j.read) { // the lab has been removed meanwhile
+		j.read, j.records = nil, nil
+	}
+	for {
+		line, _, whole := bytes.Cut(data[len(j.read):], []byte("\n"))
+		if !whole {
+			j.whole = len(line) == 0
+			return nil
+		}
+		if len(bytes.TrimSpace(line)) > 0 {
+			var e entry
+			if err := json.Unmarshal(line, &e); err != nil {
+				return fmt.Errorf("read journal %s: line %q: %w", j.path, line, err)
+			}
+			j.note(e)
+		}
+		j.read = data[:len(j.read)+len(line)+1]
+	}
+}
+
+// note brings the records up to date with e. The lock is held.
 func (j *journal) note(e entry) {
 	find := func(line string) int {
 		return slices.IndexFunc(j.records, func(r record) bool { return r.line == line })
@@ -112,9 +120,9 @@ func (j *journal) write(entries ...entry) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.whole {
-		if err := j.cutTornLine(); err != nil {
-			return err
+	if !j.whole { // the next entry begins a line of its own
+		if err := os.Truncate(j.path, int64(len(j.read))); err != nil {
+			return fmt.Errorf("cut torn line off the journal: %w", err)
 		}
 		j.whole = true
 	}
@@ -124,30 +132,10 @@ func (j *journal) write(entries ...entry) error {
 	}
 	_, err = f.Write(b.Bytes())
 	if err := errors.Join(err, f.Close()); err != nil {
+		j.whole = false
 		return fmt.Errorf("write journal: %w", err)
 	}
-	for _, e := range entries {
-		j.note(e)
-	}
-	return nil
-}
-
-// cutTornLine takes a last line without an end off the file, so that the next entry begins a
-// line of its own.
-func (j *journal) cutTornLine() error {
-	data, err := os.ReadFile(j.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read journal: %w", err)
-	}
-	if whole := bytes.LastIndexByte(data, '\n') + 1; whole < len(data) {
-		if err := os.Truncate(j.path, int64(whole)); err != nil {
-			return fmt.Errorf("cut torn line off the journal: %w", err)
-		}
-	}
-	return nil
+	return j.follow()
 }
 
 // list returns a copy of the records, in the order of making.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/spklab/spklab/topo"
@@ -43,4 +44,64 @@ func TestJournalHidesFiles(t *testing.T) {
 	if err := r.Down(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestJournalIsFollowed: who has a lab open sees what others make, take back and leave half-written, and
+// that a lab of the same name is another one.
+func TestJournalIsFollowed(t *testing.T) {
+	host := topo.Host{Run: t.TempDir()}
+	maker, reader := host.Open("tfollow"), host.Open("tfollow")
+	lock(t, maker)
+	file := func(name string) topo.Step { return topo.Step{File: &topo.FileStep{Path: name, Content: name}} }
+	journal := filepath.Join(maker.Dir(), "journal")
+	converge := func(steps ...topo.Step) {
+		t.Helper()
+		if err := maker.Converge(t.Context(), topo.NewPlan(steps), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sees := func(when string, want ...string) {
+		t.Helper()
+		for who, r := range map[string]*topo.Runtime{"the maker": maker, "a reader": reader, "a new reader": host.Open("tfollow")} {
+			steps, err := r.Applied()
+			if err != nil {
+				t.Fatalf("%s: %s: %v", when, who, err)
+			}
+			var got []string
+			for _, s := range steps {
+				got = append(got, s.File.Path)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %s sees %q, want %q", when, who, got, want)
+			}
+		}
+	}
+	sees("before all")
+	converge(file("a"), file("b"))
+	sees("made", "a", "b")
+	converge(file("b"), file("c"))
+	sees("changed", "b", "c")
+	whole, err := os.ReadFile(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, torn := range []string{`{"do":{"fi`, `{"undo":"x"}`} { // of a process that was killed
+		if err := os.WriteFile(journal, append(slices.Clone(whole), torn...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sees("torn at "+torn, "b", "c")
+	}
+	converge(file("b"), file("c"), file("d"))
+	sees("after the torn line", "b", "c", "d")
+	if err := maker.Down(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	lock(t, maker)
+	converge(file("e"), file("f"), file("g"), file("h"), file("i")) // more than there was
+	sees("made again", "e", "f", "g", "h", "i")
+	if err := maker.Down(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	sees("removed")
 }

@@ -57,7 +57,7 @@ func (h Host) pruneLab(ctx context.Context, name string) (string, error) {
 
 // dead says why the lab is dead, or nothing.
 func (r *Runtime) dead() (string, error) {
-	j, err := openJournal(r.dir)
+	j, err := r.openJournal()
 	if err != nil {
 		return "", err
 	}

@@ -16,9 +16,10 @@ import (
 // holder of Lock; the other methods need no lock. A Runtime is safe for concurrent use only as
 // far as the lock is held by one caller.
 type Runtime struct {
-	host Host
-	lab  string
-	dir  string
+	host    Host
+	lab     string
+	dir     string
+	journal journal
 }
 
 // Progress tells that a step is finished.
@@ -45,7 +46,7 @@ func (r *Runtime) PinDir() string { return filepath.Join(r.host.bpf(), "spklab",
 // Applied lists what the journal says the lab consists of, in the order it was made, including
 // steps that were begun and not finished. A lab that does not exist has none.
 func (r *Runtime) Applied() ([]Step, error) {
-	j, err := openJournal(r.dir)
+	j, err := r.openJournal()
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func (r *Runtime) Converge(ctx context.Context, p Plan, progress func(Progress))
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
 	}
-	j, err := openJournal(r.dir)
+	j, err := r.openJournal()
 	if err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func (r *Runtime) Down(ctx context.Context, progress func(Progress)) error {
 	if err := r.checkName(); err != nil {
 		return err
 	}
-	j, err := openJournal(r.dir)
+	j, err := r.openJournal()
 	if err != nil {
 		return err
 	}
