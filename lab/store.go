@@ -2,12 +2,14 @@ package lab
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -20,9 +22,13 @@ import (
 type store struct {
 	dir   string
 	files *api.Directory // the same, of which only what has changed is parsed again
+	last  *sync.Map      // an encoded by file, as put last
 }
 
-func newStore(dir string) store { return store{dir, api.NewDirectory(dir)} }
+// encoded is an object in both its forms.
+type encoded struct{ json, yaml []byte }
+
+func newStore(dir string) store { return store{dir, api.NewDirectory(dir), &sync.Map{}} }
 
 // read returns every object.
 func (s store) read() (api.Resources, error) {
@@ -62,11 +68,20 @@ func (s store) putRaw(o api.Object) error { return s.write(o.StoreName(), o.Raw)
 
 // put keeps an object that the lab's controllers own.
 func (s store) put(kind string, m metav1.Object, obj any) error {
-	data, err := yaml.Marshal(obj)
-	if err != nil {
+	name := api.StoreName(kind, m.GetNamespace(), m.GetName())
+	now := encoded{}
+	var err error
+	if now.json, err = json.Marshal(obj); err != nil {
 		return fmt.Errorf("encode %s: %w", api.Ref(kind, m), err)
 	}
-	return s.write(api.StoreName(kind, m.GetNamespace(), m.GetName()), data)
+	if was, ok := s.last.Load(name); ok && bytes.Equal(was.(encoded).json, now.json) {
+		return s.write(name, was.(encoded).yaml) // most are as they were, and YAML takes ten times as long
+	}
+	if now.yaml, err = yaml.JSONToYAML(now.json); err != nil {
+		return fmt.Errorf("encode %s: %w", api.Ref(kind, m), err)
+	}
+	s.last.Store(name, now)
+	return s.write(name, now.yaml)
 }
 
 // write replaces a file unless it holds the same already.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 const sound = `
@@ -260,6 +262,61 @@ func BenchmarkDecode(b *testing.B) {
 			b.Fatal(err)
 		}
 		if _, _, err := Decode(objs); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestReadAgain: what is read a second time is what a first reading would give, errors and warnings
+// included, whatever the first reader has made of its own copy.
+func TestReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := NewDirectory(dir)
+	read := func(when string) Resources {
+		t.Helper()
+		res, warnings, err := d.Read()
+		fresh, freshWarnings, freshErr := NewDirectory(dir).Read()
+		if diff := cmp.Diff(fresh, res, cmpopts.IgnoreUnexported(Object{}), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Errorf("%s (-fresh +again):\n%s", when, diff)
+		}
+		if diff := cmp.Diff(freshWarnings, warnings); diff != "" || len(warnings) == 0 {
+			t.Errorf("%s: warnings (-fresh +again):\n%s", when, diff)
+		}
+		if err == nil || freshErr == nil || err.Error() != freshErr.Error() {
+			t.Errorf("%s: error %v, fresh %v", when, err, freshErr)
+		}
+		return res
+	}
+	for _, f := range []string{"crs.yaml", "nads.yaml", "sriov.yaml"} {
+		data, err := os.ReadFile(filepath.Join("testdata", f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(f, string(data))
+	}
+	write("odd.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: {a: b}}\nspec: {nodename: x}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: 7}\n")
+	first := read("at first")
+	first.Pods[0].Labels["a"], first.VLANs[0].Name = "changed", "changed"
+	if again := read("again"); again.Pods[0].Labels["a"] != "b" {
+		t.Errorf("labels %v are another reader's", again.Pods[0].Labels)
+	}
+	write("odd.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: {a: c}}\nspec: {nodename: x}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: 8}\n")
+	if changed := read("changed"); changed.Pods[0].Labels["a"] != "c" {
+		t.Errorf("labels %v of before the change", changed.Pods[0].Labels)
+	}
+}
+
+// BenchmarkReadAgain is a directory of which nothing has changed.
+func BenchmarkReadAgain(b *testing.B) {
+	d := NewDirectory("testdata")
+	for b.Loop() {
+		if _, _, err := d.Read(); err != nil {
 			b.Fatal(err)
 		}
 	}

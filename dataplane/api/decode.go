@@ -1,13 +1,13 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -111,10 +111,10 @@ func decodeObject[T any](d *decoder, o *Object, v *T, check func(*fitter, *node,
 		d.errs = append(d.errs, err)
 		return false
 	}
-	f := &fitter{doc: o, budget: maxNodes, silent: o.Kind == KindValues}
-	value := f.fit(n, reflect.TypeFor[T]())
+	fit := o.fit(n, reflect.TypeFor[T]())
+	f := &fitter{doc: o, budget: maxNodes, silent: o.Kind == KindValues, errs: slices.Clone(fit.errs), warnings: slices.Clone(fit.warnings)}
 	if len(f.errs) == 0 {
-		if err := convert(value, v); err != nil {
+		if err := json.Unmarshal(fit.data, v); err != nil {
 			f.fail(n, "does not fit %s: %v", o.Kind, err)
 		}
 	}
@@ -126,12 +126,25 @@ func decodeObject[T any](d *decoder, o *Object, v *T, check func(*fitter, *node,
 	return len(f.errs) == 0
 }
 
-func convert(from, to any) error {
-	data, err := json.Marshal(from)
-	if err != nil {
-		return err
-	}
-	return json.NewDecoder(bytes.NewReader(data)).Decode(to)
+// fitted is a document as encoding/json can read it, worked out once for all copies of its Object.
+type fitted struct {
+	once     sync.Once
+	data     []byte
+	warnings []Warning
+	errs     []error
+}
+
+// fit holds the object's document against the type of its kind.
+func (o *Object) fit(n *node, t reflect.Type) *fitted {
+	o.fitted.once.Do(func() {
+		f := &fitter{doc: o, budget: maxNodes, silent: o.Kind == KindValues}
+		data, err := json.Marshal(f.fit(n, t))
+		if err != nil && len(f.errs) == 0 {
+			f.fail(n, "does not fit %s: %v", o.Kind, err)
+		}
+		o.fitted.data, o.fitted.warnings, o.fitted.errs = data, f.warnings, f.errs
+	})
+	return o.fitted
 }
 
 // sort brings every list into the order of namespace and name.

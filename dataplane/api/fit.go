@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // fitter walks a node beside the Go type that it is to fill and makes the JSON value of it.
@@ -316,8 +317,19 @@ type structField struct {
 	typ  reflect.Type
 }
 
-// fieldsOf lists the JSON fields of a struct, embedded ones and aliases included.
+// structFields are those of the structs that have been seen: a map[string]structField by reflect.Type.
+var structFields sync.Map
+
+// fieldsOf lists the JSON fields of a struct, embedded ones and aliases included. The map is everybody's.
 func fieldsOf(t reflect.Type) map[string]structField {
+	if known, ok := structFields.Load(t); ok {
+		return known.(map[string]structField)
+	}
+	known, _ := structFields.LoadOrStore(t, listFields(t))
+	return known.(map[string]structField)
+}
+
+func listFields(t reflect.Type) map[string]structField {
 	out := make(map[string]structField, t.NumField())
 	for i := range t.NumField() {
 		sf := t.Field(i)

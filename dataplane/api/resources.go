@@ -75,7 +75,8 @@ type Object struct {
 	// Raw is the document's own text; JSON for an item of a List.
 	Raw []byte `json:"-"`
 
-	root *node // Raw parsed, nil until needed
+	root   *node   // Raw parsed, nil until needed
+	fitted *fitted // what all copies know of the document as its kind's type, nil until parsed
 }
 
 // String is the object as messages name it: Kind namespace/name.

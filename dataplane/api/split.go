@@ -99,7 +99,7 @@ func (o *Object) node() (*node, error) {
 		}
 		return nil, &InputError{File: o.File, Line: o.Line, Message: err.Error()}
 	}
-	o.root = n
+	o.root, o.fitted = n, &fitted{}
 	return n, nil
 }
 
@@ -181,7 +181,7 @@ func (o *Object) items(list *node) ([]Object, error) {
 		errs []error
 	)
 	for i, item := range list.items {
-		c := Object{File: o.File, Line: o.Line, root: item}
+		c := Object{File: o.File, Line: o.Line, root: item, fitted: &fitted{}}
 		if strings.HasSuffix(item.get("kind").str(), "List") {
 			errs = append(errs, c.errorAt(item, "a list inside a list; write its items"))
 			continue
