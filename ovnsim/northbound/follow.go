@@ -12,6 +12,10 @@ const (
 	lastRetry  = 500 * time.Millisecond
 )
 
+// settle is how long after a change the database is read: the rows of one transaction are told of
+// one by one, and reading at the first would be reading twice.
+const settle = time.Millisecond
+
 // errLost ends the use of one connection.
 var errLost = errors.New("the connection to the northbound database is lost")
 
@@ -64,6 +68,11 @@ func (f Follower) serve(ctx context.Context, c *Client, synced func()) error {
 		case <-c.Lost():
 			return errLost
 		case <-c.Changed():
+			time.Sleep(settle)
+			select {
+			case <-c.Changed():
+			default:
+			}
 		case <-f.Poke:
 		}
 		if err := f.Sync(ctx, c); err != nil {
