@@ -9,6 +9,7 @@ import (
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 
 	"github.com/spklab/spklab/ctl"
 	"github.com/spklab/spklab/dataplane/api"
@@ -83,6 +84,14 @@ type inbound struct {
 	conn *traffic.Conn
 }
 
+// protocol is the connection's IANA number: a port that one protocol uses another may use as well.
+func (in inbound) protocol() uint8 {
+	if in.conn.LocalAddr().Network() == "udp" {
+		return unix.IPPROTO_UDP
+	}
+	return unix.IPPROTO_TCP
+}
+
 // enterAll opens one connection by each gateway.
 func (p *project) enterAll(t transport, gateways ...gateway) []inbound {
 	ginkgo.GinkgoHelper()
@@ -111,7 +120,9 @@ func (p *project) entries(ctx context.Context, conns []inbound) (map[string]int,
 
 // concerns says whether an entry is of one of these connections.
 func (p *project) concerns(c forward.Conn, conns []inbound) bool {
-	return slices.Contains(p.pod, c.Pod.Addr()) && slices.ContainsFunc(conns, func(in inbound) bool { return in.conn.Local() == c.Peer })
+	return slices.Contains(p.pod, c.Pod.Addr()) && slices.ContainsFunc(conns, func(in inbound) bool {
+		return in.conn.Local() == c.Peer && in.protocol() == c.Protocol
+	})
 }
 
 // expectTotal waits until the conntrack of the pod's node holds so many entries of connections, with and

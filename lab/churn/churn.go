@@ -58,6 +58,7 @@ func Run(ctx context.Context, l *lab.Lab, o Options) (rep Report, err error) {
 	}
 	defer func() { err = errors.Join(err, l.Restore(context.WithoutCancel(ctx), before)) }()
 	b := &bench{lab: l, router: l.Spec.Routers[0].Name}
+	begun := ctl.Now()
 	if err := b.prepare(ctx); err != nil {
 		return rep, err
 	}
@@ -67,6 +68,9 @@ func Run(ctx context.Context, l *lab.Lab, o Options) (rep Report, err error) {
 	}
 	b.prober = probe(ctx, netns, vips())
 	defer b.prober.stop()
+	if err := b.open(ctx, &round{families: make([]family, len(vips())), added: begun}); err != nil {
+		return rep, err
+	}
 	dropped, err := b.dropped(ctx)
 	if err != nil {
 		return rep, err
@@ -215,10 +219,15 @@ func (b *bench) round(ctx context.Context) (round, error) {
 	if err := b.lab.SetReady(ctx, b.namespace, name, true); err != nil {
 		return r, err
 	}
-	if err := b.await(ctx, func(e []ctl.Event) bool { return r.opened(b.router, e) && b.reached(&r) }, r.added); err != nil {
-		return r, fmt.Errorf("the gate does not open: %w", err)
+	return r, b.open(ctx, &r)
+}
+
+// open waits until the addresses that were given an endpoint are announced and answer, and for long enough.
+func (b *bench) open(ctx context.Context, r *round) error {
+	if err := b.await(ctx, func(e []ctl.Event) bool { return r.opened(b.router, e) && b.reached(r) }, r.added); err != nil {
+		return fmt.Errorf("the gate does not open: %w", err)
 	}
-	return r, b.prober.settle(ctx, settled)
+	return b.prober.settle(ctx, settled)
 }
 
 // closed takes the moments of the withdrawal; false where one is missing yet.
