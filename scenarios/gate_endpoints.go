@@ -47,7 +47,7 @@ func (s *scene) gateStays() {
 		}
 	}
 	s.figure(report.Figure{Name: "attempts served", Value: float64(n.served), Note: n.String()})
-	gomega.Expect(n).To(gomega.Equal(tally{served: len(attempts)}), "attempts by how they ended")
+	gomega.Expect(n).To(gomega.Equal(tally{served: len(attempts), late: n.late}), "attempts by how they ended")
 	gomega.Expect(n.served).To(gomega.BeNumerically(">", 0))
 	s.noneUnserved(w, trace, nil)
 }

@@ -125,11 +125,12 @@ func (p *prober) stop() []attempt {
 type handshakes struct {
 	forwarded map[podConn]bool // something of the client's left towards the TMMs
 	answered  map[podConn]bool // a SYN with ACK came back from there
+	greeted   map[podConn]bool // what the application said came back from there
 }
 
 // handshakes reads a trace at the router's interface towards the TMMs.
 func (c client) handshakes(t *evidence.Trace) handshakes {
-	h := handshakes{forwarded: map[podConn]bool{}, answered: map[podConn]bool{}}
+	h := handshakes{forwarded: map[podConn]bool{}, answered: map[podConn]bool{}, greeted: map[podConn]bool{}}
 	for _, p := range t.Packets {
 		switch {
 		case p.Point.Node != c.router || p.Point.Interface != c.far:
@@ -137,6 +138,8 @@ func (c client) handshakes(t *evidence.Trace) handshakes {
 			h.forwarded[podConn{p.Dst, p.Src}] = true
 		case p.Flags.Has(evidence.SYN | evidence.ACK):
 			h.answered[podConn{p.Src, p.Dst}] = true
+		case len(p.Payload) > 0:
+			h.greeted[podConn{p.Src, p.Dst}] = true
 		}
 	}
 	return h
@@ -144,7 +147,10 @@ func (c client) handshakes(t *evidence.Trace) handshakes {
 
 // tally is how a prober's attempts ended.
 type tally struct {
-	served int
+	served int // late ones among them
+	// late were served, and the prober, which a busy machine had stopped, took note of it only when
+	// their time was up.
+	late int
 	// noWay were told so by the router, or nothing of them left it: it tells each sender only
 	// now and then.
 	noWay int
@@ -157,7 +163,7 @@ type tally struct {
 
 // String is for notes beside figures.
 func (t tally) String() string {
-	return fmt.Sprintf("%d found no way, %d were cut off, %d forwarded and not served", t.noWay, t.cut, len(t.bad))
+	return fmt.Sprintf("%d noticed late, %d found no way, %d were cut off, %d forwarded and not served", t.late, t.noWay, t.cut, len(t.bad))
 }
 
 func count(attempts []attempt, h handshakes) tally {
@@ -169,6 +175,9 @@ func count(attempts []attempt, h handshakes) tally {
 			t.served++
 		case a.unroutable(), a.waited() && !h.forwarded[fl]:
 			t.noWay++
+		case a.waited() && h.greeted[fl]:
+			t.late++
+			t.served++
 		case a.waited() && h.answered[fl]:
 			t.cut++
 		default:

@@ -155,7 +155,7 @@ func TestCount(t *testing.T) {
 	wait := fmt.Errorf("dial: %w", &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded})
 	greeting := fmt.Errorf("greeting: %w", &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded})
 	reached := map[podConn]bool{}
-	for port := uint16(5); port <= 9; port++ {
+	for port := uint16(5); port <= 10; port++ {
 		reached[podConn{vip, local(port)}] = true
 	}
 	got := count([]attempt{
@@ -167,8 +167,12 @@ func TestCount(t *testing.T) {
 		{vip: vip, local: local(6), err: wait},     // answered as the time ran out
 		{vip: vip, local: local(7), err: greeting}, // connected, then the way was gone
 		{vip: vip, local: local(8), err: syscall.ECONNRESET},
-	}, handshakes{forwarded: reached, answered: map[podConn]bool{{vip, local(6)}: true, {vip, local(7)}: true}})
-	if got.served != 1 || got.noWay != 3 || got.cut != 2 || len(got.bad) != 2 {
+		{vip: vip, local: local(10), err: wait}, // served, and noticed late
+	}, handshakes{
+		forwarded: reached, greeted: map[podConn]bool{{vip, local(10)}: true},
+		answered: map[podConn]bool{{vip, local(6)}: true, {vip, local(7)}: true, {vip, local(10)}: true},
+	})
+	if got.served != 2 || got.late != 1 || got.noWay != 3 || got.cut != 2 || len(got.bad) != 2 {
 		t.Errorf("count = %d served, %s: %q", got.served, got, got.bad)
 	}
 }
