@@ -137,7 +137,7 @@ func (s *scene) begin() *project {
 }
 
 // withdraw takes every origin back and makes gateways again that are gone: the namespace and the
-// gateways' pods as setUp made them, and no policy.
+// gateways' pods as setUp made them, and no policy. It waits until the pod is without a gateway.
 func (p *project) withdraw(ctx context.Context) error {
 	if err := p.policy(ctx, false, ""); err != nil {
 		return err
@@ -150,7 +150,26 @@ func (p *project) withdraw(ctx context.Context) error {
 			return fmt.Errorf("mend %s: %w", g.name, err)
 		}
 	}
-	return p.settled(ctx)
+	return nothing(ctx, p.routed)
+}
+
+// routed names the routes that the project's pod has and, where it has none, what the datapaths have not
+// followed.
+func (p *project) routed(ctx context.Context) ([]string, error) {
+	have, err := p.routes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, ip := range p.pod {
+		if len(have[ip]) > 0 {
+			out = append(out, fmt.Sprintf("removal of the routes of %s by %v", ip, have[ip]))
+		}
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	return p.s.lab.Behind(ctx)
 }
 
 // mend makes a gateway's pod ready and its interface what it was in the beginning.
