@@ -105,6 +105,7 @@ func (s *scene) awaitPaths(router string, n int) {
 // known everywhere.
 func (s *scene) openGate(w *world, pods ...string) (namespace string) {
 	ginkgo.GinkgoHelper()
+	s.gateIsGone(w)
 	namespace = w.served(s, v4).namespace
 	manifest := gateService(namespace, gateName, gateVIP4, gateVIP6)
 	for _, p := range pods {
@@ -113,6 +114,25 @@ func (s *scene) openGate(w *world, pods ...string) (namespace string) {
 	s.apply(manifest)
 	s.awaitPaths(w.client().router, len(w.tmms))
 	return namespace
+}
+
+// gateIsGone waits until no TMM serves the gate's addresses any more, as the scenario before had them.
+func (s *scene) gateIsGone(w *world) {
+	ginkgo.GinkgoHelper()
+	s.eventually("no TMM has the gate of the scenario before", func() error {
+		for _, t := range w.tmms {
+			st, err := s.status(t)
+			if err != nil {
+				return err
+			}
+			for _, vs := range st.VirtualServers {
+				if slices.Contains(gateVIPs(), vs.Destination) {
+					return fmt.Errorf("%s has %s", t.name, vs.Destination)
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // events are those since a moment, with the source a TMM or the router.

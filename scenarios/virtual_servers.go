@@ -73,6 +73,7 @@ spec:
 // waits until it is everywhere.
 func (s *scene) gate(w *world, spec, more string, pods ...string) (namespace string) {
 	ginkgo.GinkgoHelper()
+	s.gateIsGone(w)
 	namespace = w.served(s, v4).namespace
 	manifest := gateService(namespace, gateName, gateVIP4, gateVIP6) + spec + more
 	for _, p := range pods {
