@@ -105,14 +105,21 @@ func (s *scene) awaitPaths(router string, n int) {
 // known everywhere.
 func (s *scene) openGate(w *world, pods ...string) (namespace string) {
 	ginkgo.GinkgoHelper()
+	namespace = s.makeGate(w, "", pods...)
+	s.awaitPaths(w.client().router, len(w.tmms))
+	return namespace
+}
+
+// makeGate applies the gate's virtual server, with more lines behind its spec, and the pods behind it.
+func (s *scene) makeGate(w *world, more string, pods ...string) (namespace string) {
+	ginkgo.GinkgoHelper()
 	s.gateIsGone(w)
 	namespace = w.served(s, v4).namespace
-	manifest := gateService(namespace, gateName, gateVIP4, gateVIP6)
+	manifest := gateService(namespace, gateName, gateVIP4, gateVIP6) + more
 	for _, p := range pods {
 		manifest += "---\n" + gatePod(namespace, gateName, p)
 	}
 	s.apply(manifest)
-	s.awaitPaths(w.client().router, len(w.tmms))
 	return namespace
 }
 

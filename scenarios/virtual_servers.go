@@ -73,13 +73,7 @@ spec:
 // waits until it is everywhere.
 func (s *scene) gate(w *world, spec, more string, pods ...string) (namespace string) {
 	ginkgo.GinkgoHelper()
-	s.gateIsGone(w)
-	namespace = w.served(s, v4).namespace
-	manifest := gateService(namespace, gateName, gateVIP4, gateVIP6) + spec + more
-	for _, p := range pods {
-		manifest += "---\n" + gatePod(namespace, gateName, p)
-	}
-	s.apply(manifest)
+	namespace = s.makeGate(w, spec+more, pods...)
 	check(s.ready(s.ctx), "every TMM has the virtual server")
 	return namespace
 }
