@@ -249,7 +249,9 @@ func addBeyond(g gateway) error {
 }
 
 // announce has the kernel tell the network of an interface that is new, as a macvlan plugin does, and
-// from then on of each new hardware address; IPv6 addresses stay while the interface is down.
+// from then on of each new hardware address; IPv6 addresses stay while the interface is down, and are there at once
+// when it is up: an interface that was lowered as duplicate address detection came to its end has been seen with an
+// address that its kernel did not take for its own.
 func announce() error {
 	conf := func(key string) string {
 		family, name, _ := strings.Cut(key, "/")
@@ -259,8 +261,10 @@ func announce() error {
 	if err != nil || strings.TrimSpace(string(told)) == "1" {
 		return err
 	}
-	for _, key := range []string{"ipv6/keep_addr_on_down", "ipv6/ndisc_notify", "ipv4/arp_notify"} {
-		if err := os.WriteFile(conf(key), []byte("1"), 0); err != nil {
+	for _, c := range []struct{ key, value string }{
+		{"ipv6/accept_dad", "0"}, {"ipv6/keep_addr_on_down", "1"}, {"ipv6/ndisc_notify", "1"}, {"ipv4/arp_notify", "1"},
+	} {
+		if err := os.WriteFile(conf(c.key), []byte(c.value), 0); err != nil {
 			return err
 		}
 	}
