@@ -107,6 +107,13 @@ func faults() []fault {
 			return "upstream/eth0", func() { b.in("upstream", "ip", "link", "set", "eth0", "mtu", "1500") }
 		},
 	}, {
+		name: "address without local route", focus: "^spklab .*UDP over IPv6, source translation automap, hop by hop", layer: report.LayerLink, says: "does not take it for its own",
+		inject: func(b *broken) (string, func()) {
+			route := []string{"local", "2001:db8:113::10", "dev", "eth0", "table", "local"}
+			b.in("client", append([]string{"ip", "-6", "route", "del"}, route...)...)
+			return "client/eth0", func() { b.in("client", append([]string{"ip", "-6", "route", "add"}, route...)...) }
+		},
+	}, {
 		name: "checksum broken", focus: echoScenario, layer: report.LayerDataplane, says: "checksum",
 		inject: func(b *broken) (string, func()) {
 			b.in("client", "ethtool", "-K", "eth0", "tx", "off") // else the sum is left to whoever receives it
@@ -139,7 +146,7 @@ func faults() []fault {
 	}}
 }
 
-// TestSeededFaults breaks a running lab in eleven ways, each from outside. Each time a scenario has to
+// TestSeededFaults breaks a running lab in twelve ways, each from outside. Each time a scenario has to
 // fail, its verdict has to name the layer and the first hop that differs, and once the fault is repaired
 // the scenario has to pass again.
 func TestSeededFaults(t *testing.T) {

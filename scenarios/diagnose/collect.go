@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,6 +90,9 @@ func (c *collector) network(context.Context) error {
 		return fmt.Errorf("read the journal: %w", err)
 	}
 	c.out.Links = links(steps, c.nodes)
+	for _, name := range slices.Sorted(maps.Keys(c.nodes)) {
+		c.out.Disowned = append(c.out.Disowned, c.nodes[name].disowned...)
+	}
 	c.out.Neighbours = neighbours(c.nodes)
 	c.out.Legs = legs(c.lab.Spec, c.nodes, c.in.TMMs)
 	for _, a := range lab.Announcements(c.lab.Spec, c.res, c.in) {

@@ -15,6 +15,7 @@ type Evidence struct {
 	Kinds         map[string]string
 	Processes     []Process
 	Links         []Link
+	Disowned      []Address
 	Legs          []Leg
 	Neighbours    []Neighbour
 	Announcements []Announcement
@@ -40,6 +41,12 @@ type Link struct {
 	Gone, Down     bool
 	MTU, LabMTU    int    // bytes; as it is, as the lab made it
 	Bridge, OnPlan string // bridge that it is on, and the one that the lab put it on; empty: none
+}
+
+// Address is one that an interface has and that its kernel does not take for its own.
+type Address struct {
+	Point string // node/interface
+	Addr  string
 }
 
 // Leg is a self-IP on an interface of a TMM.

@@ -102,6 +102,7 @@ func cases(t *testing.T) []struct {
 		{"link down", "link", func(e *Evidence) { e.Links[0].Down = true }, report.LayerLink, "f5-tmm-1/net1", "is down"},
 		{"link gone", "link", func(e *Evidence) { e.Links[0].Gone = true }, report.LayerLink, "f5-tmm-1/net1", "is gone"},
 		{"cable in another bridge", "link", func(e *Evidence) { e.Links[2].Bridge = "internal" }, report.LayerLink, "lan/upstream.eth0", `"internal"`},
+		{"address without local route", "address", func(e *Evidence) { e.Disowned = []Address{{"f5-tmm-1/net1", "2001:db8::1"}} }, report.LayerLink, "f5-tmm-1/net1", "2001:db8::1"},
 		{"checksum broken", "checksum delta", func(e *Evidence) { e.Flows[0].WrongDelta = true }, report.LayerDataplane, "f5-tmm-1/spk_ct4", "wrong checksum"},
 		{"checksum broken elsewhere", "checksum", func(e *Evidence) { e.Counts = []Count{{"app-1", "Udp InCsumErrors", 3}} }, report.LayerDataplane, "app-1", "3 packets"},
 		{"asymmetric reply", "asymmetry", func(e *Evidence) { e.Conns[0].GoesBy = "f5-tmm-2" }, report.LayerOVN, "worker-1/conntrack", "f5-tmm-2"},

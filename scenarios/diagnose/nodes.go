@@ -19,6 +19,7 @@ type node struct {
 	links      map[string]netlink.Link
 	names      map[int]string // of links by index
 	addrs      map[string][]netip.Prefix
+	disowned   []Address
 	neighbours []netlink.Neigh
 }
 
@@ -57,6 +58,13 @@ func (n *node) read() error {
 			ones, _ := a.Mask.Size()
 			n.addrs[n.names[a.LinkIndex]] = append(n.addrs[n.names[a.LinkIndex]], netip.PrefixFrom(ip.Unmap(), ones))
 		}
+	}
+	disowned, err := topo.Disowned(links, addrs)
+	if err != nil {
+		return err
+	}
+	for _, a := range disowned {
+		n.disowned = append(n.disowned, Address{Point: n.Name + "/" + n.names[a.LinkIndex], Addr: a.IP.String()})
 	}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		neighs, err := netlink.NeighList(0, family)
@@ -155,7 +163,8 @@ func owners(nodes map[string]*node) map[netip.Addr]owner {
 	return out
 }
 
-// neighbours are the entries about addresses that interfaces of the lab have.
+// neighbours are the entries about addresses that other interfaces of the lab have. One about an interface's own
+// address is left of a time when its kernel had disowned it.
 func neighbours(nodes map[string]*node) []Neighbour {
 	owned := owners(nodes)
 	var out []Neighbour
@@ -163,7 +172,8 @@ func neighbours(nodes map[string]*node) []Neighbour {
 		for _, k := range n.neighbours {
 			addr, ok := netip.AddrFromSlice(k.IP)
 			o, known := owned[addr.Unmap()]
-			if !ok || !known || k.State&(netlink.NUD_NOARP|netlink.NUD_INCOMPLETE|netlink.NUD_NONE) != 0 {
+			point := n.Name + "/" + n.names[k.LinkIndex]
+			if !ok || !known || o.point == point || k.State&(netlink.NUD_NOARP|netlink.NUD_INCOMPLETE|netlink.NUD_NONE) != 0 {
 				continue
 			}
 			failed := k.State&netlink.NUD_FAILED != 0
@@ -171,7 +181,7 @@ func neighbours(nodes map[string]*node) []Neighbour {
 				continue
 			}
 			out = append(out, Neighbour{
-				Point: n.Name + "/" + n.names[k.LinkIndex], Addr: addr.Unmap(), MAC: k.HardwareAddr.String(),
+				Point: point, Addr: addr.Unmap(), MAC: k.HardwareAddr.String(),
 				Failed: failed, Owner: o.point, Want: o.mac,
 			})
 		}

@@ -30,6 +30,7 @@ func rules() []rule {
 		{"order", wrongOrder},
 		{"process", deadProcesses},
 		{"link", brokenLinks},
+		{"address", disowned},
 		{"wrong network", wrongNetworks},
 		{"neighbour", wrongNeighbours},
 		{"route", missingRoutes},
@@ -98,6 +99,14 @@ func brokenLinks(e *Evidence) []finding {
 		case l.MTU < l.LabMTU:
 			add(l, "%s carries %d octets, the lab made it for %d", l.Point, l.MTU, l.LabMTU)
 		}
+	}
+	return out
+}
+
+func disowned(e *Evidence) []finding {
+	var out []finding
+	for _, a := range e.Disowned {
+		out = append(out, finding{report.LayerLink, a.Point, fmt.Sprintf("%s has the address %s, and its kernel does not take it for its own: there is no local route to it", a.Point, a.Addr)})
 	}
 	return out
 }

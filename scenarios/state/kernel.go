@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/spklab/spklab/topo"
 )
 
 // linkNames are the interfaces of the calling thread's namespace by their index.
@@ -84,13 +86,20 @@ func (k kernel) links(links []netlink.Link) (Objects, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
+	disowned, err := topo.Disowned(links, addrs)
+	if err != nil {
+		return nil, err
+	}
 	for _, a := range addrs {
 		if a.IP.IsLinkLocalUnicast() || a.IP.IsLoopback() {
 			continue
 		}
 		text := "usable"
-		if a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+		switch {
+		case a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0:
 			text = "tentative"
+		case slices.ContainsFunc(disowned, a.Equal):
+			text = "without local route"
 		}
 		out[k.name(a.LinkIndex)+" "+a.IPNet.String()] = text
 	}
