@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -22,24 +23,25 @@ const (
 // OVN-Kubernetes' CNI plugin waits likewise, so that no endpoint is ready before its answers have a way. What is not
 // there in time holds up no pod: Missing names it.
 func (l *Lab) connect(ctx context.Context, res api.Resources, pods []*corev1.Pod) {
-	l.await(ctx, res, pods, forwards)
+	l.await(ctx, res, pods, "forwards what %s sends by its gateways", forwards)
 }
 
 // disconnect waits until no datapath knows pods that are gone, so that who gets their addresses next is not taken
 // for them.
 func (l *Lab) disconnect(ctx context.Context, res api.Resources, pods []*corev1.Pod) {
-	l.await(ctx, res, pods, forgot)
+	l.await(ctx, res, pods, "has forgotten %s", forgot)
 }
 
 // await asks the datapaths of pods' nodes until all have answered as done wants of the pods' rows, for connectTimeout
-// at most. Nobody is asked about a pod without external gateways.
-func (l *Lab) await(ctx context.Context, res api.Resources, pods []*corev1.Pod, done func(forward.State, []gatewayRow) bool) {
+// at most. Nobody is asked about a pod without external gateways. What is waited for is told when it is late.
+func (l *Lab) await(ctx context.Context, res api.Resources, pods []*corev1.Pod, what string, done func(forward.State, []gatewayRow) bool) {
 	if !isOVN(l.Spec) || l.Spec.Fabric.Real() || len(pods) == 0 {
 		return
 	}
 	want := wantRows(res)
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
+	late := time.After(lateAfter)
 	for _, p := range pods {
 		for rows := rowsOf(p, want); len(rows) > 0; {
 			var st forward.State
@@ -50,6 +52,8 @@ func (l *Lab) await(ctx context.Context, res api.Resources, pods []*corev1.Pod, 
 			select {
 			case <-ctx.Done():
 				return
+			case <-late:
+				l.tell(Event{Text: "waiting until " + p.Spec.NodeName + " " + fmt.Sprintf(what, "pod "+p.Namespace+"/"+p.Name)})
 			case <-time.After(connectPoll):
 			}
 		}

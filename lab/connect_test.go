@@ -4,10 +4,12 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spklab/spklab/ovnsim/forward"
+	"github.com/spklab/spklab/topo"
 )
 
 // TestForwards asks when a pod that is about to run is connected, and when one that has gone is forgotten.
@@ -51,5 +53,23 @@ func TestForwards(t *testing.T) {
 				t.Errorf("forgotten: %t, want %t, with %+v", got, tc.forgot, st.Pods)
 			}
 		})
+	}
+}
+
+// TestTellsWhatIsLate: what takes more than a second is told while it is waited for, and nothing is told of the rest.
+func TestTellsWhatIsLate(t *testing.T) {
+	t.Parallel()
+	src, res := shipped(t)
+	var told []string
+	opt := Options{Progress: func(e Event) { told = append(told, e.Text) }}
+	l := newLab(src.Spec, src.File, topo.Host{Run: t.TempDir()}.Open(src.Spec.Name), opt)
+	l.slow("at once", func() {})
+	l.slow("late", func() { time.Sleep(lateAfter * 3 / 2) })
+	i := slices.IndexFunc(res.Pods, func(p corev1.Pod) bool { return p.Namespace == "spk-apps" })
+	pod := &res.Pods[i]
+	l.connect(t.Context(), res, []*corev1.Pod{pod}) // no datapath answers
+	want := []string{"late", "waiting until " + pod.Spec.NodeName + " forwards what pod spk-apps/" + pod.Name + " sends by its gateways"}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spklab/spklab/dataplane/api"
 	"github.com/spklab/spklab/topo"
@@ -189,6 +190,24 @@ func Down(ctx context.Context, name string, opt Options) error {
 func (l *Lab) tell(e Event) {
 	if l.opt.Progress != nil {
 		l.opt.Progress(e)
+	}
+}
+
+// lateAfter is how long something takes before it is told what is waited for.
+const lateAfter = time.Second
+
+// slow does f, and tells what is waited for when that takes long.
+func (l *Lab) slow(text string, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(lateAfter):
+		l.tell(Event{Text: text})
+		<-done
 	}
 }
 

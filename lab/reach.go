@@ -108,9 +108,10 @@ func (l *Lab) knockAt(ctx context.Context, targets []target) error {
 			return nil
 		})
 	}
-	_ = g.Wait() // what fails is a condition
+	l.slow("waiting for answers to the routers' packets", func() { _ = g.Wait() }) // what fails is a condition
 	for i, t := range targets {
 		if !came[i].ok() {
+			l.tell(Event{Text: fmt.Sprintf("%s is not served at %s: watching the lab while it tries again", t.way.Router, t.server)})
 			if came[i], err = l.watchKnocks(ctx, t, now.knocks(t)); err != nil {
 				return err
 			}

@@ -30,11 +30,12 @@ Exit code 1: a chain is broken, and the causes are the last lines. 5: no resourc
 			if err != nil {
 				return exitWith(codeInput, fmt.Errorf("%q: want an address, such as 192.0.2.10", args[0]))
 			}
-			l, _, err := openLab(c, *name)
+			l, p, err := openLab(c, *name)
 			if err != nil {
 				return err
 			}
 			e, err := l.ExplainVIP(c.Context(), addr)
+			p.clear()
 			if err != nil {
 				return fail(err)
 			}
