@@ -374,5 +374,34 @@ func Preview(src *Source, opt Options) (topo.Plan, []api.Finding, error) {
 	// The programs stand by their names: a plan reads the same wherever they are installed.
 	plan, err := Plan(src.Spec, res, Env{Spklab: "spklab", Spkproxy: "spkproxy", StateDir: rt.Dir(), PinDir: rt.PinDir(),
 		Hardware: src.Hardware, Inventory: src.Inventory})
-	return plan, findings, err
+	if err != nil {
+		return plan, findings, err
+	}
+	taken, err := takenCards(plan.Steps(), rt)
+	return plan, append(findings, taken...), err
+}
+
+// takenCards are the cards of a plan that another lab has, which up would refuse to take.
+func takenCards(steps []topo.Step, rt *topo.Runtime) ([]api.Finding, error) {
+	var out []api.Finding
+	for _, s := range steps {
+		var address string
+		switch {
+		case s.PF != nil:
+			address = s.PF.Address
+		case s.Uplink != nil:
+			address = s.Uplink.Address
+		default:
+			continue
+		}
+		owner, err := rt.CardOwner(address)
+		if err != nil {
+			return out, err
+		}
+		if owner != "" {
+			out = append(out, api.Finding{Severity: api.SeverityWarning, Object: "PF " + address,
+				Message: owner + " has it, and up would refuse to take it", Hint: "spklab down " + strings.TrimPrefix(owner, topo.LabOwner)})
+		}
+	}
+	return out, nil
 }
