@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,6 +38,9 @@ type fabricFlags struct {
 // its fabric stays.
 const backendHIL = "hil"
 
+// backends are the words of --backend.
+func backends() []string { return append(topo.Backends(), backendHIL) }
+
 // envRelease names the environment variable that gives --ovn-release its default.
 const envRelease = "OVN_RELEASE"
 
@@ -47,7 +51,7 @@ func addFabric(c *cobra.Command) *fabricFlags {
 		c.Flags().StringVar(at, name, preset, what+": "+strings.Join(words, ", ")+" (default: what the lab file says)")
 		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
-	add(&f.backend, "backend", "", "who does the forwarding of the fabric ovn; hil: the lab uses SR-IOV cards of this machine", append(topo.Backends(), backendHIL))
+	add(&f.backend, "backend", "", "who does the forwarding of the fabric ovn; hil: the lab uses SR-IOV cards of this machine", backends())
 	c.Flags().StringVarP(&f.inventory, "inventory", "i", "", "with --backend hil: which cards, and what they are cabled to: a file (see hil/sample.yml), or vm for those of a guest of spklab vm")
 	_ = c.RegisterFlagCompletionFunc("inventory", completeInventories)
 	add(&f.profile, "profile", "", "what the simulated forwarding of the fabric ovn does", topo.Profiles())
@@ -60,6 +64,9 @@ func addFabric(c *cobra.Command) *fabricFlags {
 // choose gives a lab another backend, release of OVN, profile or kind of routers than its file does.
 func choose(src *lab.Source, f *fabricFlags) error {
 	backend := f.backend
+	if backend != "" && !slices.Contains(backends(), backend) {
+		return exitWith(codeInput, fmt.Errorf("--backend %q: want %s", backend, strings.Join(backends(), " or ")))
+	}
 	if backend == backendHIL {
 		backend = ""
 	}
