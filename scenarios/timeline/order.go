@@ -17,22 +17,23 @@ import (
 // ProgrammedBeforeAnnounced holds that no TMM announced a virtual server before its maps had it, and
 // that no router had a route to a prefix before some TMM served it. What was programmed before the
 // first event is not known: an announcement is only wrong where the events tell that the virtual
-// server was not there.
+// server was not there. What TMMs did comes first: a TMM notes an announcement when it is sent, and
+// the router that learns by it may note that earlier.
 func ProgrammedBeforeAnnounced(events []report.Event) []string {
-	var wrong []string
+	var early, learned []string
 	for i, e := range events {
 		switch e.Kind {
 		case control.EventAnnounced:
 			if late, ok := servedLater(events, i, func(o report.Event) bool { return o.Source == e.Source && o.Object == e.Object && o.Detail == e.Detail }); ok {
-				wrong = append(wrong, fmt.Sprintf("%s announced %s (%s) %s before its maps had it", e.Source, e.Object, e.Detail, apart(e, late)))
+				early = append(early, fmt.Sprintf("%s announced %s (%s) %s before its maps had it", e.Source, e.Object, e.Detail, apart(e, late)))
 			}
 		case bgp.EventRouteLearned:
 			if late, ok := servedLater(events, i, func(o report.Event) bool { return o.Object == e.Object }); ok {
-				wrong = append(wrong, fmt.Sprintf("%s learned a route to %s %s before any TMM had it in its maps", e.Source, e.Object, apart(e, late)))
+				learned = append(learned, fmt.Sprintf("%s learned a route to %s %s before any TMM had it in its maps", e.Source, e.Object, apart(e, late)))
 			}
 		}
 	}
-	return wrong
+	return append(early, learned...)
 }
 
 // servedLater says whether what one event is about was not programmed at that time: the last word

@@ -43,6 +43,8 @@ func TestProgrammedBeforeAnnounced(t *testing.T) {
 			[]string{"t1 announced 192.0.2.10/32 (web tcp) 1ms before its maps had it"}},
 		{"the peer knows first", at([2]string{"up", learned}, [2]string{"t1", unprogrammed + "-other"}, [2]string{"t1", programmed}, [2]string{"t1", announced}),
 			[]string{"up learned a route to 192.0.2.10/32 2ms before any TMM had it in its maps"}},
+		{"the peer notes it first", at([2]string{"up", learned}, [2]string{"t1", announced}, [2]string{"t1", programmed}), []string{
+			"t1 announced 192.0.2.10/32 (web tcp) 1ms before its maps had it", "up learned a route to 192.0.2.10/32 2ms before any TMM had it in its maps"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, ProgrammedBeforeAnnounced(tc.events)); diff != "" {
