@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,18 +59,20 @@ func TestForwards(t *testing.T) {
 
 // TestTellsWhatIsLate: what takes more than a second is told while it is waited for, and nothing is told of the rest.
 func TestTellsWhatIsLate(t *testing.T) {
-	t.Parallel()
 	src, res := shipped(t)
-	var told []string
-	opt := Options{Progress: func(e Event) { told = append(told, e.Text) }}
-	l := newLab(src.Spec, src.File, topo.Host{Run: t.TempDir()}.Open(src.Spec.Name), opt)
-	l.slow("at once", func() {})
-	l.slow("late", func() { time.Sleep(lateAfter * 3 / 2) })
-	i := slices.IndexFunc(res.Pods, func(p corev1.Pod) bool { return p.Namespace == "spk-apps" })
-	pod := &res.Pods[i]
-	l.connect(t.Context(), res, []*corev1.Pod{pod}) // no datapath answers
-	want := []string{"late", "waiting until " + pod.Spec.NodeName + " forwards what pod spk-apps/" + pod.Name + " sends by its gateways"}
-	if !slices.Equal(told, want) {
-		t.Errorf("told %q, want %q", told, want)
-	}
+	run := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		opt := Options{Progress: func(e Event) { told = append(told, e.Text) }}
+		l := newLab(src.Spec, src.File, topo.Host{Run: run}.Open(src.Spec.Name), opt)
+		l.slow("in time", func() { time.Sleep(lateAfter / 2) })
+		l.slow("late", func() { time.Sleep(lateAfter * 3 / 2) })
+		i := slices.IndexFunc(res.Pods, func(p corev1.Pod) bool { return p.Namespace == "spk-apps" })
+		pod := &res.Pods[i]
+		l.connect(t.Context(), res, []*corev1.Pod{pod}) // no datapath answers
+		want := []string{"late", "waiting until " + pod.Spec.NodeName + " forwards what pod spk-apps/" + pod.Name + " sends by its gateways"}
+		if !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+	})
 }

@@ -394,13 +394,13 @@ func takenCards(steps []topo.Step, rt *topo.Runtime) ([]api.Finding, error) {
 		default:
 			continue
 		}
-		owner, err := rt.CardOwner(address)
+		other, err := rt.CardHolder(address)
 		if err != nil {
 			return out, err
 		}
-		if owner != "" {
+		if other != "" {
 			out = append(out, api.Finding{Severity: api.SeverityWarning, Object: "PF " + address,
-				Message: owner + " has it, and up would refuse to take it", Hint: "spklab down " + strings.TrimPrefix(owner, topo.LabOwner)})
+				Message: "lab " + other + " has it, and up would refuse to take it", Hint: "spklab down " + other})
 		}
 	}
 	return out, nil

@@ -5,21 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/spklab/spklab/topo/sriov"
 )
 
-// LabOwner is what precedes a lab's name as the owner of a card.
-const LabOwner = "lab "
+// cardOwner is what precedes a lab's name as the owner of a card.
+const cardOwner = "lab "
 
 // cards are the machine's SR-IOV cards as the lab changes them.
 func (r *Runtime) cards() sriov.Host {
-	return sriov.Host{Dir: r.host.cardDir(), Owner: LabOwner + r.lab, Sys: r.host.sys()}
+	return sriov.Host{Dir: r.host.cardDir(), Owner: cardOwner + r.lab, Sys: r.host.sys()}
 }
 
-// CardOwner is who else has changed a card and not put it back, with LabOwner before a lab's name; empty for nobody,
-// and for users who may not look.
-func (r *Runtime) CardOwner(address string) (string, error) {
+// CardHolder is the other lab that has changed a card and not put it back; empty for none, and for users who may not
+// look.
+func (r *Runtime) CardHolder(address string) (lab string, err error) {
 	cards := r.cards()
 	rec, err := cards.Record(address)
 	switch {
@@ -28,7 +29,7 @@ func (r *Runtime) CardOwner(address string) (string, error) {
 	case err != nil || rec == nil || rec.Owner == cards.Owner:
 		return "", err
 	}
-	return rec.Owner, nil
+	return strings.TrimPrefix(rec.Owner, cardOwner), nil
 }
 
 // returnCards puts back the cards whose records say that the lab has them, also where the journal knows nothing of

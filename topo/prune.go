@@ -149,7 +149,7 @@ func (h Host) orphans() (map[string][]string, error) {
 		return nil, err
 	}
 	for _, rec := range records {
-		if lab, ok := strings.CutPrefix(rec.Owner, LabOwner); ok && h.absent(lab) {
+		if lab, ok := strings.CutPrefix(rec.Owner, cardOwner); ok && h.absent(lab) {
 			left[lab] = append(left[lab], fmt.Sprintf("the changes of lab %s to card %s", lab, rec.Target.Address))
 		}
 	}
