@@ -12,8 +12,7 @@ import (
 // TestAskAgain: the kernel asks neighbours anew that it believes to be there, and no others.
 func TestAskAgain(t *testing.T) {
 	netns := fmt.Sprintf("askagain-%d", os.Getpid())
-	roottest.Run(t, "ip netns add "+netns)
-	t.Cleanup(func() { roottest.Run(t, "ip netns del "+netns) })
+	roottest.Netns(t, netns)
 	roottest.Run(t, "ip -n "+netns+" link add name a type veth peer name b")
 	for _, line := range []string{"link set dev a up", "link set dev b up", "addr add 192.0.2.1/24 dev a", "addr add 2001:db8::1/64 dev a nodad"} {
 		roottest.Run(t, "ip -n "+netns+" "+line)

@@ -20,8 +20,7 @@ import (
 // TestKeepLooksOn: a node goes on looking after more changes of interfaces, during one look, than there is room for.
 func TestKeepLooksOn(t *testing.T) {
 	netns := fmt.Sprintf("ovn-test-%d", os.Getpid())
-	roottest.Run(t, "ip netns add "+netns)
-	t.Cleanup(func() { roottest.Run(t, "ip netns del "+netns) })
+	roottest.Netns(t, netns)
 	roottest.Run(t, "ip -n "+netns+" link add eth0 type veth peer name eth1")
 	dir := t.TempDir()
 	calls, goOn := filepath.Join(dir, "calls"), filepath.Join(dir, "go-on")

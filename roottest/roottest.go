@@ -29,3 +29,10 @@ func Run(t testing.TB, line string) {
 		t.Fatalf("%s: %v: %s", line, err, out)
 	}
 }
+
+// Netns makes a network namespace for the time of the test.
+func Netns(t testing.TB, name string) {
+	t.Helper()
+	Run(t, "ip netns add "+name)
+	t.Cleanup(func() { Run(t, "ip netns del "+name) })
+}

@@ -21,8 +21,7 @@ import (
 func TestFollowMoreRoutesThanThereIsRoomFor(t *testing.T) {
 	const many = 10000
 	netns := fmt.Sprintf("router-test-%d", os.Getpid())
-	roottest.Run(t, "ip netns add "+netns)
-	t.Cleanup(func() { roottest.Run(t, "ip netns del "+netns) })
+	roottest.Netns(t, netns)
 	for _, command := range []string{"link add eth0 type veth peer name eth1", "link set eth1 up", "link set eth0 up", "addr add 198.51.100.1/24 dev eth0"} {
 		roottest.Run(t, "ip -n "+netns+" "+command)
 	}

@@ -16,8 +16,7 @@ import (
 func TestWatchNamesReasons(t *testing.T) {
 	prefix := fmt.Sprintf("drops-%d-", os.Getpid())
 	ns := func(name string) string {
-		roottest.Run(t, "ip netns add "+name)
-		t.Cleanup(func() { roottest.Run(t, "ip netns del "+name) })
+		roottest.Netns(t, name)
 		roottest.Run(t, "ip -n "+name+" link set lo up")
 		return name
 	}

@@ -20,8 +20,7 @@ func routed(t testing.TB) (client, router, server string) {
 	t.Helper()
 	ns := func(node string) string {
 		name := fmt.Sprintf("evidence-%d-%s", os.Getpid(), node)
-		roottest.Run(t, "ip netns add "+name)
-		t.Cleanup(func() { roottest.Run(t, "ip netns del "+name) })
+		roottest.Netns(t, name)
 		return name
 	}
 	client, router, server = ns("c"), ns("r"), ns("s")

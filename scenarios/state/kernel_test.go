@@ -14,8 +14,7 @@ import (
 func TestAddresses(t *testing.T) {
 	netns := fmt.Sprintf("addresses-%d", os.Getpid())
 	ip := func(line string) { roottest.Run(t, "ip -n "+netns+" "+line) }
-	roottest.Run(t, "ip netns add "+netns)
-	t.Cleanup(func() { roottest.Run(t, "ip netns del "+netns) })
+	roottest.Netns(t, netns)
 	ip("link add name a type veth peer name b")
 	ip("link set dev a up")
 	ip("link set dev b up")

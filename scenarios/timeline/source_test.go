@@ -110,8 +110,7 @@ func TestNamespaceIsMountedLate(t *testing.T) {
 		}
 	})
 	other, late := "of-"+prefix, filepath.Join(netnsDir, prefix+"a")
-	roottest.Run(t, "ip netns add "+other)
-	t.Cleanup(func() { roottest.Run(t, "ip netns del "+other) })
+	roottest.Netns(t, other)
 	if err := os.WriteFile(late, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
